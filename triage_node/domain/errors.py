@@ -1,0 +1,92 @@
+"""The tree of errors.
+
+TriageNodeError
+├── InstanceRefused(status)            C-STORE status in .status
+├── StudyRejected(reason)              the study is shown as not analysed, with the reason
+│   └── VolumeError                    MissingSlices, MixedOrientation, DuplicatePositions, NotHounsfield, NotAHead, NoImageContent
+├── DecodeError                        a pixel stream that does not hold what its header says
+├── BundleError                        HashMismatch, ManifestInvalid
+├── ReportError
+├── DeliveryError                      TransientDeliveryError (retry), PermanentDeliveryError (park)
+├── StoreError
+└── ConfigError(path, line)
+"""
+
+from __future__ import annotations
+
+
+class TriageNodeError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class InstanceRefused(TriageNodeError):
+    """An instance is answered with a failure status (PS3.4 B.2.3)."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"0x{status:04X}: {reason}")
+        self.status = status
+        self.reason = reason
+
+
+class StudyRejected(TriageNodeError):
+    """A study or series cannot be analysed; `reason` is read by radiologists, so it is a sentence without jargon."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class VolumeError(StudyRejected):
+    """A series does not make a volume."""
+
+
+class MissingSlices(VolumeError): ...
+
+
+class MixedOrientation(VolumeError): ...
+
+
+class DuplicatePositions(VolumeError): ...
+
+
+class NotHounsfield(VolumeError): ...
+
+
+class NotAHead(VolumeError): ...
+
+
+class NoImageContent(VolumeError): ...
+
+
+class DecodeError(VolumeError):
+    """Pixels could not be decoded inside the limits of the decoding child."""
+
+
+class BundleError(TriageNodeError): ...
+
+
+class HashMismatch(BundleError): ...
+
+
+class ManifestInvalid(BundleError): ...
+
+
+class ReportError(TriageNodeError): ...
+
+
+class DeliveryError(TriageNodeError): ...
+
+
+class TransientDeliveryError(DeliveryError):
+    """Worth another try later."""
+
+
+class PermanentDeliveryError(DeliveryError):
+    """The peer will never take it; park it and raise an alarm."""
+
+
+class StoreError(TriageNodeError): ...
+
+
+class ConfigError(TriageNodeError):
+    """The configuration file does not say what it must; the message names file, key and remedy."""

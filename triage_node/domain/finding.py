@@ -1,0 +1,138 @@
+"""What a detector says, and the table of findings that report, worklist and console read.
+
+A new finding is one entry in FINDINGS (ARCHITECTURE.md, "How to add a finding").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class EvidenceLevel(StrEnum):
+    """DESIGN.md section 4."""
+
+    E0 = "E0"
+    E1 = "E1"
+    E2 = "E2"
+    E3 = "E3"
+
+    @property
+    def in_words(self) -> str:
+        return {
+            "E0": "simulated data only",
+            "E1": "public real data, held-out patients",
+            "E2": "this site's own evaluation",
+            "E3": "prospective at this site",
+        }[self.value]
+
+
+class Location(StrEnum):
+    LOBAR = "lobar"
+    DEEP = "deep"
+    INFRATENTORIAL = "infratentorial"
+    VENTRICULAR = "ventricular"
+    EXTRA_AXIAL = "extra-axial"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class FindingType:
+    """key: stable name in rows and messages; short: as a radiologist abbreviates it; code: (value, scheme, meaning)."""
+
+    key: str
+    short: str
+    name: str
+    code: tuple[str, str, str]
+    parent: str | None = None
+
+
+FINDINGS: dict[str, FindingType] = {
+    f.key: f
+    for f in (
+        FindingType("ich", "ICH", "intracranial hemorrhage", ("1386000", "SCT", "Intracranial hemorrhage")),
+        FindingType("iph", "IPH", "intraparenchymal hemorrhage", ("274100004", "SCT", "Cerebral hemorrhage"), "ich"),
+        FindingType("ivh", "IVH", "intraventricular hemorrhage", ("23276006", "SCT", "Intraventricular hemorrhage"), "ich"),
+        FindingType("sah", "SAH", "subarachnoid hemorrhage", ("21454007", "SCT", "Subarachnoid hemorrhage"), "ich"),
+        FindingType("sdh", "SDH", "subdural hemorrhage", ("35486000", "SCT", "Subdural hemorrhage"), "ich"),
+        FindingType("edh", "EDH", "epidural hemorrhage", ("68752002", "SCT", "Nontraumatic extradural hemorrhage"), "ich"),
+    )
+}
+SUBTYPES = tuple(f.key for f in FINDINGS.values() if f.parent == "ich")
+
+
+@dataclass(frozen=True, slots=True)
+class BundleIdentity:
+    """Which model spoke. `digest` is SHA-256 over manifest and weights; `evidence` maps an output to its level."""
+
+    name: str
+    version: str
+    digest: str
+    runtime: str
+    evidence: dict[str, EvidenceLevel] = field(default_factory=dict)
+
+    def level(self, output: str) -> EvidenceLevel:
+        return self.evidence.get(output, EvidenceLevel.E0)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One connected bleed. Index order (slice, row, column); centroid in LPS mm."""
+
+    label: int
+    volume_ml: float
+    subtype: str
+    location: Location
+    key_slice_index: int
+    centroid_mm: tuple[float, float, float]
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """Everything one detector says about one volume.
+
+    Shape: mask and heat like Volume.hu; mask uint8 (0 none, else Component.label), heat uint8 (255 = probability 1);
+    slice_probabilities (slice,) float32 in [0, 1]. `study_probability` is what the operating points compare with.
+    """
+
+    study_probability: float
+    slice_probabilities: NDArray[np.float32]
+    subtype_probabilities: dict[str, float]
+    mask: NDArray[np.uint8]
+    heat: NDArray[np.uint8]
+    hematoma_volume_ml: float
+    components: tuple[Component, ...]
+    key_slice_index: int
+    bundle: BundleIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """Thresholds in force for one finding; `raise_probability` <= `notify_probability`. `version` names the policy row."""
+
+    finding: str
+    raise_probability: float
+    notify_probability: float
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class FindingDecision:
+    """Probability, operating point and decision, all three kept (DESIGN.md invariant 7).
+
+    `finding` is the most specific finding whose output has the evidence level that the action needs, else "ich".
+    """
+
+    flagged: bool
+    finding: str
+    probability: float
+    operating_point: OperatingPoint
+    hematoma_volume_ml: float
+    subtypes: tuple[str, ...]
+    locations: tuple[Location, ...]
+    bundle: BundleIdentity
+    evidence: EvidenceLevel
