@@ -1,0 +1,1 @@
+"""The only SQL in the project. Functions take and return domain types; rows never leave."""

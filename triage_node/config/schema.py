@@ -1,0 +1,188 @@
+"""Every setting of an installation: type, unit in the name, default, description. The reference in deploy/ is made from this."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from triage_node.domain.delivery import ObjectKind
+from triage_node.domain.identifiers import is_ae_title
+from triage_node.domain.priority import Mode, OrderClass
+
+
+def _ae_title(text: str) -> str:
+    if not is_ae_title(text):
+        raise ValueError(f"{text!r} is no AE title (1 to 16 printable ASCII characters, no backslash)")
+    return text.strip()
+
+
+def _network(text: str) -> str:
+    ip_network(text, strict=False)
+    return text
+
+
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{text!r} is no time zone name such as Europe/Berlin") from error
+    return text
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Network = Annotated[str, AfterValidator(_network)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NodeSettings(Section):
+    name: str = Field("TRIAGE1", max_length=16, description="Station name of this node in the objects that it writes.")
+    institution: str = Field("", max_length=64, description="Institution Name in the objects that it writes.")
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        "UTC", description="Zone of header times that carry no Timezone Offset From UTC."
+    )
+    minimum_age_years: int = Field(18, ge=0, le=120, description="Younger patients are declined; unknown age is analysed.")
+    show_in_observe: bool = Field(False, description="Let readers see in observe mode what would move.")
+    language: str = Field("en-US", description="Language of the SR (RFC 5646).")
+
+
+class StoreSettings(Section):
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder.")
+    database_url_file: Path | None = Field(None, description="File that holds the URL, for URLs with a password.")
+    data_folder: Path = Field(Path("/var/lib/triage-node"), description="Received instances, built objects, database.")
+    source_days: float = Field(7.0, gt=0, description="Days that received pixels are kept after the objects are built.")
+    warn_free_gb: float = Field(20.0, ge=0, description="Free disk below which the node warns.")
+    stop_free_gb: float = Field(5.0, ge=0, description="Free disk below which C-STORE is answered 0xA700.")
+
+
+class SenderSettings(Section):
+    """Who may send. An AE title alone is no authentication, so it is bound to addresses."""
+
+    ae_title: AETitle | Literal["*"] = Field(description="Calling AE title, or * for any.")
+    addresses: tuple[Network, ...] = Field(("127.0.0.0/8", "::1/128"), description="Addresses or networks it may call from.")
+    quiet_s: float = Field(3.0, gt=0, le=600, description="Seconds without an instance after which its series may close.")
+    may_correct_identity: bool = Field(False, description="Same pixels under another identity are taken as a correction.")
+
+
+class TLSSettings(Section):
+    certificate: Path = Field(description="PEM file with the node's certificate chain.")
+    private_key: Path = Field(description="PEM file with its key, readable by the node only.")
+    client_ca: Path | None = Field(None, description="CA that client certificates must come from; none: not asked for.")
+
+
+class ListenerSettings(Section):
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(11112, description="DICOM port.")
+    ae_title: AETitle = Field("TRIAGE", description="Called AE title.")
+    require_called_ae_title: bool = Field(False, description="Reject associations that call another AE title.")
+    tls: TLSSettings | None = Field(None, description="TLS; none: plain DICOM.")
+    senders: tuple[SenderSettings, ...] = Field(
+        (SenderSettings(ae_title="*"),), description="Who may send; the default is anybody on this machine."
+    )
+    receive_path: Literal["fast", "stock"] = Field("fast", description="fast: direct durable write; stock: pynetdicom's own.")
+    maximum_pdu_bytes: int = Field(131072, ge=16384, le=1048576, description="Largest P-DATA PDU that is offered and accepted.")
+    maximum_associations: int = Field(64, ge=1, le=1000, description="Associations at a time.")
+    maximum_associations_per_address: int = Field(8, ge=1, le=1000, description="Associations at a time from one address.")
+    acse_timeout_s: float = Field(5.0, gt=0, description="For association negotiation.")
+    dimse_timeout_s: float = Field(30.0, gt=0, description="For the rest of a DIMSE message.")
+    network_timeout_s: float = Field(60.0, gt=0, description="For an idle association.")
+    pdu_deadline_s: float = Field(5.0, gt=0, description="From the first to the last byte of one PDU.")
+    maximum_instance_mb: int = Field(512, ge=1, description="Largest instance.")
+    maximum_instances_per_study: int = Field(5000, ge=1, description="Instances of one study.")
+
+
+class CompletenessSettings(Section):
+    deadline_s: float = Field(60.0, gt=0, description="After the last instance a series closes whatever is missing.")
+    minimum_coverage_mm: float = Field(120.0, gt=0, description="Least coverage along the normal for closing early.")
+
+
+class IntakeRule(Section):
+    """The first rule whose patterns all match decides. Patterns are shell patterns (*, ?), case-insensitive."""
+
+    name: str = Field(min_length=1, max_length=64, description="Shown where the rule decided.")
+    calling_ae_title: str = Field("*", max_length=64, description="Pattern.")
+    station_name: str = Field("*", max_length=64, description="Pattern.")
+    study_description: str = Field("*", max_length=128, description="Pattern.")
+    patient_id: str = Field("*", max_length=128, description="Pattern.")
+    out_of_scope: bool = Field(False, description="Such studies are stored and shown, never analysed.")
+    order_class: OrderClass = Field(OrderClass.ROUTINE, description="Class when no order tells it.")
+    live_within_h: float = Field(6.0, gt=0, description="Older acquisitions are not live.")
+    analyse_when_not_live: bool = Field(True, description="Analyse back-loads too (never notified).")
+
+
+class ModelSettings(Section):
+    bundle: str = Field("bloodnet", description="Name of a bundle that ships with the node, or a path.")
+    threads: int = Field(1, ge=1, le=64, description="Threads for inference.")
+    decode_memory_mb: int = Field(1024, ge=128, description="Address space of the decoding child.")
+    decode_timeout_s: float = Field(60.0, gt=0, description="Wall clock for decoding one series.")
+
+
+class ArchiveSettings(Section):
+    """One destination of our objects."""
+
+    name: str = Field(min_length=1, max_length=64, description="Name in the outbox and on pages.")
+    ae_title: AETitle = Field(description="Its AE title.")
+    host: str = Field(description="Its address.")
+    port: Port = Field(104, description="Its port.")
+    calling_ae_title: AETitle = Field("TRIAGE", description="How we call ourselves there.")
+    tls: bool = Field(False, description="Associate over TLS.")
+    tls_ca: Path | None = Field(None, description="CA of its certificate.")
+    clinical: bool = Field(True, description="false: a research archive, which may hold E0 results.")
+    storage_commitment: bool = Field(False, description="Ask for storage commitment; delivered means committed then.")
+    kinds: tuple[ObjectKind, ...] = Field(
+        (ObjectKind.FINDINGS_SR, ObjectKind.SEG, ObjectKind.HEATMAP_SC, ObjectKind.SUMMARY_SC),
+        description="Kinds of objects it gets.",
+    )
+    batch: int = Field(50, ge=1, le=1000, description="Objects in one association at most.")
+    connect_timeout_s: float = Field(5.0, gt=0, description="TCP connection.")
+    response_timeout_s: float = Field(30.0, gt=0, description="One C-STORE response.")
+
+
+class WebSettings(Section):
+    host: str = Field("127.0.0.1", description="Address of page and API.")
+    port: Port = Field(8080, description="Port of page and API.")
+    study_link: str = Field("", description="Viewer link; {study_instance_uid} is filled in.")
+
+
+class WorklistSettings(Section):
+    mode: Mode = Field(Mode.OBSERVE, description="observe or active; active needs evidence (DESIGN.md section 4).")
+    guard_min: float = Field(10.0, ge=0, description="A guarded class comes before moderate flags this long before its bound.")
+    stat_bound_min: float = Field(30.0, gt=0, description="Reading bound of STAT.")
+    urgent_bound_min: float = Field(60.0, gt=0, description="Reading bound of URGENT.")
+    routine_bound_min: float = Field(1440.0, gt=0, description="Reading bound of ROUTINE.")
+    claim_for_min: float = Field(60.0, gt=0, description="A claim lapses after this.")
+    expires_after_h: float = Field(24.0, gt=0, description="Unread unflagged rows leave as 'status unknown'.")
+
+
+class Settings(Section):
+    """The whole file."""
+
+    node: NodeSettings = NodeSettings()
+    store: StoreSettings = StoreSettings()
+    listener: ListenerSettings = ListenerSettings()
+    completeness: CompletenessSettings = CompletenessSettings()
+    intake: tuple[IntakeRule, ...] = Field((), description="Intake rules, first match wins.")
+    model: ModelSettings = ModelSettings()
+    archives: tuple[ArchiveSettings, ...] = Field((), description="Where our objects go.")
+    web: WebSettings = WebSettings()
+    worklist: WorklistSettings = WorklistSettings()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Settings:
+        names = [a.name for a in self.archives]
+        if len(set(names)) != len(names):
+            raise ValueError("archives: two have the same name")
+        return self
+
+    @property
+    def database_url(self) -> str:
+        if self.store.database_url_file is not None:
+            return self.store.database_url_file.read_text(encoding="utf-8").strip()
+        return self.store.database_url or f"sqlite:///{self.store.data_folder / 'triage.db'}"

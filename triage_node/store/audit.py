@@ -1,0 +1,43 @@
+"""Who did what, with old and new, as a hash chain: a row that was changed or taken out breaks it (invariant 6)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select, text
+
+from triage_node.store.engine import Store
+from triage_node.store.schema import audit
+
+_START = "0" * 64
+_CHAIN_LOCK = 7461  # advisory lock on PostgreSQL: one writer appends to the chain at a time
+
+
+def record(c: Connection, at: datetime, actor: str, action: str, subject: str, old: str = "", new: str = "") -> None:
+    """Append one entry in the caller's transaction."""
+    if c.dialect.name == "postgresql":
+        c.execute(text(f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})"))
+    previous = c.execute(select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)).scalar() or _START
+    digest = _digest(previous, at, actor, action, subject, old, new)
+    c.execute(
+        insert(audit).values(
+            at=at, actor=actor, action=action, subject=subject, old=old, new=new, previous_hash=previous, hash=digest
+        )
+    )
+
+
+def first_broken(store: Store) -> int | None:
+    """The id of the first entry that does not follow from the one before it, or None when the chain holds."""
+    previous = _START
+    with store.read() as c:
+        for r in c.execute(select(audit).order_by(audit.c.id)):
+            if r.previous_hash != previous or r.hash != _digest(previous, r.at, r.actor, r.action, r.subject, r.old, r.new):
+                return int(r.id)
+            previous = r.hash
+    return None
+
+
+def _digest(previous: str, at: datetime, *fields: str) -> str:
+    return hashlib.sha256(json.dumps([previous, at.isoformat(), *fields]).encode()).hexdigest()

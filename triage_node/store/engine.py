@@ -1,0 +1,86 @@
+"""Engine, pragmas, transactions.
+
+DESIGN. One `Store` per process. Every write begins IMMEDIATE on SQLite, so that no read is upgraded to a write while
+another process writes ("database is locked" is then a wait of at most BUSY_S, not an error). SQLite runs in WAL with
+synchronous=FULL: results, audit and moves survive power loss; received instances need no row to survive (their file
+carries it), and their batches are few. PostgreSQL needs nothing special; leases use FOR UPDATE SKIP LOCKED there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from triage_node.domain.errors import StoreError
+
+BUSY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    engine: Engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction; committed when the block ends, rolled back when it raises."""
+        with self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            with connection.begin() if not connection.in_transaction() else _existing(connection):
+                yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _existing(connection: Connection) -> Iterator[None]:
+    transaction = connection.get_transaction()
+    assert transaction is not None
+    try:
+        yield
+    except BaseException:
+        transaction.rollback()
+        raise
+    transaction.commit()
+
+
+def open_store(database_url: str) -> Store:
+    """Connect to the store. Raises: StoreError when the URL is no database URL or the folder of SQLite does not exist."""
+    try:
+        url = make_url(database_url)
+    except SQLAlchemyError as error:
+        raise StoreError("database_url is not of the form sqlite:///path or postgresql+pg8000://...") from error
+    if url.get_backend_name() == "sqlite":
+        if not url.database or not Path(url.database).parent.is_dir():
+            raise StoreError(f"the folder of {url.database!r} does not exist; run `triage-node init`")
+        engine = create_engine(url, poolclass=QueuePool, pool_size=4, connect_args={"timeout": BUSY_S})
+        event.listen(engine, "connect", _sqlite_pragmas)
+    elif url.get_backend_name() == "postgresql":
+        engine = create_engine(url, pool_size=4, pool_pre_ping=True)
+    else:
+        raise StoreError(f"{url.get_backend_name()} is not supported; use SQLite or PostgreSQL")
+    return Store(engine)
+
+
+def _sqlite_pragmas(connection: object, _: object) -> None:
+    connection.isolation_level = None  # type: ignore[attr-defined]  # we say BEGIN IMMEDIATE ourselves
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -1,0 +1,243 @@
+"""Associations and received instances. The database is never on the path of an answer: rows come in batches afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from triage_node.domain.instance import InstanceHeader, ReceivedInstance
+from triage_node.domain.study import Moment, StudyEvent, StudyIdentity, StudyState
+from triage_node.store import studies
+from triage_node.store.engine import Store
+from triage_node.store.schema import association, instance, series, study, timeline
+
+_SQL_VARIABLES = 500  # well below SQLite's limit of bound variables
+
+
+def record_association(
+    store: Store, calling_ae_title: str, called_ae_title: str, peer_address: str, tls: bool, at: datetime
+) -> int:
+    """Open a row for an association; its id goes with each instance."""
+    with store.write() as c:
+        done = c.execute(
+            insert(association).values(
+                calling_ae_title=calling_ae_title,
+                called_ae_title=called_ae_title,
+                peer_address=peer_address,
+                tls=tls,
+                opened_at=at,
+            )
+        )
+        return int(done.inserted_primary_key[0])
+
+
+def close_association(store: Store, association_id: int, outcome: str, instances: int, at: datetime) -> None:
+    """`outcome` is released, aborted, lost or timed out."""
+    with store.write() as c:
+        c.execute(
+            update(association)
+            .where(association.c.id == association_id)
+            .values(closed_at=at, outcome=outcome, instances=instances)
+        )
+
+
+def close_open_associations(store: Store, at: datetime) -> None:
+    """After a restart of ingest: what was open then is lost."""
+    with store.write() as c:
+        c.execute(update(association).where(association.c.closed_at.is_(None)).values(closed_at=at, outcome="lost"))
+
+
+def record_batch(store: Store, batch: Sequence[ReceivedInstance]) -> None:
+    """Write rows for received instances; what is already there (same bytes) is left alone. Re-opens finished studies."""
+    if not batch:
+        return
+    with store.write() as c:
+        held = _present(c, instance.c.sha256, {i.sha256 for i in batch})
+        new = list({i.sha256: i for i in batch if i.sha256 not in held}.values())
+        named = _present(c, instance.c.sop_instance_uid, {i.sop_instance_uid for i in new})
+        rows = []
+        for i in new:
+            rows.append(_as_row(i, first=i.sop_instance_uid not in named))
+            named.add(i.sop_instance_uid)
+        if not rows:
+            return
+        c.execute(_insert_new(c, instance), rows)
+        by_study: dict[str, list[ReceivedInstance]] = {}
+        for i in new:
+            if i.header is not None and not i.quarantine_reason:
+                by_study.setdefault(i.header.study_instance_uid, []).append(i)
+        for uid, members in by_study.items():
+            _arrived(c, uid, members)
+
+
+def blobs_without_row(store: Store, digests: Iterable[str]) -> set[str]:
+    """Which of these blobs have no row (after a crash between the answer and the batch)."""
+    wanted = set(digests)
+    with store.read() as c:
+        return wanted - _present(c, instance.c.sha256, wanted)
+
+
+def of_study(store: Store, study_instance_uid: str) -> list[ReceivedInstance]:
+    """The first bytes of each SOP Instance UID of a study, in order of arrival, without what is quarantined."""
+    with store.read() as c:
+        query = (
+            select(instance)
+            .where(instance.c.study_instance_uid == study_instance_uid, instance.c.first, instance.c.quarantine_reason == "")
+            .order_by(instance.c.id)
+        )
+        return [_from_row(r) for r in c.execute(query)]
+
+
+def repeats(store: Store, study_instance_uid: str) -> list[ReceivedInstance]:
+    """Other bytes that came under a SOP Instance UID that was there, not judged yet (DESIGN.md "Identity moves")."""
+    with store.read() as c:
+        query = select(instance).where(
+            instance.c.study_instance_uid == study_instance_uid,
+            ~instance.c.first,
+            instance.c.pixel_digest.is_(None),
+            instance.c.quarantine_reason == "",
+        )
+        return [_from_row(r) for r in c.execute(query.order_by(instance.c.id))]
+
+
+def pixel_digests(store: Store, digests: Iterable[str]) -> dict[str, str]:
+    """sha256 -> pixel digest, where one was computed."""
+    found: dict[str, str] = {}
+    with store.read() as c:
+        for part in _parts(set(digests)):
+            query = select(instance.c.sha256, instance.c.pixel_digest).where(
+                instance.c.sha256.in_(part), instance.c.pixel_digest.is_not(None)
+            )
+            found |= {r.sha256: r.pixel_digest for r in c.execute(query)}
+    return found
+
+
+def set_pixel_digests(store: Store, digests: dict[str, str]) -> None:
+    with store.write() as c:
+        for sha256, pixel_digest in digests.items():
+            c.execute(update(instance).where(instance.c.sha256 == sha256).values(pixel_digest=pixel_digest))
+
+
+def quarantine(store: Store, sha256: str, reason: str) -> None:
+    """Keep the bytes, use them no more, show why."""
+    with store.write() as c:
+        c.execute(update(instance).where(instance.c.sha256 == sha256).values(quarantine_reason=reason))
+
+
+def quarantined(store: Store) -> list[tuple[str, str, str]]:
+    """(sop_instance_uid, sha256, reason) of everything in quarantine."""
+    with store.read() as c:
+        query = select(instance.c.sop_instance_uid, instance.c.sha256, instance.c.quarantine_reason)
+        return [tuple(r) for r in c.execute(query.where(instance.c.quarantine_reason != "").order_by(instance.c.id))]  # type: ignore[misc]
+
+
+def count(store: Store) -> int:
+    with store.read() as c:
+        return int(c.execute(select(func.count()).select_from(instance)).scalar_one())
+
+
+def open_association_ids(store: Store) -> set[int]:
+    """Associations that have not ended."""
+    with store.read() as c:
+        return set(c.execute(select(association.c.id).where(association.c.closed_at.is_(None))).scalars())
+
+
+def _arrived(c: Connection, uid: str, members: list[ReceivedInstance]) -> None:
+    first, last = min(i.received_at for i in members), max(i.received_at for i in members)
+    for series_uid in {i.header.series_instance_uid for i in members if i.header}:
+        c.execute(_insert_new(c, series), [{"series_instance_uid": series_uid, "study_instance_uid": uid}])
+        c.execute(update(series).where(series.c.series_instance_uid == series_uid).values(closed_at=None, signal=""))
+    row = c.execute(select(study.c.state).where(study.c.study_instance_uid == uid).with_for_update()).one_or_none()
+    if row is None:
+        header = members[0].header
+        assert header is not None
+        values = {
+            "study_instance_uid": uid,
+            "state": StudyState.RECEIVING.value,
+            "arrived_at": first,
+            "last_instance_at": last,
+            "calling_ae_title": members[0].calling_ae_title,
+            "identity": asdict(identity_of(header)),
+            "description": header.study_description or header.series_description,
+        }
+        if c.execute(_insert_new(c, study), values).rowcount:
+            c.execute(insert(timeline).values(study_instance_uid=uid, at=first, moment=Moment.FIRST_BYTE.value))
+    c.execute(
+        update(study)
+        .where(study.c.study_instance_uid == uid)
+        .values(
+            instances=study.c.instances + len(members),
+            last_instance_at=func.max(study.c.last_instance_at, last)
+            if c.dialect.name == "sqlite"
+            else func.greatest(study.c.last_instance_at, last),
+        )
+    )
+    if row is not None and StudyState(row.state) not in (StudyState.RECEIVING, StudyState.ANALYSING, StudyState.QUARANTINED):
+        studies.advance(c, uid, StudyEvent.REOPENED, last, "another instance arrived")
+
+
+def identity_of(header: InstanceHeader) -> StudyIdentity:
+    return StudyIdentity(
+        header.patient_id,
+        header.issuer_of_patient_id,
+        header.patient_name,
+        header.patient_birth_date,
+        header.patient_sex,
+        header.accession_number,
+    )
+
+
+def _insert_new(c: Connection, table: Table) -> Any:
+    dialect = sqlite if c.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def _present(c: Connection, column: Any, values: set[str]) -> set[str]:
+    return {v for part in _parts(values) for v in c.execute(select(column).where(column.in_(part))).scalars()}
+
+
+def _parts(values: set[str]) -> Iterable[list[str]]:
+    ordered = sorted(values)
+    return (ordered[k : k + _SQL_VARIABLES] for k in range(0, len(ordered), _SQL_VARIABLES))
+
+
+_OWN = (
+    "sha256",
+    "size_bytes",
+    "sop_instance_uid",
+    "sop_class_uid",
+    "transfer_syntax_uid",
+    "received_at",
+    "association_id",
+    "calling_ae_title",
+    "called_ae_title",
+    "peer_address",
+    "quarantine_reason",
+)
+
+
+def _as_row(i: ReceivedInstance, first: bool) -> dict[str, Any]:
+    values = {name: getattr(i, name) for name in _OWN}
+    values |= {
+        "first": first,
+        "header": asdict(i.header) if i.header else None,
+        "study_instance_uid": i.header.study_instance_uid if i.header else None,
+        "series_instance_uid": i.header.series_instance_uid if i.header else None,
+    }
+    return values
+
+
+_TUPLES = ("image_type", "convolution_kernel", "pixel_spacing_mm", "image_orientation_patient", "image_position_patient")
+
+
+def _from_row(r: Row[Any]) -> ReceivedInstance:
+    header = None
+    if r.header is not None:
+        values = {k: tuple(v) if k in _TUPLES and v is not None else v for k, v in r.header.items()}
+        header = InstanceHeader(**values)
+    return ReceivedInstance(header=header, **{name: getattr(r, name) for name in _OWN})

@@ -1,0 +1,325 @@
+"""Tables, in the order of the way of a head CT (DESIGN.md section 3). Instants are UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Instant(TypeDecorator[datetime]):
+    """Aware UTC outside, naive UTC in the database: the same text order on SQLite and PostgreSQL."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("an instant needs a time zone")
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def _id() -> Column[int]:
+    # SQLite autoincrements only INTEGER; one million instances a site and year still fit for ever in BIGINT elsewhere
+    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+
+def _uid(name: str, **kw: Any) -> Column[str]:
+    return Column(name, String(64), nullable=kw.pop("nullable", False), **kw)
+
+
+meta = Table("meta", metadata, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False))
+
+association = Table(
+    "association",
+    metadata,
+    _id(),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("called_ae_title", String(16), nullable=False),
+    Column("peer_address", String(64), nullable=False),
+    Column("tls", Boolean, nullable=False),
+    Column("opened_at", Instant, nullable=False),
+    Column("closed_at", Instant),
+    Column("outcome", String(32), nullable=False, default=""),
+    Column("instances", Integer, nullable=False, default=0),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    _id(),
+    Column("sha256", String(64), nullable=False, unique=True),
+    _uid("sop_instance_uid", index=True),
+    _uid("sop_class_uid"),
+    _uid("transfer_syntax_uid"),
+    _uid("study_instance_uid", nullable=True),
+    _uid("series_instance_uid", nullable=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("association_id", BigInteger().with_variant(Integer, "sqlite")),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("called_ae_title", String(16), nullable=False),
+    Column("peer_address", String(64), nullable=False),
+    Column("header", JSON(none_as_null=True)),
+    Column("first", Boolean, nullable=False),  # the first bytes that came under this SOP Instance UID
+    Column("pixel_digest", String(64)),
+    Column("quarantine_reason", Text, nullable=False, default=""),
+    Column("source_removed_at", Instant),
+    Index("ix_instance_study_instance_uid_series_instance_uid", "study_instance_uid", "series_instance_uid"),
+)
+
+series = Table(
+    "series",
+    metadata,
+    _uid("series_instance_uid", primary_key=True),
+    _uid("study_instance_uid", index=True),
+    Column("closed_at", Instant),
+    Column("signal", String(64), nullable=False, default=""),
+    Column("incomplete", Boolean, nullable=False, default=False),
+)
+
+study = Table(
+    "study",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("lease_owner", String(128), nullable=False, default=""),
+    Column("lease_until", Instant),
+    Column("arrived_at", Instant, nullable=False),
+    Column("last_instance_at", Instant, nullable=False),
+    Column("instances", Integer, nullable=False, default=0),
+    Column("closed_at", Instant),
+    Column("close_signal", String(64), nullable=False, default=""),
+    Column("incomplete", Boolean, nullable=False, default=False),
+    Column("revision", Integer, nullable=False, default=0),
+    Column("calling_ae_title", String(16), nullable=False, default=""),
+    Column("identity", JSON, nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    _uid("selected_series_uid", nullable=True),
+    Column("selection", JSON, nullable=False, default=dict),
+    Index("ix_study_state_lease_until", "state", "lease_until"),
+)
+
+timeline = Table(
+    "timeline",
+    metadata,
+    _id(),
+    _uid("study_instance_uid", index=True),
+    Column("at", Instant, nullable=False),
+    Column("moment", String(32), nullable=False),
+    Column("detail", Text, nullable=False, default=""),
+)
+
+policy = Table(
+    "policy",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("body", JSON, nullable=False),
+)
+
+result = Table(
+    "result",
+    metadata,
+    _id(),
+    _uid("study_instance_uid"),
+    Column("revision", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("input_digest", String(64), nullable=False),
+    Column("bundle_name", String(64), nullable=False),
+    Column("bundle_version", String(32), nullable=False),
+    Column("bundle_digest", String(64), nullable=False),
+    Column("runtime", String(128), nullable=False),
+    Column("policy_version", Integer, ForeignKey("policy.version"), nullable=False),
+    Column("config_digest", String(64), nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("hematoma_volume_ml", Float, nullable=False),
+    Column("flagged", Boolean, nullable=False),
+    Column("detail", JSON, nullable=False),
+    UniqueConstraint("study_instance_uid", "revision"),
+)
+
+finding = Table(
+    "finding",
+    metadata,
+    _id(),
+    Column("result_id", ForeignKey("result.id"), nullable=False, index=True),
+    Column("finding", String(32), nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("raise_probability", Float),
+    Column("notify_probability", Float),
+    Column("decision", String(32), nullable=False),
+    Column("evidence", String(2), nullable=False),
+)
+
+built_object = Table(
+    "object",
+    metadata,
+    _uid("sop_instance_uid", primary_key=True),
+    _uid("sop_class_uid"),
+    _uid("series_instance_uid"),
+    _uid("study_instance_uid", index=True),
+    Column("kind", String(32), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("refers_to", JSON, nullable=False),
+    Column("built_at", Instant, nullable=False),
+    Column("withdrawn_at", Instant),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _id(),
+    Column("peer", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    _uid("study_instance_uid", index=True),
+    _uid("sop_instance_uid"),
+    _uid("sop_class_uid"),
+    Column("sha256", String(64), nullable=False),
+    Column("refers_to", JSON, nullable=False),
+    _uid("fallback_sop_instance_uid", nullable=True),  # sent instead when something in refers_to was parked
+    Column("state", String(16), nullable=False),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("not_before", Instant, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    _uid("transaction_uid", nullable=False, default="", index=True),
+    Column("created_at", Instant, nullable=False),
+    Column("sent_at", Instant),
+    Column("final_at", Instant),
+    Column("lease_owner", String(128), nullable=False, default=""),
+    Column("lease_until", Instant),
+    UniqueConstraint("peer", "sop_instance_uid"),
+    Index("ix_outbox_state_peer_not_before", "state", "peer", "not_before"),
+)
+
+worklist_row = Table(
+    "worklist_row",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    Column("order_class", String(16), nullable=False),
+    Column("arrived_at", Instant, nullable=False),
+    Column("flag_finding", String(32)),
+    Column("flag_urgency", String(16)),
+    Column("flag_words", Text),
+    Column("flagged_at", Instant),
+    Column("live", Boolean, nullable=False, default=True),
+    Column("live_words", Text, nullable=False, default=""),
+    Column("pinned_at", Instant),
+    Column("reading_state", String(32), nullable=False),
+    Column("claimed_by", String(128), nullable=False, default=""),
+    Column("claimed_at", Instant),
+    Column("status_words", Text, nullable=False, default=""),
+    Column("left_at", Instant),
+    Index("ix_worklist_row_reading_state", "reading_state"),
+)
+
+worklist_move = Table(
+    "worklist_move",
+    metadata,
+    _id(),
+    _uid("study_instance_uid", index=True),
+    Column("at", Instant, nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("old_position", Integer),
+    Column("new_position", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    _id(),
+    _uid("study_instance_uid", index=True),
+    Column("at", Instant, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("text", Text, nullable=False, default=""),
+)
+
+evaluation = Table(
+    "evaluation",
+    metadata,
+    _id(),
+    Column("at", Instant, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("bundle_digest", String(64), nullable=False),
+    Column("output", String(32), nullable=False),
+    Column("level", String(2), nullable=False),
+    Column("body", JSON, nullable=False),
+)
+
+peer = Table(
+    "peer",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("last_success_at", Instant),
+    Column("last_failure_at", Instant),
+    Column("last_failure", Text, nullable=False, default=""),
+)
+
+user = Table(
+    "user",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("role", String(32), nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _id(),
+    Column("at", Instant, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(128), nullable=False, index=True),
+    Column("old", Text, nullable=False, default=""),
+    Column("new", Text, nullable=False, default=""),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+)
+
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("role", String(32), primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("detail", JSON, nullable=False),
+)

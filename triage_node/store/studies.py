@@ -1,0 +1,246 @@
+"""The life of a study in rows. `advance` is the only writer of a state (invariants: domain/study.py).
+
+Leases: a study at work belongs to an owner until `lease_until`; an expired lease is taken over; MAX_TRIES failures park
+the study as `failed`, visible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, or_, select, update
+
+from triage_node.domain.errors import StoreError
+from triage_node.domain.study import TRANSITIONS, Moment, SelectedSeries, StudyEvent, StudyIdentity, StudyState, TimelineEntry
+from triage_node.store import audit
+from triage_node.store.engine import Store
+from triage_node.store.meta import touch_list
+from triage_node.store.schema import series, study, timeline, worklist_row
+
+MAX_TRIES = 3
+_NEED_REASON = {StudyEvent.DECLINED, StudyEvent.RULED_OUT, StudyEvent.QUARANTINED, StudyEvent.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """What the store knows of a study."""
+
+    study_instance_uid: str
+    state: StudyState
+    reason: str
+    tries: int
+    arrived_at: datetime
+    last_instance_at: datetime
+    instances: int
+    closed_at: datetime | None
+    close_signal: str
+    incomplete: bool
+    revision: int
+    calling_ae_title: str
+    identity: StudyIdentity
+    description: str
+    selection: SelectedSeries | None
+
+
+def advance(c: Connection, uid: str, event: StudyEvent, at: datetime, reason: str = "", actor: str = "node") -> StudyState:
+    """Move a study along TRANSITIONS in the caller's transaction and append to the audit trail.
+
+    Raises: StoreError when the table has no such arrow or a reason is due and missing.
+    """
+    if event in _NEED_REASON and not reason:
+        raise StoreError(f"{event.value} needs a reason")
+    row = c.execute(select(study.c.state, study.c.tries).where(study.c.study_instance_uid == uid).with_for_update()).one_or_none()
+    if row is None:
+        raise StoreError(f"no study {uid}")
+    old = StudyState(row.state)
+    new = TRANSITIONS.get((old, event))
+    if new is None:
+        raise StoreError(f"a study that is {old.value} cannot be {event.value}")
+    values: dict[str, Any] = {"state": new.value, "reason": reason if event in _NEED_REASON else ""}
+    if event is not StudyEvent.CLAIMED:
+        values |= {"lease_owner": "", "lease_until": None}
+    if event is StudyEvent.REOPENED:
+        values |= {"tries": 0, "closed_at": None, "close_signal": ""}
+    c.execute(update(study).where(study.c.study_instance_uid == uid).values(**values))
+    words = status_words(new, reason)
+    c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(status_words=words))
+    audit.record(c, at, actor, f"study {event.value}", uid, old.value, new.value if not reason else f"{new.value}: {reason}")
+    touch_list(c)
+    return new
+
+
+def status_words(state: StudyState, reason: str) -> str:
+    """What the list says of a study that has no result. "Not analysed" never looks like "no bleed" (invariant 5)."""
+    return {
+        StudyState.RECEIVING: "arriving",
+        StudyState.COMPLETE: "waiting for analysis",
+        StudyState.ANALYSING: "being analysed",
+        StudyState.DECLINED: f"not analysed: {reason}",
+        StudyState.OUT_OF_SCOPE: f"not analysed: {reason}",
+        StudyState.QUARANTINED: f"not analysed, in quarantine: {reason}",
+        StudyState.FAILED: f"not analysed, failed: {reason}",
+    }.get(state, "")
+
+
+def mark(c: Connection, uid: str, moment: Moment | str, at: datetime, detail: str = "") -> None:
+    """Append to the timeline of a study."""
+    c.execute(insert(timeline).values(study_instance_uid=uid, at=at, moment=str(moment), detail=detail))
+
+
+def timeline_of(store: Store, uid: str) -> list[TimelineEntry]:
+    with store.read() as c:
+        query = select(timeline).where(timeline.c.study_instance_uid == uid).order_by(timeline.c.at, timeline.c.id)
+        return [TimelineEntry(r.study_instance_uid, r.at, r.moment, r.detail) for r in c.execute(query)]
+
+
+def get(store: Store, uid: str) -> StudyRecord | None:
+    with store.read() as c:
+        row = c.execute(select(study).where(study.c.study_instance_uid == uid)).one_or_none()
+        return None if row is None else _from_row(row)
+
+
+def in_states(store: Store, *states: StudyState) -> list[StudyRecord]:
+    """All studies in these states, oldest first."""
+    with store.read() as c:
+        query = select(study).where(study.c.state.in_([s.value for s in states])).order_by(study.c.arrived_at)
+        return [_from_row(r) for r in c.execute(query)]
+
+
+def close_series(c: Connection, series_instance_uid: str, signal: str, incomplete: bool, at: datetime) -> None:
+    c.execute(
+        update(series)
+        .where(series.c.series_instance_uid == series_instance_uid)
+        .values(closed_at=at, signal=signal, incomplete=incomplete)
+    )
+
+
+def close(c: Connection, uid: str, signal: str, incomplete: bool, at: datetime, expected_instances: int) -> bool:
+    """Receiving -> complete, unless another instance came since the caller looked. Stores the signal that fired."""
+    row = c.execute(
+        select(study.c.instances, study.c.state, study.c.last_instance_at)
+        .where(study.c.study_instance_uid == uid)
+        .with_for_update()
+    ).one()
+    if row.instances != expected_instances or row.state != StudyState.RECEIVING.value:
+        return False
+    advance(c, uid, StudyEvent.CLOSED, at)
+    c.execute(
+        update(study)
+        .where(study.c.study_instance_uid == uid)
+        .values(closed_at=at, close_signal=signal, incomplete=incomplete)
+    )
+    mark(c, uid, Moment.LAST_SLICE, row.last_instance_at)
+    mark(c, uid, Moment.COMPLETE, at, signal + (", incomplete" if incomplete else ""))
+    return True
+
+
+def claim(store: Store, owner: str, now: datetime, lease: timedelta) -> StudyRecord | None:
+    """Take the study that waits longest, or one whose lease has expired; None when there is no work.
+
+    A study whose lease expired counts as a failed try: what killed its owner may kill the next one too.
+    """
+    with store.write() as c:
+        free = select(study).where(
+            or_(
+                study.c.state == StudyState.COMPLETE.value,
+                (study.c.state == StudyState.ANALYSING.value) & (study.c.lease_until < now),
+            )
+        )
+        row = c.execute(free.order_by(study.c.closed_at).limit(1).with_for_update(skip_locked=True)).one_or_none()
+        if row is None:
+            return None
+        uid = row.study_instance_uid
+        if row.state == StudyState.ANALYSING.value:
+            if _count_try(c, uid, row.tries, now, "analysis", f"{row.lease_owner} stopped while working on it"):
+                return None
+        advance(c, uid, StudyEvent.CLAIMED, now, actor=owner)
+        c.execute(
+            update(study).where(study.c.study_instance_uid == uid).values(lease_owner=owner, lease_until=now + lease)
+        )
+        mark(c, uid, Moment.CLAIMED, now, owner)
+        return _from_row(c.execute(select(study).where(study.c.study_instance_uid == uid)).one())
+
+
+def give_back(store: Store, uid: str, owner: str, now: datetime, stage: str, reason: str) -> StudyState:
+    """A try failed: back to the queue, or to `failed` after MAX_TRIES."""
+    with store.write() as c:
+        row = c.execute(select(study).where(study.c.study_instance_uid == uid).with_for_update()).one()
+        if row.lease_owner != owner:
+            return StudyState(row.state)
+        failed = _count_try(c, uid, row.tries, now, stage, reason)
+        return StudyState.FAILED if failed else StudyState.COMPLETE
+
+
+def release_own(store: Store, owner_prefix: str, now: datetime) -> int:
+    """At start: leases of an earlier run on this host are given back at once instead of waiting for them to expire."""
+    with store.write() as c:
+        rows = c.execute(
+            select(study).where(study.c.state == StudyState.ANALYSING.value, study.c.lease_owner.startswith(owner_prefix))
+        ).all()
+        for row in rows:
+            _count_try(c, row.study_instance_uid, row.tries, now, "analysis", f"{row.lease_owner} stopped while working on it")
+        return len(rows)
+
+
+def set_selection(c: Connection, uid: str, selection: SelectedSeries) -> None:
+    c.execute(
+        update(study)
+        .where(study.c.study_instance_uid == uid)
+        .values(
+            selected_series_uid=selection.series_instance_uid,
+            selection={
+                "series_instance_uid": selection.series_instance_uid,
+                "reason": selection.reason,
+                "rejected": [list(r) for r in selection.rejected],
+            },
+        )
+    )
+
+
+def finish(c: Connection, uid: str, event: StudyEvent, at: datetime, reason: str, expected_instances: int) -> StudyState:
+    """End of analysis. A slice that came meanwhile re-opens the study in the same transaction."""
+    new = advance(c, uid, event, at, reason)
+    if event is StudyEvent.DECLINED or event is StudyEvent.RULED_OUT or event is StudyEvent.QUARANTINED:
+        mark(c, uid, Moment.DECLINED, at, reason)
+    now_there = c.execute(select(study.c.instances).where(study.c.study_instance_uid == uid)).scalar_one()
+    if now_there != expected_instances and (new, StudyEvent.REOPENED) in TRANSITIONS:
+        new = advance(c, uid, StudyEvent.REOPENED, at, "another instance arrived during analysis")
+    return new
+
+
+def _count_try(c: Connection, uid: str, tries: int, now: datetime, stage: str, reason: str) -> bool:
+    """True when that was the last try."""
+    c.execute(update(study).where(study.c.study_instance_uid == uid).values(tries=tries + 1))
+    words = f"{stage}: {reason}"
+    if tries + 1 >= MAX_TRIES:
+        advance(c, uid, StudyEvent.FAILED, now, f"{words} ({tries + 1} tries)")
+        mark(c, uid, Moment.FAILED, now, words)
+        return True
+    advance(c, uid, StudyEvent.RELEASED, now, words)
+    return False
+
+
+def _from_row(r: Row[Any]) -> StudyRecord:
+    selection = None
+    if r.selection:
+        rejected = tuple((s, n, why) for s, n, why in r.selection["rejected"])
+        selection = SelectedSeries(r.selection["series_instance_uid"], r.selection["reason"], rejected)
+    return StudyRecord(
+        study_instance_uid=r.study_instance_uid,
+        state=StudyState(r.state),
+        reason=r.reason,
+        tries=r.tries,
+        arrived_at=r.arrived_at,
+        last_instance_at=r.last_instance_at,
+        instances=r.instances,
+        closed_at=r.closed_at,
+        close_signal=r.close_signal,
+        incomplete=r.incomplete,
+        revision=r.revision,
+        calling_ae_title=r.calling_ae_title,
+        identity=StudyIdentity(**r.identity),
+        description=r.description,
+        selection=selection,
+    )
