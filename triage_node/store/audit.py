@@ -33,7 +33,9 @@ def first_broken(store: Store) -> int | None:
     previous = _START
     with store.read() as c:
         for r in c.execute(select(audit).order_by(audit.c.id)):
-            if r.previous_hash != previous or r.hash != _digest(previous, r.at, r.actor, r.action, r.subject, r.old, r.new):
+            if r.previous_hash != previous or r.hash != _digest(
+                previous, r.at, r.actor, r.action, r.subject, r.old, r.new
+            ):
                 return int(r.id)
             previous = r.hash
     return None

@@ -33,7 +33,7 @@ def record_association(
                 opened_at=at,
             )
         )
-        return int(done.inserted_primary_key[0])
+        return int(done.inserted_primary_key[0])  # type: ignore[index]
 
 
 def close_association(store: Store, association_id: int, outcome: str, instances: int, at: datetime) -> None:
@@ -87,7 +87,11 @@ def of_study(store: Store, study_instance_uid: str) -> list[ReceivedInstance]:
     with store.read() as c:
         query = (
             select(instance)
-            .where(instance.c.study_instance_uid == study_instance_uid, instance.c.first, instance.c.quarantine_reason == "")
+            .where(
+                instance.c.study_instance_uid == study_instance_uid,
+                instance.c.first,
+                instance.c.quarantine_reason == "",
+            )
             .order_by(instance.c.id)
         )
         return [_from_row(r) for r in c.execute(query)]
@@ -133,7 +137,7 @@ def quarantined(store: Store) -> list[tuple[str, str, str]]:
     """(sop_instance_uid, sha256, reason) of everything in quarantine."""
     with store.read() as c:
         query = select(instance.c.sop_instance_uid, instance.c.sha256, instance.c.quarantine_reason)
-        return [tuple(r) for r in c.execute(query.where(instance.c.quarantine_reason != "").order_by(instance.c.id))]  # type: ignore[misc]
+        return [tuple(r) for r in c.execute(query.where(instance.c.quarantine_reason != "").order_by(instance.c.id))]
 
 
 def count(store: Store) -> int:
@@ -177,7 +181,11 @@ def _arrived(c: Connection, uid: str, members: list[ReceivedInstance]) -> None:
             else func.greatest(study.c.last_instance_at, last),
         )
     )
-    if row is not None and StudyState(row.state) not in (StudyState.RECEIVING, StudyState.ANALYSING, StudyState.QUARANTINED):
+    if row is not None and StudyState(row.state) not in (
+        StudyState.RECEIVING,
+        StudyState.ANALYSING,
+        StudyState.QUARANTINED,
+    ):
         studies.advance(c, uid, StudyEvent.REOPENED, last, "another instance arrived")
 
 
@@ -232,12 +240,18 @@ def _as_row(i: ReceivedInstance, first: bool) -> dict[str, Any]:
     return values
 
 
-_TUPLES = ("image_type", "convolution_kernel", "pixel_spacing_mm", "image_orientation_patient", "image_position_patient")
+_TUPLES = (
+    "image_type",
+    "convolution_kernel",
+    "pixel_spacing_mm",
+    "image_orientation_patient",
+    "image_position_patient",
+)
 
 
 def _from_row(r: Row[Any]) -> ReceivedInstance:
     header = None
     if r.header is not None:
-        values = {k: tuple(v) if k in _TUPLES and v is not None else v for k, v in r.header.items()}
+        values: dict[str, Any] = {k: tuple(v) if k in _TUPLES and v is not None else v for k, v in r.header.items()}
         header = InstanceHeader(**values)
     return ReceivedInstance(header=header, **{name: getattr(r, name) for name in _OWN})

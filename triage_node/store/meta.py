@@ -18,7 +18,9 @@ def set_simulation(store: Store, simulation: bool) -> None:
     with store.write() as c:
         held = c.execute(select(meta.c.value).where(meta.c.key == SIMULATION)).scalar()
         if held is None:
-            c.execute(insert(meta), [{"key": SIMULATION, "value": str(int(simulation))}, {"key": LIST_VERSION, "value": "0"}])
+            c.execute(
+                insert(meta), [{"key": SIMULATION, "value": str(int(simulation))}, {"key": LIST_VERSION, "value": "0"}]
+            )
         elif bool(int(held)) != simulation:
             raise StoreError("simulation is fixed when a store is created; use another data folder")
 
@@ -44,4 +46,6 @@ def list_version(store: Store) -> int:
 def touch_list(c: Connection) -> None:
     """Count one visible change, in the transaction that makes it."""
 
-    c.execute(update(meta).where(meta.c.key == LIST_VERSION).values(value=cast(cast(meta.c.value, Integer) + 1, String)))
+    c.execute(
+        update(meta).where(meta.c.key == LIST_VERSION).values(value=cast(cast(meta.c.value, Integer) + 1, String))
+    )

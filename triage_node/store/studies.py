@@ -13,7 +13,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from triage_node.domain.errors import StoreError
-from triage_node.domain.study import TRANSITIONS, Moment, SelectedSeries, StudyEvent, StudyIdentity, StudyState, TimelineEntry
+from triage_node.domain.study import (
+    TRANSITIONS,
+    Moment,
+    SelectedSeries,
+    StudyEvent,
+    StudyIdentity,
+    StudyState,
+    TimelineEntry,
+)
 from triage_node.store import audit
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
@@ -44,14 +52,18 @@ class StudyRecord:
     selection: SelectedSeries | None
 
 
-def advance(c: Connection, uid: str, event: StudyEvent, at: datetime, reason: str = "", actor: str = "node") -> StudyState:
+def advance(
+    c: Connection, uid: str, event: StudyEvent, at: datetime, reason: str = "", actor: str = "node"
+) -> StudyState:
     """Move a study along TRANSITIONS in the caller's transaction and append to the audit trail.
 
     Raises: StoreError when the table has no such arrow or a reason is due and missing.
     """
     if event in _NEED_REASON and not reason:
         raise StoreError(f"{event.value} needs a reason")
-    row = c.execute(select(study.c.state, study.c.tries).where(study.c.study_instance_uid == uid).with_for_update()).one_or_none()
+    row = c.execute(
+        select(study.c.state, study.c.tries).where(study.c.study_instance_uid == uid).with_for_update()
+    ).one_or_none()
     if row is None:
         raise StoreError(f"no study {uid}")
     old = StudyState(row.state)
@@ -66,7 +78,9 @@ def advance(c: Connection, uid: str, event: StudyEvent, at: datetime, reason: st
     c.execute(update(study).where(study.c.study_instance_uid == uid).values(**values))
     words = status_words(new, reason)
     c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(status_words=words))
-    audit.record(c, at, actor, f"study {event.value}", uid, old.value, new.value if not reason else f"{new.value}: {reason}")
+    audit.record(
+        c, at, actor, f"study {event.value}", uid, old.value, new.value if not reason else f"{new.value}: {reason}"
+    )
     touch_list(c)
     return new
 
@@ -177,10 +191,14 @@ def release_own(store: Store, owner_prefix: str, now: datetime) -> int:
     """At start: leases of an earlier run on this host are given back at once instead of waiting for them to expire."""
     with store.write() as c:
         rows = c.execute(
-            select(study).where(study.c.state == StudyState.ANALYSING.value, study.c.lease_owner.startswith(owner_prefix))
+            select(study).where(
+                study.c.state == StudyState.ANALYSING.value, study.c.lease_owner.startswith(owner_prefix)
+            )
         ).all()
         for row in rows:
-            _count_try(c, row.study_instance_uid, row.tries, now, "analysis", f"{row.lease_owner} stopped while working on it")
+            _count_try(
+                c, row.study_instance_uid, row.tries, now, "analysis", f"{row.lease_owner} stopped while working on it"
+            )
         return len(rows)
 
 
@@ -199,7 +217,9 @@ def set_selection(c: Connection, uid: str, selection: SelectedSeries) -> None:
     )
 
 
-def finish(c: Connection, uid: str, event: StudyEvent, at: datetime, reason: str, expected_instances: int) -> StudyState:
+def finish(
+    c: Connection, uid: str, event: StudyEvent, at: datetime, reason: str, expected_instances: int
+) -> StudyState:
     """End of analysis. A slice that came meanwhile re-opens the study in the same transaction."""
     new = advance(c, uid, event, at, reason)
     if event is StudyEvent.DECLINED or event is StudyEvent.RULED_OUT or event is StudyEvent.QUARANTINED:

@@ -1,0 +1,40 @@
+"""Versioned thresholds. A policy is never changed: a new version is added, with who and why."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, insert, select
+
+from triage_node.domain.errors import StoreError
+from triage_node.domain.finding import OperatingPoint
+from triage_node.store import audit
+from triage_node.store.engine import Store
+from triage_node.store.schema import policy
+
+
+def add(store: Store, points: list[OperatingPoint], by: str, why: str, at: datetime) -> int:
+    """Store a new version; the version number inside `points` is ignored. Returns the number that it got."""
+    for p in points:
+        if not 0.0 < p.raise_probability <= p.notify_probability < 1.0:
+            raise StoreError(f"{p.finding}: 0 < raise <= notify < 1 does not hold")
+    body = {p.finding: {"raise": p.raise_probability, "notify": p.notify_probability} for p in points}
+    with store.write() as c:
+        version = int(c.execute(select(func.coalesce(func.max(policy.c.version), 0))).scalar_one()) + 1
+        c.execute(insert(policy).values(version=version, created_at=at, created_by=by, why=why, body=body))
+        audit.record(c, at, by, "policy added", f"policy {version}", new=repr(body))
+    return version
+
+
+def current(store: Store) -> dict[str, OperatingPoint]:
+    """finding -> operating point in force. Raises: StoreError when none was ever stored."""
+    with store.read() as c:
+        row = c.execute(select(policy).order_by(policy.c.version.desc()).limit(1)).one_or_none()
+    if row is None:
+        raise StoreError("no operating points are stored; run `triage-node init`")
+    return {name: _point(name, body, row.version) for name, body in row.body.items()}
+
+
+def _point(name: str, body: dict[str, Any], version: int) -> OperatingPoint:
+    return OperatingPoint(name, float(body["raise"]), float(body["notify"]), version)

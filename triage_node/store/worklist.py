@@ -1,0 +1,172 @@
+"""Rows and moves of the reading list. Where a row stands is computed (worklist.order), never stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from triage_node.domain.finding import FINDINGS
+from triage_node.domain.priority import Flag, OrderClass, ReadingState, Urgency, WorklistRow
+from triage_node.domain.study import Moment, StudyIdentity, StudyState
+from triage_node.store import audit, studies
+from triage_node.store.engine import Store
+from triage_node.store.meta import touch_list
+from triage_node.store.schema import study, worklist_move, worklist_row
+
+
+@dataclass(frozen=True, slots=True)
+class ListedStudy:
+    """A row with what a page shows beside it."""
+
+    row: WorklistRow
+    state: StudyState
+    identity: StudyIdentity
+    description: str
+    live_words: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One row went from one place to another (0 is first; old None: it was not on the list)."""
+
+    study_instance_uid: str
+    at: datetime
+    mode: str
+    old_position: int | None
+    new_position: int
+    reason: str
+
+
+def add_row(c: Connection, row: WorklistRow, live_words: str) -> None:
+    """Put an arriving study on the list, unless it stands there."""
+    held = select(worklist_row.c.study_instance_uid).where(worklist_row.c.study_instance_uid == row.study_instance_uid)
+    if c.execute(held).scalar() is not None:
+        return
+    c.execute(
+        insert(worklist_row).values(
+            study_instance_uid=row.study_instance_uid,
+            order_class=row.order_class.value,
+            arrived_at=row.arrived_at,
+            live=row.live,
+            live_words=live_words,
+            reading_state=row.reading_state.value,
+            status_words=row.status_words,
+        )
+    )
+    touch_list(c)
+
+
+def studies_without_row(store: Store) -> list[str]:
+    with store.read() as c:
+        query = (
+            select(study.c.study_instance_uid)
+            .outerjoin(worklist_row, worklist_row.c.study_instance_uid == study.c.study_instance_uid)
+            .where(worklist_row.c.study_instance_uid.is_(None))
+        )
+        return list(c.execute(query.order_by(study.c.arrived_at)).scalars())
+
+
+def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
+    """Set or strengthen a flag; never lowers one (invariant 4). True when something changed."""
+    row = c.execute(select(worklist_row).where(worklist_row.c.study_instance_uid == uid).with_for_update()).one()
+    rank = list(Urgency)
+    if row.flag_urgency is not None and rank.index(Urgency(row.flag_urgency)) <= rank.index(flag.urgency):
+        return False
+    values: dict[str, Any] = {
+        "flag_finding": flag.finding,
+        "flag_urgency": flag.urgency.value,
+        "flag_words": flag.words,
+        "flagged_at": row.flagged_at or flag.raised_at,
+    }
+    c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(**values))
+    audit.record(
+        c, flag.raised_at, "node", "flag raised", uid, row.flag_words or "", f"{flag.words} ({flag.urgency.value})"
+    )
+    studies.mark(c, uid, Moment.FLAGGED, flag.raised_at, flag.words)
+    touch_list(c)
+    return True
+
+
+def record_moves(c: Connection, moves: list[Move]) -> None:
+    if moves:
+        c.execute(insert(worklist_move), [{name: getattr(m, name) for name in Move.__slots__} for m in moves])
+        for m in moves:
+            old = "" if m.old_position is None else str(m.old_position)
+            audit.record(
+                c, m.at, "node", f"move ({m.mode})", m.study_instance_uid, old, f"{m.new_position}: {m.reason}"
+            )
+
+
+def moves(store: Store, study_instance_uid: str | None = None) -> list[Move]:
+    with store.read() as c:
+        query = select(worklist_move).order_by(worklist_move.c.id)
+        if study_instance_uid is not None:
+            query = query.where(worklist_move.c.study_instance_uid == study_instance_uid)
+        return [Move(**{name: getattr(r, name) for name in Move.__slots__}) for r in c.execute(query)]
+
+
+def set_reading_state(
+    c: Connection, uid: str, state: ReadingState, at: datetime, actor: str, claimed_by: str = ""
+) -> None:
+    """Change who reads what. Only `actor` other than the node may set `read` (DESIGN.md section 2, Leaving)."""
+    old = c.execute(select(worklist_row.c.reading_state).where(worklist_row.c.study_instance_uid == uid)).scalar_one()
+    claimed = state is ReadingState.BEING_READ
+    left = state in (ReadingState.READ, ReadingState.STATUS_UNKNOWN)
+    c.execute(
+        update(worklist_row)
+        .where(worklist_row.c.study_instance_uid == uid)
+        .values(
+            reading_state=state.value,
+            claimed_by=claimed_by if claimed else "",
+            claimed_at=at if claimed else None,
+            left_at=at if left else None,
+        )
+    )
+    audit.record(c, at, actor, "reading state", uid, old, state.value)
+    touch_list(c)
+
+
+def rows(source: Store | Connection) -> list[ListedStudy]:
+    """Every study that has not left the list; pass the connection of a write to see its own changes."""
+    if isinstance(source, Store):
+        with source.read() as c:
+            return rows(c)
+    gone = (ReadingState.READ.value, ReadingState.STATUS_UNKNOWN.value)
+    query = (
+        select(worklist_row, study.c.state, study.c.identity, study.c.description, study.c.revision)
+        .join(study, study.c.study_instance_uid == worklist_row.c.study_instance_uid)
+        .where(worklist_row.c.reading_state.not_in(gone))
+        .order_by(worklist_row.c.arrived_at)
+    )
+    return [_listed(r) for r in source.execute(query)]
+
+
+def _listed(r: Row[Any]) -> ListedStudy:
+    flag = None
+    if r.flag_urgency is not None:
+        flag = Flag(
+            r.flag_finding if r.flag_finding in FINDINGS else "ich", Urgency(r.flag_urgency), r.flag_words, r.flagged_at
+        )
+    return ListedStudy(
+        row=WorklistRow(
+            study_instance_uid=r.study_instance_uid,
+            order_class=OrderClass(r.order_class),
+            arrived_at=r.arrived_at,
+            flag=flag,
+            live=r.live,
+            pinned_at=r.pinned_at,
+            reading_state=ReadingState(r.reading_state),
+            claimed_by=r.claimed_by,
+            claimed_at=r.claimed_at,
+            status_words=r.status_words,
+        ),
+        state=StudyState(r.state),
+        identity=StudyIdentity(**r.identity),
+        description=r.description,
+        live_words=r.live_words,
+        revision=r.revision,
+    )
