@@ -55,10 +55,14 @@ FINDINGS: dict[str, FindingType] = {
     for f in (
         FindingType("ich", "ICH", "intracranial hemorrhage", ("1386000", "SCT", "Intracranial hemorrhage")),
         FindingType("iph", "IPH", "intraparenchymal hemorrhage", ("274100004", "SCT", "Cerebral hemorrhage"), "ich"),
-        FindingType("ivh", "IVH", "intraventricular hemorrhage", ("23276006", "SCT", "Intraventricular hemorrhage"), "ich"),
+        FindingType(
+            "ivh", "IVH", "intraventricular hemorrhage", ("23276006", "SCT", "Intraventricular hemorrhage"), "ich"
+        ),
         FindingType("sah", "SAH", "subarachnoid hemorrhage", ("21454007", "SCT", "Subarachnoid hemorrhage"), "ich"),
         FindingType("sdh", "SDH", "subdural hemorrhage", ("35486000", "SCT", "Subdural hemorrhage"), "ich"),
-        FindingType("edh", "EDH", "epidural hemorrhage", ("68752002", "SCT", "Nontraumatic extradural hemorrhage"), "ich"),
+        FindingType(
+            "edh", "EDH", "epidural hemorrhage", ("68752002", "SCT", "Nontraumatic extradural hemorrhage"), "ich"
+        ),
     )
 }
 SUBTYPES = tuple(f.key for f in FINDINGS.values() if f.parent == "ich")
@@ -89,6 +93,7 @@ class Component:
     key_slice_index: int
     centroid_mm: tuple[float, float, float]
     probability: float
+    chronic_looking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
