@@ -103,4 +103,6 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
 def _model_in(annotation: Any) -> Any:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation
-    return next((m for a in typing.get_args(annotation) if (m := _model_in(a)) is not type(None) and m is not Ellipsis), None)
+    return next(
+        (m for a in typing.get_args(annotation) if (m := _model_in(a)) is not type(None) and m is not Ellipsis), None
+    )

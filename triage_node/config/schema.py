@@ -48,7 +48,9 @@ class NodeSettings(Section):
     time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
         "UTC", description="Zone of header times that carry no Timezone Offset From UTC."
     )
-    minimum_age_years: int = Field(18, ge=0, le=120, description="Younger patients are declined; unknown age is analysed.")
+    minimum_age_years: int = Field(
+        18, ge=0, le=120, description="Younger patients are declined; unknown age is analysed."
+    )
     show_in_observe: bool = Field(False, description="Let readers see in observe mode what would move.")
     language: str = Field("en-US", description="Language of the SR (RFC 5646).")
 
@@ -66,9 +68,15 @@ class SenderSettings(Section):
     """Who may send. An AE title alone is no authentication, so it is bound to addresses."""
 
     ae_title: AETitle | Literal["*"] = Field(description="Calling AE title, or * for any.")
-    addresses: tuple[Network, ...] = Field(("127.0.0.0/8", "::1/128"), description="Addresses or networks it may call from.")
-    quiet_s: float = Field(3.0, gt=0, le=600, description="Seconds without an instance after which its series may close.")
-    may_correct_identity: bool = Field(False, description="Same pixels under another identity are taken as a correction.")
+    addresses: tuple[Network, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="Addresses or networks it may call from."
+    )
+    quiet_s: float = Field(
+        3.0, gt=0, le=600, description="Seconds without an instance after which its series may close."
+    )
+    may_correct_identity: bool = Field(
+        False, description="Same pixels under another identity are taken as a correction."
+    )
 
 
 class TLSSettings(Section):
@@ -86,10 +94,16 @@ class ListenerSettings(Section):
     senders: tuple[SenderSettings, ...] = Field(
         (SenderSettings(ae_title="*"),), description="Who may send; the default is anybody on this machine."
     )
-    receive_path: Literal["fast", "stock"] = Field("fast", description="fast: direct durable write; stock: pynetdicom's own.")
-    maximum_pdu_bytes: int = Field(131072, ge=16384, le=1048576, description="Largest P-DATA PDU that is offered and accepted.")
+    receive_path: Literal["fast", "stock"] = Field(
+        "fast", description="fast: direct durable write; stock: pynetdicom's own."
+    )
+    maximum_pdu_bytes: int = Field(
+        131072, ge=16384, le=1048576, description="Largest P-DATA PDU that is offered and accepted."
+    )
     maximum_associations: int = Field(64, ge=1, le=1000, description="Associations at a time.")
-    maximum_associations_per_address: int = Field(8, ge=1, le=1000, description="Associations at a time from one address.")
+    maximum_associations_per_address: int = Field(
+        8, ge=1, le=1000, description="Associations at a time from one address."
+    )
     acse_timeout_s: float = Field(5.0, gt=0, description="For association negotiation.")
     dimse_timeout_s: float = Field(30.0, gt=0, description="For the rest of a DIMSE message.")
     network_timeout_s: float = Field(60.0, gt=0, description="For an idle association.")
@@ -153,7 +167,9 @@ class WebSettings(Section):
 
 class WorklistSettings(Section):
     mode: Mode = Field(Mode.OBSERVE, description="observe or active; active needs evidence (DESIGN.md section 4).")
-    guard_min: float = Field(10.0, ge=0, description="A guarded class comes before moderate flags this long before its bound.")
+    guard_min: float = Field(
+        10.0, ge=0, description="A guarded class comes before moderate flags this long before its bound."
+    )
     stat_bound_min: float = Field(30.0, gt=0, description="Reading bound of STAT.")
     urgent_bound_min: float = Field(60.0, gt=0, description="Reading bound of URGENT.")
     routine_bound_min: float = Field(1440.0, gt=0, description="Reading bound of ROUTINE.")

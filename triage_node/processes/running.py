@@ -1,0 +1,96 @@
+"""What every role needs to run: settings, store, stop signal, sign of life."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from triage_node.config.load import load
+from triage_node.config.schema import Settings
+from triage_node.domain.errors import TriageNodeError
+from triage_node.store import heartbeat
+from triage_node.store.engine import Store, open_store
+
+SUPERVISOR = "TRIAGE_SUPERVISOR_PID"
+BEAT_S = 2.0
+_PR_SET_PDEATHSIG = 1
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def owner(role: str) -> str:
+    """Who holds a lease: role, host and process."""
+    return f"{role}@{socket.gethostname()}:{os.getpid()}"
+
+
+def is_dead(lease_owner: str) -> bool:
+    """True when the owner was a process of this host that is gone. Nothing is said of other hosts."""
+    name, _, pid = lease_owner.rpartition(":")
+    return name.endswith(f"@{socket.gethostname()}") and pid.isdigit() and not Path(f"/proc/{pid}").exists()
+
+
+@dataclass(slots=True)
+class Running:
+    """A role at work. `stop` is set by SIGTERM and SIGINT; loops wait on it instead of sleeping."""
+
+    role: str
+    settings: Settings
+    store: Store
+    stop: threading.Event
+    _beaten_at: datetime | None = None
+
+    def beat(self, detail: dict[str, object] | None = None) -> None:
+        """Say that this role is alive, at most every BEAT_S seconds unless there is something to tell."""
+        at = now()
+        if detail is None and self._beaten_at is not None and (at - self._beaten_at).total_seconds() < BEAT_S:
+            return
+        heartbeat.beat(self.store, self.role, at, detail)
+        self._beaten_at = at
+
+
+def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | None = None) -> int:
+    """Parse --config, open the store, install signals, run `main` until it returns. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog=f"python -m triage_node.processes.{role}", description=f"Run the {role} role alone.")
+    parser.add_argument("--config", type=Path, default=os.environ.get("TRIAGE_NODE_CONFIG"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {role} %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    _die_with_supervisor()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        settings, _ = load(options.config)
+        store = open_store(settings.database_url)
+    except TriageNodeError as error:
+        logging.error("%s", error)
+        return 2
+    try:
+        main(Running(role, settings, store, stop))
+    except TriageNodeError as error:
+        logging.error("%s", error)
+        return 1
+    finally:
+        store.close()
+    return 0
+
+
+def _die_with_supervisor() -> None:
+    """A supervisor that is killed takes its roles along; else a second one would start them twice."""
+    parent = os.environ.get(SUPERVISOR)
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it died between our start and the call above
+        raise SystemExit(0)

@@ -1,0 +1,42 @@
+"""The scheduler role: APScheduler is only the clock; what is due is asked of the store each time (DESIGN.md section 1)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from triage_node.processes import arrival, housekeeping
+from triage_node.processes.running import Running, run_role
+
+log = logging.getLogger(__name__)
+
+
+def main(running: Running) -> None:
+    """Tick until told to stop. A job that fails is logged and tried again at its next tick."""
+    clock = BackgroundScheduler(
+        executors={"default": ThreadPoolExecutor(2)},
+        # MEASUREMENTS.md section 9: with the default grace a late job is dropped, silently
+        job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        timezone="UTC",
+    )
+    arrivals = arrival.Arrivals(running.store, running.settings)
+    clock.add_job(arrivals.tick, "interval", seconds=0.25)
+    clock.add_job(running.beat, "interval", seconds=2)
+    clock.add_job(_with(running, housekeeping.expire_rows), "interval", seconds=15)
+    clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    clock.start()
+    running.beat()
+    running.stop.wait()
+    clock.shutdown(wait=True)
+
+
+def _with(running: Running, job: Callable[[Running], None]) -> Callable[[], None]:
+    return lambda: job(running)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_role("scheduler", main))
