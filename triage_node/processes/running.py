@@ -62,10 +62,14 @@ class Running:
 
 def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | None = None) -> int:
     """Parse --config, open the store, install signals, run `main` until it returns. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog=f"python -m triage_node.processes.{role}", description=f"Run the {role} role alone.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m triage_node.processes.{role}", description=f"Run the {role} role alone."
+    )
     parser.add_argument("--config", type=Path, default=os.environ.get("TRIAGE_NODE_CONFIG"))
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {role} %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s {role} %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
     _die_with_supervisor()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,6 +6,7 @@ the study as `failed`, visible.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -187,19 +188,16 @@ def give_back(store: Store, uid: str, owner: str, now: datetime, stage: str, rea
         return StudyState.FAILED if failed else StudyState.COMPLETE
 
 
-def release_own(store: Store, owner_prefix: str, now: datetime) -> int:
-    """At start: leases of an earlier run on this host are given back at once instead of waiting for them to expire."""
+def take_from_dead(store: Store, is_dead: Callable[[str], bool], now: datetime) -> int:
+    """Give back leases whose owner is known to be gone, instead of waiting until they expire. Returns how many."""
     with store.write() as c:
-        rows = c.execute(
-            select(study).where(
-                study.c.state == StudyState.ANALYSING.value, study.c.lease_owner.startswith(owner_prefix)
-            )
-        ).all()
-        for row in rows:
+        rows = c.execute(select(study).where(study.c.state == StudyState.ANALYSING.value)).all()
+        gone = [r for r in rows if is_dead(r.lease_owner)]
+        for r in gone:
             _count_try(
-                c, row.study_instance_uid, row.tries, now, "analysis", f"{row.lease_owner} stopped while working on it"
+                c, r.study_instance_uid, r.tries, now, "analysis", f"{r.lease_owner} stopped while working on it"
             )
-        return len(rows)
+        return len(gone)
 
 
 def set_selection(c: Connection, uid: str, selection: SelectedSeries) -> None:

@@ -131,15 +131,17 @@ def set_reading_state(
 
 
 def rows(source: Store | Connection) -> list[ListedStudy]:
-    """Every study that has not left the list; pass the connection of a write to see its own changes."""
+    """Every study that is not read and, without a flag, not expired; pass a write's connection to see its own changes."""
     if isinstance(source, Store):
         with source.read() as c:
             return rows(c)
-    gone = (ReadingState.READ.value, ReadingState.STATUS_UNKNOWN.value)
+    expired = (worklist_row.c.reading_state == ReadingState.STATUS_UNKNOWN.value) & worklist_row.c.flag_urgency.is_(
+        None
+    )
     query = (
         select(worklist_row, study.c.state, study.c.identity, study.c.description, study.c.revision)
         .join(study, study.c.study_instance_uid == worklist_row.c.study_instance_uid)
-        .where(worklist_row.c.reading_state.not_in(gone))
+        .where(worklist_row.c.reading_state != ReadingState.READ.value, ~expired)
         .order_by(worklist_row.c.arrived_at)
     )
     return [_listed(r) for r in source.execute(query)]

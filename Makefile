@@ -1,0 +1,68 @@
+# make setup | demo | test | check | docs | bench | prove | run
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+DEBIAN := orthanc orthanc-dicomweb dcmtk postgresql chromium chromium-driver nodejs npm strace iproute2
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup setup-dev debian npm demo test check docs bench prove run clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/bin/python:
+	@echo "creating $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed (PYTHON=...)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python venv is missing: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing the node and its dependencies (about 600 MB, one to three minutes)"
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+setup-dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing what training and tests need (torch for the CPU, MONAI, validators)"
+	@$(PIP) install -c constraints.txt torch==2.13.0
+	@$(PIP) install -c constraints.txt -e ".[training]"
+	@$(PIP) install --upgrade "pip>=25.1" && $(PIP) install -c constraints.txt --group dev
+	@touch $@
+
+debian:
+	@sh deploy/install-test-packages.sh $(DEBIAN)
+
+npm: tests/journeys/ohif/node_modules/.installed
+
+tests/journeys/ohif/node_modules/.installed: tests/journeys/ohif/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo "installing the OHIF viewer for the tests (200 MB)"; \
+	  cd tests/journeys/ohif && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \
+	else echo "npm is missing: tests with OHIF will be skipped"; fi
+
+demo: setup
+	@$(BIN)/python -m triage_node.cli.demo $(if $(CT),--ct "$(CT)")
+
+test: debian setup-dev npm
+	@sh deploy/in-own-network.sh $(BIN)/pytest $(ARGS)
+
+check: setup-dev
+	$(BIN)/ruff check triage_node tests models
+	$(BIN)/ruff format --check triage_node tests models
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/python -m triage_node.evaluation.write_docs
+
+bench: debian setup-dev
+	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.bench
+
+prove: debian setup-dev npm
+	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.prove
+
+run: setup
+	$(BIN)/triage-node serve
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,17 @@
+"""`.ci/run` sets TRIAGE_FORBID_SKIP: a test that cannot run there is a failure, not a silence."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if os.environ.get("TRIAGE_FORBID_SKIP") and report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipping is forbidden here: {reason}"
+    return report

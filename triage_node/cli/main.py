@@ -1,0 +1,137 @@
+"""The commands (DESIGN.md section 7). Each does one thing and says what to do when it cannot."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from triage_node import __version__
+from triage_node.domain.errors import TriageNodeError
+
+app = typer.Typer(
+    help="A DICOM node that puts suspected intracranial hemorrhage first on the reading list. Not for diagnostic use.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db = typer.Typer(help="The store's schema.", no_args_is_help=True)
+app.add_typer(db, name="db")
+console = Console()
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", envvar="TRIAGE_NODE_CONFIG", help="TOML file; without it: defaults and environment."
+    ),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None: ...
+
+
+@app.command()
+def serve(config: Config = None) -> None:
+    """Start every process of the node and keep it running until Ctrl-C or SIGTERM."""
+    from triage_node.config.load import load
+    from triage_node.processes.supervisor import Supervisor
+    from triage_node.store import meta
+    from triage_node.store.engine import open_store
+    from triage_node.store.upgrade import is_current
+
+    settings, _ = load(config)
+    store = open_store(settings.database_url)
+    if not is_current(store):
+        raise TriageNodeError(
+            "the store has another schema; run `triage-node db upgrade` (new node: `triage-node init`)"
+        )
+    simulation = meta.is_simulation(store)
+    store.close()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s supervisor %(levelname)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    listener = settings.listener
+    console.print(
+        f"DICOM {listener.ae_title}@{listener.host}:{listener.port} · page http://{settings.web.host}:{settings.web.port}/ · "
+        f"mode {settings.worklist.mode}{' · SIMULATION' if simulation else ''} · Ctrl-C stops"
+    )
+    Supervisor(config).run(stop)
+
+
+@app.command()
+def init(
+    config: Config = None,
+    simulation: Annotated[bool, typer.Option(help="Mark the store as simulated for ever; for demo and tests.")] = False,
+) -> None:
+    """Create the data folder, the store and the first thresholds. Safe to repeat."""
+    from triage_node.cli.setup import initialise
+
+    for line in initialise(config, simulation):
+        console.print(line)
+
+
+@app.command()
+def check(config: Config = None) -> None:
+    """Print the effective configuration and where each value comes from; ask every peer and the own listener for C-ECHO."""
+    from triage_node.cli.check import check as run
+
+    raise typer.Exit(0 if run(config, console) else 1)
+
+
+@app.command()
+def send(
+    folder: Annotated[Path, typer.Argument(help="Folder or file with DICOM instances.")],
+    to: Annotated[str, typer.Option("--to", help="AE@host:port")],
+    calling_ae_title: Annotated[str, typer.Option("--from", help="Our AE title.")] = "SENDER",
+    associations: Annotated[int, typer.Option(min=1, max=16, help="Associations at a time.")] = 1,
+) -> None:
+    """Send DICOM instances as a modality would: bytes unchanged, with progress."""
+    from triage_node.cli.send import send_folder
+
+    raise typer.Exit(send_folder(folder, to, calling_ae_title, associations, console))
+
+
+@app.command()
+def timeline(
+    study: Annotated[str, typer.Argument(help="Study Instance UID, or its last characters.")], config: Config = None
+) -> None:
+    """Print what happened to one study, and when."""
+    from triage_node.cli.timeline import show
+
+    raise typer.Exit(0 if show(config, study, console) else 1)
+
+
+@db.command("upgrade")
+def db_upgrade(config: Config = None) -> None:
+    """Bring the store's schema to this version. SQLite is copied beside itself first."""
+    from triage_node.config.load import load
+    from triage_node.store.engine import open_store
+    from triage_node.store.upgrade import upgrade
+
+    settings, _ = load(config)
+    old, new = upgrade(open_store(settings.database_url))
+    console.print(f"schema {old or 'empty'} -> {new}" if old != new else f"schema {new} is current")
+
+
+def run() -> None:
+    """Entry of the console script: errors that we raise on purpose are one line, not a traceback."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        app()
+    except TriageNodeError as error:
+        Console(stderr=True).print(f"triage-node: {error}", style="bold red", markup=False, highlight=False)
+        raise SystemExit(2) from None

@@ -1,0 +1,35 @@
+"""`triage-node timeline STUDY`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from triage_node.config.load import load
+from triage_node.domain.study import StudyState
+from triage_node.store import studies
+from triage_node.store.engine import open_store
+
+
+def show(config: Path | None, study: str, console: Console) -> bool:
+    """Print the timeline of the study whose UID is, or ends with, `study`. False when none or several fit."""
+    settings, _ = load(config)
+    store = open_store(settings.database_url)
+    known = [s.study_instance_uid for s in studies.in_states(store, *StudyState)]
+    fitting = [uid for uid in known if uid == study] or [uid for uid in known if uid.endswith(study)]
+    if len(fitting) != 1:
+        what = "no study" if not fitting else f"{len(fitting)} studies"
+        console.print(
+            f"{what} whose UID is or ends with {study!r}; {len(known)} studies are in the store", markup=False
+        )
+        return False
+    record = studies.get(store, fitting[0])
+    assert record is not None
+    table = Table("time (UTC)", "after last slice", "moment", "detail", title=f"{fitting[0]} · {record.state}")
+    for entry in studies.timeline_of(store, fitting[0]):
+        after = (entry.at - record.last_instance_at).total_seconds()
+        table.add_row(f"{entry.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], f"{after:+.2f} s", entry.moment, entry.detail)
+    console.print(table)
+    return True

@@ -1,0 +1,33 @@
+"""Ticks of the scheduler that clean up. Each can run twice, or late, without harm."""
+
+from __future__ import annotations
+
+import logging
+
+from triage_node.instances.archive import Archive
+from triage_node.processes.running import Running, now
+from triage_node.processes.wiring import list_policy
+from triage_node.store import retention, worklist
+from triage_node.worklist.leaving import departures
+
+log = logging.getLogger(__name__)
+
+
+def expire_rows(running: Running) -> None:
+    """Claims lapse; unread rows leave as "status unknown" or, flagged, become "flagged, reading not confirmed"."""
+    policy = list_policy(running.settings, running.settings.worklist.mode)
+    rows = [listed.row for listed in worklist.rows(running.store)]
+    at = now()
+    due = departures(rows, at, policy)
+    if due:
+        with running.store.write() as c:
+            for d in due:
+                worklist.set_reading_state(c, d.study_instance_uid, d.new, at, "node: " + d.reason)
+
+
+def remove_old_sources(running: Running) -> None:
+    """Received pixels go `source_days` after the study is delivered; never what is still on the list."""
+    archive = Archive(running.settings.store.data_folder)
+    for sha256 in retention.removable_sources(running.store, now(), running.settings.store.source_days):
+        archive.remove(sha256)
+        retention.source_removed(running.store, sha256, now())

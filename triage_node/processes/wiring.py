@@ -1,0 +1,81 @@
+"""From settings to what the rooms want. The one place that knows both."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from datetime import timedelta
+from pathlib import Path
+
+import triage_node
+from triage_node.config.schema import ArchiveSettings, Settings
+from triage_node.domain.errors import ConfigError
+from triage_node.domain.finding import EvidenceLevel
+from triage_node.domain.priority import ListPolicy, Mode, OrderClass
+
+_PACKAGE = Path(triage_node.__file__).parent
+
+
+def bundle_folder(name: str) -> Path:
+    """The folder of a bundle that ships with the node, or the path that was given. Raises: ConfigError."""
+    candidates = [Path(name), _PACKAGE / "_bundles" / name, _PACKAGE.parent / "models" / name]
+    for folder in candidates:
+        if (folder / "configs" / "metadata.json").is_file():
+            return folder
+    raise ConfigError(f"model.bundle: no bundle {name!r}; looked at {', '.join(str(c) for c in candidates)}")
+
+
+def least_level(simulation: bool) -> EvidenceLevel:
+    """The evidence that acting on a list takes; simulated patients cannot be harmed (DESIGN.md section 4)."""
+    return EvidenceLevel.E0 if simulation else EvidenceLevel.E2
+
+
+def effective_mode(settings: Settings, simulation: bool, site_level: EvidenceLevel) -> tuple[Mode, str]:
+    """The mode in force and, when it is not the configured one, why."""
+    wanted = settings.worklist.mode
+    if wanted is Mode.OBSERVE:
+        return wanted, ""
+    if not simulation:
+        if site_level.value < EvidenceLevel.E2.value:
+            return (
+                Mode.OBSERVE,
+                "observe, although active is configured: no evaluation of this site is stored for this model",
+            )
+        return wanted, ""
+    outside = [a.name for a in settings.archives if not _is_loopback(a.host)]
+    if outside:
+        return Mode.OBSERVE, f"observe: a simulation may act on loopback peers only, and {outside[0]} is none"
+    return wanted, ""
+
+
+def list_policy(settings: Settings, mode: Mode) -> ListPolicy:
+    w = settings.worklist
+    return ListPolicy(
+        mode=mode,
+        bounds={
+            OrderClass.STAT: timedelta(minutes=w.stat_bound_min),
+            OrderClass.URGENT: timedelta(minutes=w.urgent_bound_min),
+            OrderClass.ROUTINE: timedelta(minutes=w.routine_bound_min),
+        },
+        guard=timedelta(minutes=w.guard_min),
+        claim_for=timedelta(minutes=w.claim_for_min),
+        expires_after=timedelta(hours=w.expires_after_h),
+    )
+
+
+def config_digest(settings: Settings) -> str:
+    """Stored with each result: what the configuration was when it was made. No secret goes in."""
+    return hashlib.sha256(settings.model_dump_json(exclude={"store"}).encode()).hexdigest()
+
+
+def is_loopback(archive: ArchiveSettings) -> bool:
+    return _is_loopback(archive.host)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
