@@ -130,7 +130,9 @@ def test_late_slice_reopens_a_declined_study(complete):
     assert studies.get(complete, "1.2.3").state is StudyState.RECEIVING
 
 
-@pytest.mark.parametrize("event", [StudyEvent.DECLINED, StudyEvent.RULED_OUT, StudyEvent.QUARANTINED, StudyEvent.FAILED])
+@pytest.mark.parametrize(
+    "event", [StudyEvent.DECLINED, StudyEvent.RULED_OUT, StudyEvent.QUARANTINED, StudyEvent.FAILED]
+)
 def test_no_decline_without_a_reason(complete, event):
     studies.claim(complete, "a", NOW, SECOND)
     with pytest.raises(StoreError, match="needs a reason"), complete.write() as c:

@@ -1,0 +1,38 @@
+"""What lies in deploy/ works with this version."""
+
+import configparser
+from pathlib import Path
+
+import pytest
+
+from triage_node.config.load import load
+from triage_node.config.reference import reference
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+
+def test_example_configuration_loads():
+    settings, origins = load(DEPLOY / "triage-node.toml", {})
+    assert settings.listener.senders[0].ae_title == "CT1"
+    assert origins["listener.port"] == "file"
+
+
+def test_configuration_reference_is_current():
+    assert (DEPLOY / "CONFIGURATION.md").read_text(encoding="utf-8") == reference(), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("NoNewPrivileges", "true"),
+        ("ProtectSystem", "strict"),
+        ("CapabilityBoundingSet", ""),
+        ("PrivateDevices", "true"),
+        ("ExecStart", "/opt/triage-node/.venv/bin/triage-node serve"),
+    ],
+)
+def test_unit_is_hardened(key, value):
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str
+    unit.read(DEPLOY / "triage-node.service")
+    assert unit["Service"][key] == value
