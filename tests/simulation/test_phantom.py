@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from triage_node.simulation.phantom import head
+from triage_node.simulation.phantom_bleeds import Bleed
 
 
 def small(seed: int, noise: int = 1, **options):
@@ -43,3 +44,45 @@ def test_unusable_parameters_are_refused_by_name():
         head(1, 1, size=100)
     with pytest.raises(ValueError, match="slices"):
         head(1, 1, slices=0)
+
+
+def test_a_head_always_lies_inside_the_field_of_view_and_under_the_top_slice():
+    for seed in (11, 12, 13):
+        p = head(seed, 1, slices=16, slice_thickness_mm=10.0, size=128)
+        assert not p.truth.intracranial[-1].any()
+        assert not p.truth.intracranial[:, [0, -1], :].any()
+        assert not p.truth.intracranial[:, :, [0, -1]].any()
+
+
+@pytest.mark.parametrize(("kind", "size", "low", "high"), [("iph", 40.0, 30, 50), ("sdh", 10.0, 25, 120)])
+def test_a_drawn_bleed_has_its_volume_and_is_dense(kind, size, low, high):
+    p = head(9, 1, 30, 5.0, size=128, bleeds=(Bleed(kind, size, (27.0, 4.0, 6.0)),))
+    assert p.truth.kinds == (kind,)
+    assert low <= p.truth.volumes_ml[kind] <= high
+    assert 52 <= np.median(p.volume.hu[p.truth.bleed == 1]) <= 75
+
+
+def test_blood_in_the_cisterns_and_ventricles_replaces_fluid_only():
+    plain = head(9, 1, 30, 5.0, size=128)
+    bled = head(9, 1, 30, 5.0, size=128, bleeds=(Bleed("sah", 55.0), Bleed("ivh", 55.0)))
+    assert bled.truth.kinds == ("sah", "ivh")
+    fluid = plain.truth.csf | plain.truth.ventricles
+    assert (fluid[bled.truth.bleed > 0]).mean() > 0.95
+    assert np.array_equal(plain.truth.brain, bled.truth.brain)
+
+
+def test_a_large_clot_pushes_the_midline_away():
+    plain = head(9, 1, 30, 5.0, size=128)
+    bled = head(9, 1, 30, 5.0, size=128, bleeds=(Bleed("iph", 45.0, (27.0, 4.0, 6.0)),))
+    columns = np.arange(128)
+    before, after = (
+        float((p.truth.ventricles.sum(axis=(0, 1)) * columns).sum() / p.truth.ventricles.sum()) for p in (plain, bled)
+    )
+    assert after < before - 0.5
+
+
+def test_a_bleed_of_no_known_kind_is_refused_by_name():
+    with pytest.raises(ValueError, match="kind"):
+        Bleed("edh2", 3.0)
+    with pytest.raises(ValueError, match="size"):
+        Bleed("iph", -1.0)

@@ -1,13 +1,15 @@
-"""Signed distances and smooth random fields on a grid of head coordinates: the geometry under the phantom.
+"""Signed distances and smooth random fields over points of a head: the geometry under the phantom.
 
-Head coordinates are millimetres, x to the patient's left, y to the back, z up, with the origin at the anterior commissure;
-they are MNI coordinates with y reversed, so that published positions of structures can be used (Talairach-like atlas frame).
-A signed distance is negative inside. Values are approximate away from the surface; near it they are millimetres.
+Head coordinates are millimetres, x to the patient's left, y to the back, z up, origin at the anterior commissure: MNI
+coordinates with y reversed, so that published positions of structures can be used. A signed distance is negative inside; it
+is in millimetres near the surface and approximate further away.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -15,44 +17,31 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 Array = NDArray[np.float32]
-Box = tuple[slice, slice, slice]
+Indices = NDArray[np.intp]
 Point = tuple[float, float, float]
 
 
-@dataclass
-class HeadGrid:
-    """Head coordinates of every voxel of a scan. Shape of x, y, z: (slice, row, column) float32 mm."""
+@dataclass(frozen=True)
+class Points:
+    """Head coordinates of the voxels that matter. Shape of each: (voxel,) float32 mm."""
 
     x: Array
     y: Array
     z: Array
-    _ranges: list[list[tuple[Array, Array]]] = field(default_factory=list, repr=False)
-
-    def __post_init__(self) -> None:
-        for axis in range(3):
-            others = cast(tuple[int, ...], tuple(a for a in range(3) if a != axis))
-            self._ranges.append([(c.min(axis=others), c.max(axis=others)) for c in (self.x, self.y, self.z)])
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        return cast(tuple[int, int, int], self.x.shape)
+    def xyz(self) -> tuple[Array, Array, Array]:
+        return self.x, self.y, self.z
 
-    def box(self, centre: Point, reach: Point) -> Box:
-        """Index box that holds every voxel within `reach` mm of `centre` along each head axis; may be empty."""
-        found = []
-        for axis in range(3):
-            keep = np.ones(self.shape[axis], bool)
-            for (low, high), c, r in zip(self._ranges[axis], centre, reach, strict=True):
-                keep &= (high >= c - r) & (low <= c + r)
-            where = np.flatnonzero(keep)
-            found.append(slice(int(where[0]), int(where[-1]) + 1) if where.size else slice(0, 0))
-        return (found[0], found[1], found[2])
+    def near(self, centre: Point, reach: Point) -> Indices:
+        """Indices of the points within `reach` mm of `centre` along every axis."""
+        keep = np.abs(self.z - centre[2]) <= reach[2]
+        for c, o, r in ((self.y, centre[1], reach[1]), (self.x, centre[0], reach[0])):
+            keep &= np.abs(c - o) <= r
+        return np.flatnonzero(keep)
 
-    def within(self, box: Box) -> tuple[Array, Array, Array]:
-        return self.x[box], self.y[box], self.z[box]
-
-
-EVERYWHERE: Box = (slice(None), slice(None), slice(None))
+    def take(self, which: Indices) -> Points:
+        return Points(self.x[which], self.y[which], self.z[which])
 
 
 def ellipsoid(x: Array, y: Array, z: Array, centre: Point, semi: Point) -> Array:
@@ -60,7 +49,8 @@ def ellipsoid(x: Array, y: Array, z: Array, centre: Point, semi: Point) -> Array
     a, b, c = semi
     u, v, w = (x - centre[0]) / a, (y - centre[1]) / b, (z - centre[2]) / c
     k0 = np.sqrt(u * u + v * v + w * w)
-    k1 = np.sqrt((u / a) ** 2 + (v / b) ** 2 + (w / c) ** 2)
+    u, v, w = u / a, v / b, w / c
+    k1 = np.sqrt(u * u + v * v + w * w)
     return cast(Array, k0 * (k0 - 1) / np.maximum(k1, np.float32(1e-6)))
 
 
@@ -70,8 +60,8 @@ def capsule(x: Array, y: Array, z: Array, start: Point, end: Point, radius_start
     length2 = max(dx * dx + dy * dy + dz * dz, 1e-9)
     px, py, pz = x - start[0], y - start[1], z - start[2]
     t = np.clip((px * dx + py * dy + pz * dz) / length2, 0, 1)
-    distance = np.sqrt((px - t * dx) ** 2 + (py - t * dy) ** 2 + (pz - t * dz) ** 2)
-    return cast(Array, distance - (radius_start + (radius_end - radius_start) * t))
+    px, py, pz = px - t * dx, py - t * dy, pz - t * dz
+    return cast(Array, np.sqrt(px * px + py * py + pz * pz) - (radius_start + (radius_end - radius_start) * t))
 
 
 def smooth_union(a: Array, b: Array, width: float) -> Array:
@@ -82,31 +72,50 @@ def smooth_union(a: Array, b: Array, width: float) -> Array:
 
 def coverage(distance: Array, edge_mm: float = 1.0) -> Array:
     """Share of a voxel that is inside, for an edge blurred over `edge_mm`."""
-    return np.clip(0.5 - distance / edge_mm, 0, 1)
+    return np.clip(0.5 - distance / np.float32(edge_mm), 0, 1)
 
 
+@dataclass(frozen=True)
 class Bumps:
-    """A smooth random field over head coordinates, mean 0 and standard deviation 1, with features of `wavelength_mm`.
+    """A smooth random field over head coordinates, mean 0, standard deviation 1, that repeats after its lattice's extent.
 
-    The field is stored on a coarse lattice and read with linear interpolation; it repeats after `extent_mm`.
+    Shape of lattice: (z, y, x), `step` mm apart, read with linear interpolation.
     """
 
-    def __init__(self, rng: np.random.Generator, wavelength_mm: float, extent_mm: float = 260.0) -> None:
-        self.step = wavelength_mm / 6.0
-        n = max(8, round(extent_mm / self.step))
-        raw = rng.standard_normal((n, n, n), dtype=np.float32)
-        smooth = ndimage.gaussian_filter(raw, 1.35, mode="wrap")
-        self.lattice = (smooth / smooth.std()).astype(np.float32)
+    lattice: Array
+    step: float
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, wavelength_mm: float) -> Bumps:
+        step = wavelength_mm / 6.0
+        n = int(np.clip(round(260 / step), 16, 64))
+        smooth = ndimage.gaussian_filter(rng.standard_normal((n, n, n), dtype=np.float32), 1.35, mode="wrap")
+        if n <= 32:  # a coarse lattice read linearly would show its edges on the skull
+            smooth = ndimage.zoom(smooth, 3, order=3, mode="grid-wrap", grid_mode=True)
+            step /= 3
+        return cls((smooth / smooth.std()).astype(np.float32), step)
 
     def as_distance(self) -> Bumps:
         """The same field divided by its slope: near its zero crossings it is a distance in mm from them."""
         slope = np.sqrt(sum((g / self.step) ** 2 for g in np.gradient(self.lattice)))
-        twin = Bumps.__new__(Bumps)
-        twin.step = self.step
-        twin.lattice = np.clip(self.lattice / np.maximum(slope, 0.25 * slope.mean()), -25, 25).astype(np.float32)
-        return twin
+        distance = self.lattice / np.maximum(slope, 0.25 * slope.mean())
+        return Bumps(np.clip(distance, -25, 25).astype(np.float32), self.step)
 
     def at(self, x: Array, y: Array, z: Array) -> Array:
         inverse = np.float32(1 / self.step)
-        points = np.stack([(c * inverse).astype(np.float32) for c in (z, y, x)])
+        points = np.stack([z * inverse, y * inverse, x * inverse])
         return cast(Array, ndimage.map_coordinates(self.lattice, points, order=1, mode="grid-wrap", output=np.float32))
+
+
+def bumps_by_name(anatomy_seed: int) -> Callable[[str, float], Bumps]:
+    """Give each field its own random stream, so that adding one does not change the others."""
+    known: dict[tuple[str, float], Bumps] = {}
+
+    def bumps(name: str, wavelength_mm: float) -> Bumps:
+        key = (name, wavelength_mm)
+        if key not in known:
+            stream = np.random.default_rng([anatomy_seed, zlib.crc32(name.encode())])
+            known[key] = Bumps.random(stream, wavelength_mm)
+        return known[key]
+
+    return bumps
