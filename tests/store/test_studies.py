@@ -140,9 +140,13 @@ def test_no_decline_without_a_reason(complete, event):
 
 
 def test_arrow_that_the_table_lacks_is_refused_and_rolled_back(complete):
-    with pytest.raises(StoreError, match="cannot be delivered"), complete.write() as c:
-        studies.mark(c, "1.2.3", "decided", NOW)
-        studies.advance(c, "1.2.3", StudyEvent.DELIVERED, NOW)
+    def decide_and_deliver():
+        with complete.write() as c:
+            studies.mark(c, "1.2.3", "decided", NOW)
+            studies.advance(c, "1.2.3", StudyEvent.DELIVERED, NOW)
+
+    with pytest.raises(StoreError, match="cannot be delivered"):
+        decide_and_deliver()
     assert "decided" not in [e.moment for e in studies.timeline_of(complete, "1.2.3")]
 
 

@@ -1,0 +1,55 @@
+"""The moment of truth, in one transaction: result, flag, place on the list, audit (DESIGN.md invariant 3).
+
+Nothing is drawn before this is committed: a radiologist sees the move first, pictures later.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from triage_node.domain.finding import Detection, EvidenceLevel, FindingDecision
+from triage_node.domain.priority import Flag, ListPolicy, Mode
+from triage_node.domain.study import Moment
+from triage_node.store import results, studies, worklist
+from triage_node.store.engine import Store
+from triage_node.worklist.moves import moves, would_move
+from triage_node.worklist.order import order
+from triage_node.worklist.urgency import urgency_of
+from triage_node.worklist.wording import flag_words
+
+
+def flag_of(decision: FindingDecision, detection: Detection, least: EvidenceLevel, at: datetime) -> Flag | None:
+    """What the decision means for the reader, None when it is not flagged."""
+    if not decision.flagged:
+        return None
+    return Flag(decision.finding, urgency_of(decision, detection.components, least), flag_words(decision), at)
+
+
+def commit_decision(
+    store: Store,
+    record: results.ResultRecord,
+    decision: FindingDecision,
+    flag: Flag | None,
+    policy: ListPolicy,
+    at: datetime,
+) -> None:
+    """Store the result and raise the study. In observe mode the flag is kept and the move recorded as "would move"."""
+    uid = record.study_instance_uid
+    with store.write() as c:
+        before = order([listed.row for listed in worklist.rows(c)], at, policy)
+        results.save(c, record, decision)
+        studies.mark(c, uid, Moment.DECIDED, at, "raised" if decision.flagged else "not raised")
+        if flag is None or not worklist.raise_flag(c, uid, flag):
+            return
+        rows = [listed.row for listed in worklist.rows(c)]
+        if policy.mode is Mode.ACTIVE:
+            found = moves(before, order(rows, at, policy))
+        else:
+            found = [m for m in would_move(rows, at, policy) if m.study_instance_uid == uid]
+        worklist.record_moves(
+            c,
+            [
+                worklist.Move(m.study_instance_uid, at, policy.mode.value, m.old_position, m.new_position, m.reason)
+                for m in found
+            ],
+        )
