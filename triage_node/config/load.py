@@ -32,7 +32,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> tup
     """
     environment = os.environ if environment is None else environment
     tree = _read(path) if path else {}
-    origins = {key: "file" for key, _ in _leaves(tree)}
+    origins = {key: "file" for key, _ in leaves(tree)}
     for name, text in sorted(environment.items()):
         if name.startswith(PREFIX):
             keys = name.removeprefix(PREFIX).lower().split("__")
@@ -42,7 +42,7 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> tup
         settings = Settings.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(path, e) for e in error.errors())) from error
-    return settings, {key: origins.get(key, "default") for key, _ in _leaves(settings.model_dump(mode="json"))}
+    return settings, {key: origins.get(key, "default") for key, _ in leaves(settings.model_dump(mode="json"))}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -74,10 +74,11 @@ def _put(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
     tree[keys[-1]] = value
 
 
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of everything that is no table."""
     if isinstance(tree, dict) and tree:
         for key, value in tree.items():
-            yield from _leaves(value, f"{path}.{key}" if path else key)
+            yield from leaves(value, f"{path}.{key}" if path else key)
     else:
         yield path, tree
 
@@ -96,13 +97,14 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     model: Any = Settings
     for part in location[:-1]:
         if isinstance(part, str) and isinstance(model, type) and part in model.model_fields:
-            model = _model_in(model.model_fields[part].annotation)
+            model = model_in(model.model_fields[part].annotation)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
-def _model_in(annotation: Any) -> Any:
+def model_in(annotation: Any) -> Any:
+    """The section class inside an annotation such as `tuple[ArchiveSettings, ...]`."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation
     return next(
-        (m for a in typing.get_args(annotation) if (m := _model_in(a)) is not type(None) and m is not Ellipsis), None
+        (m for a in typing.get_args(annotation) if (m := model_in(a)) is not type(None) and m is not Ellipsis), None
     )

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from triage_node.config.load import _model_in
+from triage_node.config.load import model_in
 from triage_node.config.schema import Settings
 
 
@@ -29,7 +29,7 @@ def _section(model: type[BaseModel], path: str, lines: list[str]) -> None:
     rows: list[str] = []
     inner: list[tuple[type[BaseModel], str]] = []
     for name, field in model.model_fields.items():
-        child = _model_in(field.annotation)
+        child = model_in(field.annotation)
         if isinstance(child, type) and issubclass(child, BaseModel):
             repeated = "tuple" in str(field.annotation)
             inner.append((child, f"{path}.{name}".lstrip(".") + ("[]" if repeated else "")))
