@@ -1,0 +1,99 @@
+"""Whose study is it, when the same instance comes again with other bytes (DESIGN.md section 3 "Identity moves"). Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from triage_node.domain.study import StudyIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """Equal pixels, equal identity: nothing happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityMove:
+    """Equal pixels, other identity. `applied`: it came from somebody who may correct; else it is a conflict that a person
+    decides, and the flag stays. `changed` names the fields that differ, never their values.
+    """
+
+    applied: bool
+    changed: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        what = ", ".join(name.replace("_", " ") for name in self.changed)
+        return f"identity corrected: {what}" if self.applied else f"identity conflict: {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPixels:
+    """Another picture under a known SOP Instance UID: it is quarantined, the first one stays."""
+
+    reason: str = "other pixels under a SOP Instance UID that is already there"
+
+
+def judge_repeat(
+    first: StudyIdentity,
+    first_pixel_digest: str,
+    newcomer: StudyIdentity,
+    newcomer_pixel_digest: str,
+    may_correct_identity: bool,
+) -> Same | IdentityMove | OtherPixels:
+    """Compare what came again with what is stored.
+
+    `may_correct_identity` is true for ADT and for peers that are configured so. An empty digest (pixels that could not be
+    decoded) equals nothing.
+    """
+    if not first_pixel_digest or first_pixel_digest != newcomer_pixel_digest:
+        return OtherPixels()
+    changed = tuple(
+        f.name
+        for f in fields(StudyIdentity)
+        if _normal(f.name, getattr(first, f.name)) != _normal(f.name, getattr(newcomer, f.name))
+    )
+    return IdentityMove(may_correct_identity, changed) if changed else Same()
+
+
+def two_patients(identities: Iterable[StudyIdentity]) -> str:
+    """Why the instances under one Study Instance UID cannot be one patient's; empty when they can. Such a study is
+    quarantined.
+
+    Different IDs of one issuer decide; without an ID, a different name together with a different birth date. Another spelling
+    of the name alone is no other patient.
+    """
+    distinct = list(dict.fromkeys(identities))
+    for i, one in enumerate(distinct):
+        for other in distinct[i + 1 :]:
+            if _are_two(one, other):
+                return "two patients under one Study Instance UID"
+    return ""
+
+
+def _are_two(one: StudyIdentity, other: StudyIdentity) -> bool:
+    def both(name: str) -> tuple[str, str] | None:
+        a, b = _normal(name, getattr(one, name)), _normal(name, getattr(other, name))
+        return (a, b) if a and b else None
+
+    def differ(name: str) -> bool:
+        pair = both(name)
+        return pair is not None and pair[0] != pair[1]
+
+    if both("patient_id") is not None:
+        return differ("patient_id") and not differ("issuer_of_patient_id")
+    return differ("patient_name") and differ("patient_birth_date")
+
+
+def _normal(field: str, value: str) -> str:
+    """What two spellings of one value have in common: Unicode form, case, padding, empty name components.
+
+    Of a name the first component group counts: the ideographic one may get lost on the way through a router.
+    """
+    text = unicodedata.normalize("NFKC", value).strip().casefold()
+    if field != "patient_name":
+        return text
+    components = (" ".join(c.split()) for c in text.partition("=")[0].split("^"))
+    return "^".join(components).rstrip("^")
