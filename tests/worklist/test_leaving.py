@@ -19,7 +19,7 @@ def changed(the_row, minutes):
 def test_an_unflagged_row_leaves_as_status_unknown_after_a_day():
     assert changed(row("1.1"), DAY - 0.1) == []
     assert departures([row("1.1")], at(DAY), ACTIVE) == [
-        Departure("1.1", S.WAITING, S.STATUS_UNKNOWN, "not reported as read within 1 d")
+        Departure("1.1", S.WAITING, S.STATUS_UNKNOWN, "not reported as read within 24 h")
     ]
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from triage_node.domain.priority import ListPolicy, Mode, ReadingState, WorklistRow
 from triage_node.worklist.order import is_claimed
-from triage_node.worklist.times import in_words
+from triage_node.domain.durations import in_words
 
 
 @dataclass(frozen=True, slots=True)

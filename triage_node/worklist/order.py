@@ -33,7 +33,7 @@ from triage_node.domain.priority import (
     Urgency,
     WorklistRow,
 )
-from triage_node.worklist.times import ago, until
+from triage_node.domain.durations import ago, until
 
 PINNED, FLAGGED, GUARDED, FLAGGED_MODERATE, PLAIN = range(5)
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 
 def in_words(length: timedelta) -> str:
-    """A length of time, rounded down: "4 min", "2 h 5 min", "3 d 4 h". Negative lengths read as zero."""
+    """A length of time, rounded down: "4 min", "2 h 5 min", "24 h", "3 d 4 h". Negative lengths read as zero."""
     minutes = max(int(length.total_seconds() // 60), 0)
     if minutes < 60:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
-    if hours < 24:
+    if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"

@@ -1,0 +1,256 @@
+"""The pages and the API. Reads only; every route is in `create_app`.
+
+    GET /                               the reading list          ?view=would-move   for administrators
+    GET /fragments/list                 its changing part, for the page's own script
+    GET /studies/{uid}                  one study
+    GET /studies/{uid}/pictures/{sop}   a picture that the node built, as PNG
+    GET /events                         server-sent events
+    GET /api/worklist                   the list as JSON          ?view=would-move
+    GET /api/studies/{uid}              one study as JSON
+    GET /api/studies/{uid}/timeline
+    GET /health                         200, or 503 when the list cannot be trusted
+
+SEAM (issue 10): `deps.role_of` tells who asks; accounts, feedback, claims and thresholds come as further modules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp
+
+from triage_node.console import json_views
+from triage_node.console.deps import ConsoleDeps, ReadingList, Role, StudyDetails
+from triage_node.console.events import Events
+from triage_node.console.freshness import Staleness, staleness
+from triage_node.console.pictures import picture
+from triage_node.console.rows import list_view, study_head
+from triage_node.console.security import Secured
+from triage_node.console.texts import NOT_FOR_DIAGNOSIS, SILENCE, clock, since, size
+from triage_node.domain.delivery import ObjectKind
+from triage_node.domain.identifiers import is_uid
+from triage_node.domain.priority import Mode
+from triage_node.domain.study import Moment, TimelineEntry
+
+log = logging.getLogger(__name__)
+
+_NEUTRAL_MOMENTS = frozenset(
+    {Moment.FIRST_BYTE, Moment.LAST_SLICE, Moment.COMPLETE, Moment.CLAIMED, Moment.DECLINED, Moment.FAILED}
+)
+
+View = Literal["list", "would-move"]
+_STATIC = resources.files("triage_node.console") / "static"
+
+
+class Console(FastAPI):
+    """The application with its streams, which whoever runs it must close before it stops."""
+
+    events: Events
+    guarded: ASGIApp
+
+
+def create_app(deps: ConsoleDeps) -> Console:
+    """Build the application. Serve `app.guarded`: the application behind host check and security headers."""
+    events = Events(deps.list_version)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        events.close()
+
+    app = Console(
+        title="Triage Node", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=lifespan
+    )
+    app.events = events
+    app.guarded = Secured(app, deps.hosts)
+    app.mount("/static", StaticFiles(packages=[("triage_node.console", "static")]), name="static")
+    templates = _templates(deps)
+
+    def page(name: str, status: int = 200, **content: Any) -> HTMLResponse:
+        now = deps.now()
+        base = {"now": now, "stale": _stale(deps, now), "simulation": deps.simulation}
+        return HTMLResponse(templates.get_template(name).render(base | content), status_code=status)
+
+    def reading_list(request: Request, view: View, now: datetime) -> ReadingList:
+        if view == "would-move" and not _may_see_would_move(deps, request):
+            raise HTTPException(403, "What would move is shown to administrators.")
+        return deps.reading_list(now, view == "would-move")
+
+    def list_content(request: Request, view: View) -> dict[str, Any]:
+        now = deps.now()
+        reading = reading_list(request, view, now)
+        return {
+            "now": now,
+            "view": view,
+            "reading": reading,
+            "mode": deps.mode(),
+            "list": list_view(reading, now),
+            "may_see_would_move": _may_see_would_move(deps, request),
+        }
+
+    @app.get("/", response_class=HTMLResponse)
+    def show_list(request: Request, view: View = "list") -> HTMLResponse:
+        return page("list.html", **list_content(request, view))
+
+    @app.get("/fragments/list", response_class=HTMLResponse, include_in_schema=False)
+    def show_list_fragment(request: Request, view: View = "list") -> HTMLResponse:
+        return page("_list.html", **list_content(request, view))
+
+    @app.get("/studies/{study_instance_uid}", response_class=HTMLResponse)
+    def show_study(request: Request, study_instance_uid: str) -> HTMLResponse:
+        details = _study(deps, study_instance_uid)
+        mode = deps.mode()
+        shows_result = _shows_result(deps, request, mode)
+        summaries = [built for built, _ in details.objects if built.kind is ObjectKind.SUMMARY_SC]
+        picture_uid = summaries[-1].sop_instance_uid if summaries else ""
+        return page(
+            "study.html",
+            details=details,
+            head=study_head(details, shows_result),
+            mode=mode,
+            shows_result=shows_result,
+            picture=picture_uid if picture_uid and deps.object_file(picture_uid) is not None else "",
+            timeline=_as_seen(deps.timeline(study_instance_uid) or [], shows_result),
+        )
+
+    @app.get("/studies/{study_instance_uid}/pictures/{sop_instance_uid}", response_class=Response)
+    def show_picture(request: Request, study_instance_uid: str, sop_instance_uid: str) -> Response:
+        details = _study(deps, study_instance_uid)
+        ours = any(built.sop_instance_uid == sop_instance_uid for built, _ in details.objects)
+        mode = deps.mode()
+        file = deps.object_file(sop_instance_uid) if ours and _shows_result(deps, request, mode) else None
+        png = picture(file) if file is not None else None
+        if png is None:
+            raise HTTPException(404, "There is no such picture.")
+        return Response(png, media_type="image/png")
+
+    @app.get("/events", include_in_schema=False)
+    async def stream_events() -> StreamingResponse:
+        if events.is_full:
+            raise HTTPException(503, "Too many pages are open.", headers={"Retry-After": "10"})
+        return StreamingResponse(events.stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+    @app.get("/api/worklist")
+    def api_worklist(request: Request, view: Annotated[View, Query()] = "list") -> dict[str, Any]:
+        now = deps.now()
+        return json_views.worklist(reading_list(request, view, now), now, deps.simulation, _stale(deps, now))
+
+    @app.get("/api/studies/{study_instance_uid}")
+    def api_study(request: Request, study_instance_uid: str) -> dict[str, Any]:
+        details = _study(deps, study_instance_uid)
+        mode = deps.mode()
+        return json_views.study(details, mode, deps.simulation, _shows_result(deps, request, mode))
+
+    @app.get("/api/studies/{study_instance_uid}/timeline")
+    def api_timeline(request: Request, study_instance_uid: str) -> list[dict[str, Any]]:
+        entries = deps.timeline(study_instance_uid) if is_uid(study_instance_uid) else None
+        if entries is None:
+            raise HTTPException(404, "There is no such study.")
+        return json_views.timeline(_as_seen(entries, _shows_result(deps, request, deps.mode())))
+
+    @app.get("/health")
+    def health() -> JSONResponse:
+        now = deps.now()
+        beats = deps.heartbeats()
+        stale = _stale_from(deps, beats, now)
+        body = {
+            "status": "ok" if stale is None else "not current",
+            "why": "" if stale is None else stale.why,
+            "simulation": deps.simulation,
+            "roles": {role: at.isoformat() for role, at in sorted(beats.items())},
+        }
+        return JSONResponse(body, status_code=200 if stale is None else 503)
+
+    def problem(request: Request, status: int, words: str, headers: Mapping[str, str] | None = None) -> Response:
+        if request.url.path.startswith(("/api/", "/events", "/health")):
+            return JSONResponse({"error": words}, status_code=status, headers=dict(headers or {}))
+        answer = page("problem.html", status, words=words)
+        answer.headers.update(headers or {})
+        return answer
+
+    @app.exception_handler(StarletteHTTPException)
+    def refused(request: Request, error: StarletteHTTPException) -> Response:
+        words = error.detail if isinstance(error, HTTPException) else "There is no such page."
+        return problem(request, error.status_code, words, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    def not_understood(request: Request, error: RequestValidationError) -> Response:
+        # the framework's own answer repeats the input, however long it is
+        return problem(request, 422, "The address has a part that this page does not know.")
+
+    @app.exception_handler(Exception)
+    def failed(request: Request, error: Exception) -> Response:
+        log.error("event=request_failed path=%r", request.url.path[:200], exc_info=error)
+        return JSONResponse({"error": "The node could not answer; its log says why."}, status_code=500)
+
+    return app
+
+
+def _study(deps: ConsoleDeps, study_instance_uid: str) -> StudyDetails:
+    details = deps.study(study_instance_uid) if is_uid(study_instance_uid) else None
+    if details is None:
+        raise HTTPException(404, "There is no such study.")
+    return details
+
+
+def _may_see_would_move(deps: ConsoleDeps, request: Request) -> bool:
+    return deps.would_move_for_readers or deps.role_of(request) is Role.ADMINISTRATOR
+
+
+def _shows_result(deps: ConsoleDeps, request: Request, mode: Mode) -> bool:
+    """Readers see what was found only in active mode (DESIGN.md section 4)."""
+    return mode is Mode.ACTIVE or _may_see_would_move(deps, request)
+
+
+def _as_seen(entries: list[TimelineEntry], shows_result: bool) -> list[TimelineEntry]:
+    """The timeline without what would betray a flag: a flagged study has moments and objects that others have not."""
+    if shows_result:
+        return entries
+    return [entry for entry in entries if entry.moment in _NEUTRAL_MOMENTS]
+
+
+def _stale(deps: ConsoleDeps, now: datetime) -> Staleness | None:
+    return _stale_from(deps, deps.heartbeats(), now)
+
+
+def _stale_from(deps: ConsoleDeps, beats: Mapping[str, datetime], now: datetime) -> Staleness | None:
+    return staleness(beats, deps.required_roles, now)
+
+
+def _templates(deps: ConsoleDeps) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("triage_node.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "not_for_diagnosis": NOT_FOR_DIAGNOSIS,
+        "silence": SILENCE,
+        "asset": _asset,
+        "clock": lambda at, now: clock(at, now, deps.time_zone),
+        "clock_s": lambda at: at.astimezone(deps.time_zone).strftime("%H:%M:%S"),
+        "since": since,
+        "size": size,
+        "study_link": lambda uid: deps.study_link.replace("{study_instance_uid}", uid) if deps.study_link else "",
+    }
+    return environment
+
+
+def _asset(name: str) -> str:
+    """Address of a file of ours that changes with its content, so that a browser never shows an old one."""
+    digest = hashlib.sha256((_STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?{digest}"

@@ -1,0 +1,123 @@
+"""What the pages ask of the rest of the node: callables and the types that they return.
+
+`processes/web.py` fills them from the store; tests fill them from lists. The callables may block: pages run in threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from enum import StrEnum
+from pathlib import Path
+
+from starlette.requests import Request
+
+from triage_node.domain.delivery import BuiltObject
+from triage_node.domain.priority import ListPolicy, Mode, Placed, WorklistRow
+from triage_node.domain.prognosis import Prediction
+from triage_node.domain.study import SelectedSeries, StudyState, TimelineEntry
+
+
+class Role(StrEnum):
+    READER = "reader"
+    ADMINISTRATOR = "administrator"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What names a study on a page, as far as the site allows, and where it is on its way.
+
+    `label` is the largest name (patient or accession number), `description` the line below it.
+    """
+
+    label: str
+    description: str
+    state: StudyState
+    live_words: str = ""
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingList:
+    """The list at one instant. `version` was read before the rows, so a change in between shows as a newer version.
+
+    `late` and `not_confirmed` stand apart from the order; `claimed` are studies that somebody reads now. `moved_from`
+    maps a study to the place (0 is first) that it has without flags, for "would move".
+    """
+
+    version: int
+    policy: ListPolicy
+    placed: tuple[Placed, ...]
+    about: Mapping[str, About]
+    late: tuple[WorklistRow, ...] = ()
+    not_confirmed: tuple[WorklistRow, ...] = ()
+    claimed: frozenset[str] = frozenset()
+    moved_from: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One number of a result with all that it comes from (DESIGN.md invariant 7)."""
+
+    name: str
+    value: str
+    model: str
+    operating_point: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    peer: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDetails:
+    """Everything the node knows about one study. `result_words` says in words what was found, or that nothing was."""
+
+    study_instance_uid: str
+    about: About
+    reason: str
+    arrived_at: datetime
+    instances: int
+    close_signal: str
+    row: WorklistRow | None = None
+    result_words: str = ""
+    outputs: tuple[Output, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
+    selection: SelectedSeries | None = None
+    objects: tuple[tuple[BuiltObject, tuple[Delivery, ...]], ...] = ()
+    sr_text: str = ""
+
+
+def _loopback_administrator(request: Request) -> Role:
+    # SEAM: issue 10 brings accounts. Until then the page is served on loopback only, to whoever runs the node.
+    return Role.ADMINISTRATOR
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleDeps:
+    """`reading_list(now, flags_count)`: with flags_count the order in which live flags count whatever the mode is.
+
+    `required_roles` must have given a sign of life lately, else the pages say "not current since". `hosts` are the names
+    under which the page may be asked for: a page without login must not answer to a name that a foreign site chose.
+    """
+
+    reading_list: Callable[[datetime, bool], ReadingList]
+    list_version: Callable[[], int]
+    mode: Callable[[], Mode]
+    study: Callable[[str], StudyDetails | None]
+    timeline: Callable[[str], list[TimelineEntry] | None]
+    object_file: Callable[[str], Path | None]
+    heartbeats: Callable[[], Mapping[str, datetime]]
+    simulation: bool
+    required_roles: tuple[str, ...] = ("ingest", "analysis", "scheduler")
+    would_move_for_readers: bool = False
+    role_of: Callable[[Request], Role] = _loopback_administrator
+    time_zone: tzinfo = UTC
+    study_link: str = ""
+    hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -1,0 +1,103 @@
+// Keeps the reading list live. The node says that something changed; this fetches the changing part and swaps it in,
+// so that scroll, focus and what the reader looks at stay where they are. Rows that moved slide to their new place.
+"use strict";
+
+const SILENT_MS = 25000; // the node speaks every 10 s
+const LOST_MS = 3000; // a broken stream may come back at once
+
+const live = document.getElementById("live");
+const announce = document.getElementById("announce");
+const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+let heardAt = performance.now();
+let brokenAt = null;
+let fetching = false;
+let again = false;
+
+function places() {
+  const found = new Map();
+  for (const row of live.querySelectorAll("[data-key]")) found.set(row.dataset.key, row.getBoundingClientRect().top);
+  return found;
+}
+
+function slide(before) {
+  if (calm.matches) return;
+  for (const row of live.querySelectorAll("[data-key]")) {
+    const old = before.get(row.dataset.key);
+    if (old === undefined) {
+      row.animate([{ opacity: 0 }, { opacity: 1 }], { duration: 300 });
+      continue;
+    }
+    const by = old - row.getBoundingClientRect().top;
+    if (Math.abs(by) > 1) {
+      row.animate([{ transform: `translateY(${by}px)` }, { transform: "none" }], { duration: 450, easing: "ease-out" });
+    }
+  }
+}
+
+function swap(html) {
+  const fresh = new DOMParser().parseFromString(html, "text/html");
+  const bar = fresh.querySelector("header[data-version]");
+  if (bar === null) throw new Error("not the list");
+  const before = places();
+  const first = live.querySelector("header").dataset.first;
+  const focused = live.contains(document.activeElement) ? document.activeElement.id : "";
+  live.replaceChildren(...fresh.body.childNodes);
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  slide(before);
+  document.title = (bar.dataset.flagged === "0" ? "" : `(${bar.dataset.flagged}) `) + "Reading list · Triage Node";
+  if (bar.dataset.first !== first) announce.textContent = `Read next: ${bar.dataset.first}`;
+}
+
+async function refresh() {
+  if (fetching) {
+    again = true;
+    return;
+  }
+  fetching = true;
+  try {
+    do {
+      again = false;
+      const answer = await fetch(`/fragments/list${location.search}`, { cache: "no-store" });
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      swap(await answer.text());
+      heardAt = performance.now();
+      brokenAt = null;
+    } while (again);
+  } catch {
+    brokenAt ??= performance.now();
+  } finally {
+    fetching = false;
+    judge();
+  }
+}
+
+// A list that stands still must not look like a list on which nothing happens.
+function judge() {
+  const now = performance.now();
+  const lost = now - heardAt > SILENT_MS || (brokenAt !== null && now - brokenAt > LOST_MS);
+  document.body.classList.toggle("cut-off", lost);
+  document.getElementById("cut-off").hidden = !lost;
+  const pulse = live.querySelector(".pulse");
+  const stale = lost || live.querySelector("header").dataset.current === "no";
+  pulse.dataset.stale = stale ? "yes" : "no";
+  if (lost) document.getElementById("pulse-words").textContent = "Not current";
+}
+
+let stream = null;
+
+function listen() {
+  stream = new EventSource("/events");
+  for (const name of ["hello", "list", "tick"]) stream.addEventListener(name, refresh);
+  stream.addEventListener("error", () => {
+    brokenAt ??= performance.now();
+    // a refusal closes the stream for good; a broken one comes back by itself
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+  });
+}
+
+listen();
+window.addEventListener("pagehide", () => stream.close());
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+setInterval(judge, 1000);

@@ -1,0 +1,52 @@
+"""Words and foreign text as a page shows them."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime, tzinfo
+
+from triage_node.domain.durations import in_words
+
+NOT_FOR_DIAGNOSIS = "Not for diagnostic use."
+SILENCE = "Silence in the PACS means nothing: a study without a flag may still bleed, and one not analysed may too."
+
+_LONGEST = 64
+
+
+def displayable(text: str, longest: int = _LONGEST) -> str:
+    """Foreign text without control, format and direction marks, on one line, cut to `longest` characters.
+
+    Escaping for HTML is the template's. What is taken out here could reorder or hide text that stands beside it.
+    """
+    kept = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text[: 4 * longest])
+    kept = "".join(c for c in kept if unicodedata.category(c) not in ("Cf", "Cs", "Co", "Cn"))
+    line = " ".join(kept.split())
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def person_name(text: str) -> str:
+    """A DICOM person name (PS3.5 6.2.1) as "FAMILY, GIVEN MIDDLE": the first component group that says something."""
+    for group in text.split("="):
+        family, _, rest = group.partition("^")
+        given = " ".join(part for part in rest.split("^")[:2] if part.strip())
+        if family.strip() or given:
+            return displayable(", ".join(part for part in (family.strip(), given) if part))
+    return ""
+
+
+def clock(at: datetime, now: datetime, zone: tzinfo) -> str:
+    """Wall clock at the site; with the date when it is not today."""
+    local = at.astimezone(zone)
+    if local.date() == now.astimezone(zone).date():
+        return local.strftime("%H:%M")
+    return local.strftime("%d %b %H:%M") if abs((now - at).days) < 300 else local.strftime("%d %b %Y %H:%M")
+
+
+def since(at: datetime, start: datetime) -> str:
+    """Seconds after the start of a timeline, minutes once seconds say nothing any more."""
+    seconds = (at - start).total_seconds()
+    return f"+{seconds:.1f} s" if seconds < 600 else f"+{in_words(at - start)}"
+
+
+def size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{max(size_bytes / 1e3, 1):.0f} kB"
