@@ -62,7 +62,7 @@ def two_patients(identities: Iterable[StudyIdentity]) -> str:
     """Why the instances under one Study Instance UID cannot be one patient's; empty when they can. Such a study is
     quarantined.
 
-    Different IDs of one issuer decide; without an ID, a different name together with a different birth date. Another spelling
+    Different IDs of one issuer decide; without comparable IDs, a different name together with a different birth date. Another spelling
     of the name alone is no other patient.
     """
     distinct = list(dict.fromkeys(identities))
@@ -82,8 +82,8 @@ def _are_two(one: StudyIdentity, other: StudyIdentity) -> bool:
         pair = both(name)
         return pair is not None and pair[0] != pair[1]
 
-    if both("patient_id") is not None:
-        return differ("patient_id") and not differ("issuer_of_patient_id")
+    if both("patient_id") is not None and not differ("issuer_of_patient_id"):
+        return differ("patient_id")
     return differ("patient_name") and differ("patient_birth_date")
 
 
