@@ -9,6 +9,7 @@ patients (evidence level E0, DESIGN.md section 4).
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -223,14 +224,17 @@ def head(
     factor = size // fine
     hu = _slices(scan, painted.voxels, painted.hu, anatomy.AIR, factor)
     inner = painted.voxels[painted.inside]
-    shares = {name: _slices(scan, inner, share, 0.0, factor) for name, share in painted.shares.items()}
     pixel = p.field_of_view / size
     level = noise_hu if noise_hu is not None else p.noise * (5.0 / slice_thickness_mm) ** 0.38
     hu = noisy(hu, np.random.default_rng([anatomy_seed, noise_seed, 0x4015E]), pixel, level)
     volume = _volume(
         scan, np.clip(np.round(hu), LOWEST_HU, HIGHEST_HU).astype(np.int16), pixel, anatomy_seed, noise_seed
     )
-    return Phantom(volume, _truth(shares, bleeds, volume), p.age, anatomy_seed, noise_seed)
+
+    def slices_of(name: str) -> Array:
+        return _slices(scan, inner, painted.shares[name], 0.0, factor)
+
+    return Phantom(volume, _truth(slices_of, bleeds, volume), p.age, anatomy_seed, noise_seed)
 
 
 def _volume(scan: _Scan, hu: NDArray[np.int16], pixel: float, *seeds: int) -> Volume:
@@ -255,20 +259,20 @@ def _volume(scan: _Scan, hu: NDArray[np.int16], pixel: float, *seeds: int) -> Vo
     )
 
 
-def _truth(shares: dict[str, Array], bleeds: tuple[Bleed, ...], volume: Volume) -> Truth:
+def _truth(shares: Callable[[str], Array], bleeds: tuple[Bleed, ...], volume: Volume) -> Truth:
     label = np.zeros(volume.hu.shape, np.uint8)
     kinds = tuple(dict.fromkeys(b.kind for b in bleeds))
     volumes = dict.fromkeys(kinds, 0.0)
     for i, bleed in enumerate(bleeds):
-        share = shares[f"bleed {i}"]
+        share = shares(f"bleed {i}")
         label[share > 0.5] = 1 + kinds.index(bleed.kind)
         voxel_ml = volume.pixel_area_mm2 * float(volume.slice_extent_mm[0]) / 1000
         volumes[bleed.kind] += float(share.sum(dtype=np.float64)) * voxel_ml
     return Truth(
-        intracranial=shares["cavity"] > 0.5,
-        ventricles=shares["ventricles"] > 0.5,
-        csf=shares["csf"] > 0.5,
-        brain=shares["parenchyma"] > 0.5,
+        intracranial=shares("cavity") > 0.5,
+        ventricles=shares("ventricles") > 0.5,
+        csf=shares("csf") > 0.5,
+        brain=shares("parenchyma") > 0.5,
         bleed=label,
         kinds=kinds,
         volumes_ml=volumes,
