@@ -32,32 +32,35 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        with self.engine.connect() as connection:
+        """Raises: StoreError when the database does not answer."""
+        with _in_our_words(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction; committed when the block ends, rolled back when it raises."""
-        with self.engine.connect() as connection:
+        """One transaction; committed when the block ends, rolled back when it raises. Raises: StoreError."""
+        with _in_our_words(), self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-            with connection.begin() if not connection.in_transaction() else _existing(connection):
+            else:
+                connection.begin()
+            try:
                 yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
 
     def close(self) -> None:
         self.engine.dispose()
 
 
 @contextmanager
-def _existing(connection: Connection) -> Iterator[None]:
-    transaction = connection.get_transaction()
-    assert transaction is not None
+def _in_our_words() -> Iterator[None]:
     try:
         yield
-    except BaseException:
-        transaction.rollback()
-        raise
-    transaction.commit()
+    except SQLAlchemyError as error:
+        raise StoreError(f"the database does not answer or refuses: {type(error).__name__}: {error}"[:500]) from error
 
 
 def open_store(database_url: str) -> Store:

@@ -127,6 +127,13 @@ def set_pixel_digests(store: Store, digests: dict[str, str]) -> None:
             c.execute(update(instance).where(instance.c.sha256 == sha256).values(pixel_digest=pixel_digest))
 
 
+def supersede(store: Store, old_sha256: str, new_sha256: str) -> None:
+    """Same pixels under a corrected identity: from now on the new bytes stand for the instance."""
+    with store.write() as c:
+        c.execute(update(instance).where(instance.c.sha256 == old_sha256).values(first=False))
+        c.execute(update(instance).where(instance.c.sha256 == new_sha256).values(first=True))
+
+
 def quarantine(store: Store, sha256: str, reason: str) -> None:
     """Keep the bytes, use them no more, show why."""
     with store.write() as c:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, Integer, String, cast, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from triage_node.domain.errors import StoreError
 from triage_node.store.engine import Store
@@ -30,7 +29,7 @@ def is_simulation(store: Store) -> bool:
     try:
         with store.read() as c:
             held = c.execute(select(meta.c.value).where(meta.c.key == SIMULATION)).scalar()
-    except SQLAlchemyError as error:
+    except StoreError as error:
         raise StoreError("the store is not initialised or cannot be reached; run `triage-node init`") from error
     if held is None:
         raise StoreError("the store is not initialised; run `triage-node init`")

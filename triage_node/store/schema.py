@@ -245,6 +245,7 @@ worklist_row = Table(
     Column("claimed_by", String(128), nullable=False, default=""),
     Column("claimed_at", Instant),
     Column("status_words", Text, nullable=False, default=""),
+    Column("notice", Text, nullable=False, default=""),  # what a person has to settle: an identity conflict
     Column("left_at", Instant),
     Index("ix_worklist_row_reading_state", "reading_state"),
 )

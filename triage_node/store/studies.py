@@ -7,7 +7,7 @@ the study as `failed`, visible.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -63,7 +63,7 @@ def advance(
     if event in _NEED_REASON and not reason:
         raise StoreError(f"{event.value} needs a reason")
     row = c.execute(
-        select(study.c.state, study.c.tries).where(study.c.study_instance_uid == uid).with_for_update()
+        select(study.c.state, study.c.revision).where(study.c.study_instance_uid == uid).with_for_update()
     ).one_or_none()
     if row is None:
         raise StoreError(f"no study {uid}")
@@ -77,7 +77,7 @@ def advance(
     if event is StudyEvent.REOPENED:
         values |= {"tries": 0, "closed_at": None, "close_signal": ""}
     c.execute(update(study).where(study.c.study_instance_uid == uid).values(**values))
-    words = status_words(new, reason)
+    words = status_words(new, reason, decided=row.revision > 0)
     c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(status_words=words))
     audit.record(
         c, at, actor, f"study {event.value}", uid, old.value, new.value if not reason else f"{new.value}: {reason}"
@@ -86,8 +86,13 @@ def advance(
     return new
 
 
-def status_words(state: StudyState, reason: str) -> str:
-    """What the list says of a study that has no result. "Not analysed" never looks like "no bleed" (invariant 5)."""
+def status_words(state: StudyState, reason: str, decided: bool = False) -> str:
+    """What the list says beside the flag. "Not analysed" never looks like "no bleed" (invariant 5).
+
+    A failure after a decision keeps flag and place; only the objects are missing then (DESIGN.md section 2).
+    """
+    if state is StudyState.FAILED and decided:
+        return f"objects not sent: {reason}"
     return {
         StudyState.RECEIVING: "arriving",
         StudyState.COMPLETE: "waiting for analysis",
@@ -156,13 +161,16 @@ def claim(store: Store, owner: str, now: datetime, lease: timedelta) -> StudyRec
 
     A study whose lease expired counts as a failed try: what killed its owner may kill the next one too.
     """
-    with store.write() as c:
-        free = select(study).where(
-            or_(
-                study.c.state == StudyState.COMPLETE.value,
-                (study.c.state == StudyState.ANALYSING.value) & (study.c.lease_until < now),
-            )
+    free = select(study).where(
+        or_(
+            study.c.state == StudyState.COMPLETE.value,
+            (study.c.state == StudyState.ANALYSING.value) & (study.c.lease_until < now),
         )
+    )
+    with store.read() as c:  # looking takes no lock; an idle owner asks five times a second
+        if c.execute(free.limit(1)).one_or_none() is None:
+            return None
+    with store.write() as c:
         row = c.execute(free.order_by(study.c.closed_at).limit(1).with_for_update(skip_locked=True)).one_or_none()
         if row is None:
             return None
@@ -213,6 +221,26 @@ def set_selection(c: Connection, uid: str, selection: SelectedSeries) -> None:
             },
         )
     )
+
+
+def correct_identity(store: Store, uid: str, identity: StudyIdentity, at: datetime, actor: str) -> None:
+    """Take over an identity from somebody who may correct it. The audit trail holds which fields changed, no values."""
+    with store.write() as c:
+        held = StudyIdentity(
+            **c.execute(select(study.c.identity).where(study.c.study_instance_uid == uid)).scalar_one()
+        )
+        c.execute(update(study).where(study.c.study_instance_uid == uid).values(identity=asdict(identity)))
+        changed = [f.name for f in fields(StudyIdentity) if getattr(held, f.name) != getattr(identity, f.name)]
+        audit.record(c, at, actor, "identity corrected", uid, new=", ".join(changed))
+        touch_list(c)
+
+
+def notice(store: Store, uid: str, words: str, at: datetime) -> None:
+    """Show on the list what a person has to settle; it stays whatever state the study goes to."""
+    with store.write() as c:
+        c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(notice=words))
+        audit.record(c, at, "node", "notice", uid, new=words)
+        touch_list(c)
 
 
 def finish(

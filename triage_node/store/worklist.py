@@ -164,7 +164,7 @@ def _listed(r: Row[Any]) -> ListedStudy:
             reading_state=ReadingState(r.reading_state),
             claimed_by=r.claimed_by,
             claimed_at=r.claimed_at,
-            status_words=r.status_words,
+            status_words=" · ".join(w for w in (r.status_words, r.notice) if w),
         ),
         state=StudyState(r.state),
         identity=StudyIdentity(**r.identity),

@@ -259,6 +259,7 @@ def upgrade() -> None:
         sa.Column("claimed_by", sa.String(length=128), nullable=False),
         sa.Column("claimed_at", sa.DateTime(), nullable=True),
         sa.Column("status_words", sa.Text(), nullable=False),
+        sa.Column("notice", sa.Text(), nullable=False),
         sa.Column("left_at", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("study_instance_uid", name=op.f("pk_worklist_row")),
     )

@@ -1,0 +1,127 @@
+"""The scheduler's quarter-second tick: arriving studies get a row on the list, complete ones are closed."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from triage_node.config.schema import Settings
+from triage_node.domain.instance import ReceivedInstance
+from triage_node.domain.priority import WorklistRow
+from triage_node.domain.study import StudyState
+from triage_node.processes.intake import rule_for, rules_of
+from triage_node.processes.running import now
+from triage_node.store import instances, studies, worklist
+from triage_node.store.engine import Store
+from triage_node.study.completeness import (
+    Arrival,
+    Closed,
+    CompletenessPolicy,
+    SeriesProgress,
+    evaluate_study,
+)
+from triage_node.study.liveness import liveness
+
+log = logging.getLogger(__name__)
+
+_LOOK_AGAIN = timedelta(seconds=0.5)
+"""While slices pour in, a study's headers are not read more often than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was seen at the last look, and when time alone may change the answer."""
+
+    instances: int
+    open_associations: frozenset[int]
+    at: datetime
+    due_at: datetime
+
+
+class Arrivals:
+    """Keeps only what it saw last of each arriving study; all else is asked of the store."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._zone = ZoneInfo(settings.node.time_zone)
+        self._rules = rules_of(settings)
+        self._quiet = {s.ae_title: timedelta(seconds=s.quiet_s) for s in settings.listener.senders}
+        self._policy = CompletenessPolicy(
+            quiet=self._quiet.get("*", CompletenessPolicy().quiet),
+            deadline=timedelta(seconds=settings.completeness.deadline_s),
+            minimum_coverage_mm=settings.completeness.minimum_coverage_mm,
+        )
+        self._looks: dict[str, _Look] = {}
+
+    def tick(self) -> None:
+        """One look at everything that arrives."""
+        for uid in worklist.studies_without_row(self._store):
+            self._list(uid)
+        receiving = studies.in_states(self._store, StudyState.RECEIVING)
+        open_associations = instances.open_association_ids(self._store) if receiving else set()
+        for study in receiving:
+            self._close_if_complete(study, open_associations)
+        known = {s.study_instance_uid for s in receiving}
+        self._looks = {uid: look for uid, look in self._looks.items() if uid in known}
+
+    def _list(self, uid: str) -> None:
+        held = instances.of_study(self._store, uid)
+        study = studies.get(self._store, uid)
+        if study is None or not held or held[0].header is None:
+            return
+        rule = rule_for(self._rules, held)
+        live = liveness(held[0].header, study.arrived_at, rule.live_within, self._zone)
+        row = WorklistRow(
+            study_instance_uid=uid,
+            order_class=rule.order_class,
+            arrived_at=study.arrived_at,
+            live=live.live,
+            status_words=studies.status_words(study.state, study.reason),
+        )
+        with self._store.write() as c:
+            worklist.add_row(c, row, live.words)
+
+    def _close_if_complete(self, study: studies.StudyRecord, open_associations: set[int]) -> None:
+        uid, at = study.study_instance_uid, now()
+        look = self._looks.get(uid)
+        if look is not None:
+            changed = look.instances != study.instances or not look.open_associations <= open_associations
+            if not (changed and at - look.at >= _LOOK_AGAIN) and at < look.due_at:
+                return
+        held = instances.of_study(self._store, uid)
+        outcome = evaluate_study(self._progress(held, open_associations), at, self._policy)
+        if not isinstance(outcome, Closed):
+            mine = frozenset(
+                i.association_id for i in held if i.association_id in open_associations and i.association_id
+            )
+            self._looks[uid] = _Look(study.instances, mine, at, outcome.due_at)
+            return
+        with self._store.write() as c:
+            studies.close_series(c, outcome.series_instance_uid, outcome.signal.value, outcome.incomplete, at)
+            closed = studies.close(c, uid, outcome.signal.value, outcome.incomplete, at, study.instances)
+        if closed:
+            log.info(
+                "study=%s closed signal=%r incomplete=%s why=%r",
+                uid,
+                outcome.signal.value,
+                outcome.incomplete,
+                outcome.why,
+            )
+
+    def _progress(self, held: list[ReceivedInstance], open_associations: set[int]) -> list[SeriesProgress]:
+        by_series: dict[str, list[ReceivedInstance]] = defaultdict(list)
+        for i in held:
+            if i.header is not None:
+                by_series[i.header.series_instance_uid].append(i)
+        return [
+            SeriesProgress(
+                series_instance_uid=uid,
+                arrivals=tuple(Arrival(i.header, i.received_at) for i in members if i.header is not None),
+                association_open=any(i.association_id in open_associations for i in members),
+                quiet=self._quiet.get(members[-1].calling_ae_title),
+            )
+            for uid, members in by_series.items()
+        ]
