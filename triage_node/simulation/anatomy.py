@@ -97,9 +97,9 @@ def surfaces(at: Points, p: Person, bumps: BumpsByName) -> Surfaces:
     cavity = smooth_union(cavity, ellipsoid(x, y, z, (0, 60, -32), (54, 42, 31)), 6)
     cavity = smooth_union(cavity, capsule(x, y, z, (0, 26, -12), (0, 32, -48), 20, 17), 5)
     cavity = smooth_union(cavity, capsule(x, y, z, (0, 36, -48), (0, 42, -120), 14, 13), 4)
-    cavity = cavity + 1.1 * bumps("inner table", 60).at(x, y, z)
+    cavity = cavity + 0.9 * bumps("inner table", 66).at(x, y, z)
     wide = bumps("skull", 70).at(x, y, z)
-    thick = p.skull * (1 + 0.2 * wide)
+    thick = p.skull * (1 + 0.17 * wide)
     thick += np.clip((y - 80) / 25, 0, 1) * 2.5 * np.exp(-((ax / 14) ** 2)) + np.clip((-y - 45) / 25, 0, 1) * 2
     thick -= 2.5 * np.exp(-(((z + 5) / 22) ** 2) - (((y - 5) / 28) ** 2)) * np.clip((ax - 45) / 15, 0, 1)
     thick = np.clip(thick, 2.4, 14)
@@ -121,12 +121,12 @@ def paint_outside(k: Painter, p: Person, s: Surfaces, bumps: BumpsByName) -> Non
     # temporalis and neck muscles lie on the bone, fat between them and the skin
     temple = np.exp(-(((z + 15) / 30) ** 2) - (((y + 10) / 30) ** 2)) * np.clip((ax - 40) / 12, 0, 1)
     neck = np.clip((y - 30) / 20, 0, 1) * np.clip((-20 - z) / 15, 0, 1)
-    galea = np.clip(1 - (s.cavity - s.skull_mm) / 2.5, 0, 1) * (z > -25)
+    galea = np.clip(1 - (s.cavity - s.skull_mm) / 3.0, 0, 1) * (z > -25)
     lean = np.clip(0.35 + 1.6 * temple + 1.2 * neck + 0.5 * galea + 0.45 * texture, 0, 1)
     lean *= np.where(z > -25, np.clip(0.25 + 0.8 * galea + 1.4 * temple + neck, 0, 1), 1)
     soft = (55 + 4 * fine) * lean + (-95 + 8 * fine) * (1 - lean)
-    skin = np.clip((s.head + 2.4) / 1.2, 0, 1)
-    k.put(coverage(s.head, 1.2), soft * (1 - skin) + 35 * skin)
+    skin = np.clip((s.head + 3.0) / 1.2, 0, 1)
+    k.put(coverage(s.head, 1.2), soft * (1 - skin) + 45 * skin)
     outward, t = s.cavity, s.skull_mm
     bone = coverage(np.maximum(-outward, outward - t), 0.9)
     diploe = np.clip((np.minimum(outward, t - outward) - 1.3) / 0.9, 0, 1) * np.clip((t - 3.4) / 2, 0, 1)
@@ -217,11 +217,11 @@ def _sulci(at: Points, p: Person, depth: Array, wide: Array, fine: Array, bumps:
     radius = np.sqrt((x / 69) ** 2 + ((y - 17) / 88) ** 2 + ((z - 6) / 71) ** 2) + np.float32(1e-3)
     a, b, c = (np.float32(75) * (v - o) / (s * radius) for v, o, s in ((x, 0, 69), (y, 17, 88), (z, 6, 71)))
     inward = (1 - radius) * 9
-    mirrored = bumps("sulci of both sides", 27).as_distance().at(np.abs(a) + inward, b, c + inward)
-    single = bumps("sulci", 27).as_distance().at(a + inward, b + inward, c)
+    mirrored = bumps("sulci of both sides", 20).as_distance().at(np.abs(a) + inward, b, c + inward)
+    single = bumps("sulci", 20).as_distance().at(a + inward, b + inward, c)
     pick = np.clip(0.5 + 3 * bumps("which sulci", 70).at(x, y, z), 0, 1)
     leaf = np.abs(mirrored * pick + single * (1 - pick))
-    reach = np.clip(12 + 5 * wide + 3 * fine, 4, 22)
+    reach = np.clip(13 + 5 * wide + 3 * fine, 5, 24)
     taper = np.clip(1.15 - 0.75 * depth / reach, 0.15, 1.1) * np.clip(1 + 0.35 * fine, 0.2, 2)
     sulcus = np.maximum(leaf - 0.5 * p.sulcus * taper, depth - reach)
     wall = np.maximum(leaf - 0.3 * p.sulcus, depth - reach - 1.0)
@@ -314,7 +314,7 @@ def _paint_posterior_fossa(k: Painter, p: Person, s: Surfaces, gap: Array, wide:
     k.put(body, p.white + 1.5 + (p.gray - p.white - 1) * bark + 0.6 * wide)
     folia = np.abs(np.sin((z * 0.9 + 0.25 * ax + 3 * wide) * 0.9))
     crease = np.clip(1 - folia / 0.22, 0, 1) * np.clip(1 + edge / 9, 0, 1)
-    k.put(body * crease * (0.12 + 0.35 * p.atrophy), p.csf)
+    k.put(body * crease * (0.06 + 0.26 * p.atrophy), p.csf)
     stem = np.minimum(
         np.minimum(
             ellipsoid(x, y, z, (0, 25, -12), (15.5, 12.0, 12)), ellipsoid(x, y, z, (0, 25, -31), (17.5, 12.0, 14))

@@ -94,7 +94,7 @@ def _head_points(p: Person, bumps: anatomy.BumpsByName, sx: Array, sy: Array, sz
     for axis, origin in enumerate(phantom_bleeds.BRAIN_CENTRE):
         a, b, c = inverse[axis] / p.scale[axis]
         placed.append((a * px + b * py + c * sz + origin).astype(np.float32))
-    return Points(*(c + 2.2 * bumps(f"warp {i}", 75).at(*placed) for i, c in enumerate(placed)))
+    return Points(*(c + 2.0 * bumps(f"warp {i}", 85).at(*placed) for i, c in enumerate(placed)))
 
 
 def _top_of_head(p: Person, bumps: anatomy.BumpsByName) -> float:

@@ -43,8 +43,8 @@ def crescent_mm(bleed: Bleed, at: Points, roughness: Bumps) -> Array:
     x, y, z = at.x - BRAIN_CENTRE[0], at.y - BRAIN_CENTRE[1], at.z - BRAIN_CENTRE[2]
     side = np.sign(bleed.centre[0]) or 1.0
     around = np.arctan2(y, x * side)  # 0 at the side of the bleed, growing to the back
-    height = (z - 14) / 52
-    across = np.abs(around - 0.05) / 1.25
+    height = (z - 14) / 46
+    across = np.abs(around - 0.05) / 1.05
     shape = np.clip(1 - across**2, 0, 1) ** 0.55 * np.clip(1 - height**2, 0, 1) ** 0.6
     return (bleed.size * shape * (1 + 0.12 * roughness.at(at.x, at.y, at.z))).astype(np.float32)
 
