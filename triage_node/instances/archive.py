@@ -1,0 +1,96 @@
+"""Where received bytes lie: `blobs/<2 hex>/<sha256 of the file>.dcm`. The name is the content, never a UID."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from triage_node.domain.errors import StoreError
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class Archive:
+    """Paths, reading and removal. Writing is `blob_file`."""
+
+    def __init__(self, data_folder: Path) -> None:
+        self.blobs = data_folder / "blobs"
+        self._folders: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob of this digest lies or would lie. Raises: StoreError when it is no digest."""
+        if not _DIGEST.match(sha256):
+            raise StoreError(f"{sha256[:80]!r} is no SHA-256 digest")
+        return self.blobs / sha256[:2] / f"{sha256}.dcm"
+
+    def read(self, sha256: str) -> bytes:
+        """The whole Part 10 file. Raises: StoreError when it is not there."""
+        try:
+            return self.path(sha256).read_bytes()
+        except OSError as error:
+            raise StoreError(f"blob {sha256} cannot be read: {error.strerror}") from error
+
+    def verify(self, sha256: str) -> bool:
+        """True when the bytes on disk are still those that were received."""
+        with self.path(sha256).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+    def remove(self, sha256: str) -> None:
+        """Remove a blob; nothing happens when it is gone already."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def received_at(self, sha256: str) -> datetime:
+        """When the bytes were written. Units: aware UTC."""
+        return datetime.fromtimestamp(self.path(sha256).stat().st_mtime, UTC)
+
+    def digests(self) -> Iterator[str]:
+        """Every blob that is there, in no order."""
+        if not self.blobs.is_dir():
+            return
+        for folder in os.scandir(self.blobs):
+            if not folder.is_dir():
+                continue
+            for entry in os.scandir(folder.path):
+                name = entry.name.removesuffix(".dcm")
+                if name != entry.name and _DIGEST.match(name):
+                    yield name
+
+    def remove_leftovers(self) -> int:
+        """Remove what was being written when the process before ended; nobody was told 0x0000 for it."""
+        self.blobs.mkdir(parents=True, exist_ok=True)
+        leftovers = [p for p in self.blobs.iterdir() if p.is_file()] + [*self.blobs.glob("??/*.tmp")]
+        for path in leftovers:
+            path.unlink(missing_ok=True)
+        return len(leftovers)
+
+    def folder_descriptor(self, prefix: str) -> int:
+        """An open descriptor of `blobs/<prefix>`, made durable itself when it is new; kept open for fsync."""
+        with self._lock:
+            descriptor = self._folders.get(prefix)
+            if descriptor is None:
+                folder = self.blobs / prefix
+                if not folder.is_dir():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    _sync_folder(self.blobs)
+                descriptor = self._folders[prefix] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            return descriptor
+
+    def close(self) -> None:
+        with self._lock:
+            for descriptor in self._folders.values():
+                os.close(descriptor)
+            self._folders.clear()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,157 @@
+"""Writes rows for what was received, after the answer, in batches.
+
+DESIGN. The threads that receive only append to a queue; one thread writes. A batch is written 50 ms after its first
+entry or when 64 instances wait, whichever comes first. Order is kept: an association's row before the rows of its
+instances, its end after them. The database may be locked or away for as long as it likes: entries wait, and when
+`maximum_waiting` do, `is_full` makes the listener answer 0xA700. Nothing is lost when the process dies with entries
+waiting: their files are re-indexed at the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from triage_node.domain.instance import ReceivedInstance
+from triage_node.domain.reception import Peer
+
+BATCH_INSTANCES = 64
+BATCH_S = 0.05
+RETRY_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What the journal calls; `store.instances` fits once the store is bound."""
+
+    record_association: Callable[[str, str, str, bool, datetime], int]
+    close_association: Callable[[int, str, int, datetime], None]
+    record_batch: Callable[[Sequence[ReceivedInstance]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    peer: Peer
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    number: int
+    outcome: str
+    instances: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    number: int
+    instance: Callable[[], ReceivedInstance]  # reads the header here, not in the thread that receives
+
+
+_Entry = _Opened | _Closed | _Received
+
+
+class Journal:
+    """Queue and thread. `start`, then entries from any thread, then `stop`, which writes what waits."""
+
+    def __init__(self, rows: Rows, maximum_waiting: int = 20_000) -> None:
+        self._rows = rows
+        self._maximum_waiting = maximum_waiting
+        self._entries: deque[_Entry] = deque()
+        self._some, self._many, self._stop = threading.Event(), threading.Event(), threading.Event()
+        self._association_ids: dict[int, int] = {}
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, seconds: float) -> bool:
+        """Write what waits. Returns whether all of it was written within `seconds`."""
+        self._stop.set()
+        self._many.set()
+        self._some.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._entries) >= self._maximum_waiting
+
+    @property
+    def waiting(self) -> int:
+        return len(self._entries)
+
+    def opened(self, peer: Peer, at: datetime) -> None:
+        self._add(_Opened(peer, at))
+
+    def closed(self, number: int, outcome: str, instances: int, at: datetime) -> None:
+        self._add(_Closed(number, outcome, instances, at))
+
+    def received(self, number: int, instance: Callable[[], ReceivedInstance]) -> None:
+        self._add(_Received(number, instance))
+
+    def _add(self, entry: _Entry) -> None:
+        self._entries.append(entry)
+        self._some.set()
+        if len(self._entries) >= BATCH_INSTANCES:
+            self._many.set()
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            self._some.clear()
+            self._many.wait(BATCH_S)
+            self._many.clear()
+            while self._entries:
+                part = [self._entries[k] for k in range(min(len(self._entries), BATCH_INSTANCES))]
+                if not self._write_until_done(part):
+                    return
+                for _ in part:
+                    self._entries.popleft()
+            if self._stop.is_set():
+                return
+
+    def _write_until_done(self, part: list[_Entry]) -> bool:
+        """True when written; False when told to stop while the database is away."""
+        tries = 0
+        while True:
+            try:
+                self._write(part)
+                return True
+            except Exception as error:  # whatever the driver raises, the rows are tried again
+                tries += 1
+                log.error("rows=%d not written, tries=%d: %s", len(part), tries, type(error).__name__, exc_info=error)
+            if self._stop.is_set():
+                return False
+            if tries >= 3 and len(part) > 1:
+                # one that cannot be written must not hold up the others
+                return all(self._write_until_done([entry]) for entry in part)
+            self._stop.wait(RETRY_S)
+
+    def _write(self, part: list[_Entry]) -> None:
+        for entry in part:
+            if isinstance(entry, _Opened) and entry.peer.number not in self._association_ids:
+                p = entry.peer
+                self._association_ids[p.number] = self._rows.record_association(
+                    p.calling_ae_title, p.called_ae_title, p.address, p.tls, entry.at
+                )
+        received = [
+            replace(e.instance(), association_id=self._association_ids.get(e.number))
+            for e in part
+            if isinstance(e, _Received)
+        ]
+        if received:
+            self._rows.record_batch(received)
+        for entry in part:
+            if isinstance(entry, _Closed):
+                row = self._association_ids.get(entry.number)
+                if row is not None:
+                    self._rows.close_association(row, entry.outcome, entry.instances, entry.at)
+                    del self._association_ids[entry.number]

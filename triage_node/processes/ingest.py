@@ -1,0 +1,146 @@
+"""The ingest role: the listener and the intake. Loads neither torch nor highdicom nor the web (DESIGN.md section 1).
+
+A start re-indexes first: what was answered 0x0000 before a crash gets its row. Until analysis has stored what its
+decoding child decodes, only the uncompressed transfer syntaxes are offered. On SIGTERM nothing more is accepted, the
+instance in hand is finished and answered, waiting rows are written.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from functools import partial
+
+from triage_node.association import stock_path
+from triage_node.association.limits import Limits
+from triage_node.association.listener import Endpoint, Listener
+from triage_node.association.peers import Sender
+from triage_node.association.session import Committed, Failed
+from triage_node.association.tls import server_context
+from triage_node.config.schema import ListenerSettings
+from triage_node.domain.errors import ConfigError
+from triage_node.instances.archive import Archive
+from triage_node.instances.intake import Intake, IntakeLimits, reindex
+from triage_node.instances.journal import Journal, Rows
+from triage_node.processes.running import Running, now, run_role
+from triage_node.store import heartbeat, instances, outbox
+from triage_node.store.engine import Store
+
+FINISH_S = 10.0  # below the supervisor's patience
+_TICK_S = 1.0
+# A thread that comes back from the disk or the network waits at most this long for one that computes
+_SWITCH_S = 0.001
+
+log = logging.getLogger(__name__)
+
+
+def main(running: Running) -> None:
+    """Receive until told to stop. Raises: ConfigError when the port or the certificate cannot be used."""
+    sys.setswitchinterval(_SWITCH_S)
+    settings, store = running.settings.listener, running.store
+    archive = Archive(running.settings.store.data_folder)
+    instances.close_open_associations(store, now())
+    journal = Journal(
+        Rows(
+            partial(instances.record_association, store),
+            partial(instances.close_association, store),
+            partial(instances.record_batch, store),
+        )
+    )
+    limits = IntakeLimits(
+        instance_bytes=settings.maximum_instance_mb << 20,
+        instances_per_study=settings.maximum_instances_per_study,
+        stop_free_bytes=int(running.settings.store.stop_free_gb * 1e9),
+    )
+    intake = Intake(archive, journal, limits)
+    found = reindex(archive, partial(instances.blobs_without_row, store), partial(instances.record_batch, store))
+    if found:
+        log.info("reindexed=%d blobs that had no row", found)
+    if settings.receive_path == "stock":
+        stock_path.use_spool(archive.blobs)
+    listener = Listener(
+        endpoint(settings),
+        [Sender(s.ae_title, s.addresses) for s in settings.senders],
+        association_limits(settings),
+        intake.open,
+        partial(_on_commitment, store),
+        journal.opened,
+        journal.closed,
+    )
+    journal.start()
+    try:
+        listener.start()
+    except OSError as error:
+        raise ConfigError(
+            f"listener: {settings.host}:{settings.port} cannot be listened on: {error.strerror}"
+        ) from error
+    log.info("listening host=%s port=%d ae_title=%s", settings.host, listener.port, settings.ae_title)
+    running.beat({"port": listener.port, "associations": 0, "rows_waiting": 0})
+    while not running.stop.wait(_TICK_S):
+        _tick(running, listener, journal)
+    listener.stop(FINISH_S)
+    if not journal.stop(FINISH_S / 2):
+        log.error("rows=%d were not written, the next start re-indexes them", journal.waiting)
+    archive.close()
+
+
+def endpoint(settings: ListenerSettings) -> Endpoint:
+    """Raises: ConfigError when certificate or key cannot be used."""
+    tls = None
+    if settings.tls is not None:
+        try:
+            tls = server_context(settings.tls.certificate, settings.tls.private_key, settings.tls.client_ca)
+        except OSError as error:
+            raise ConfigError(f"listener.tls: certificate or key cannot be used: {error}") from error
+    return Endpoint(
+        settings.host,
+        settings.port,
+        settings.ae_title,
+        settings.require_called_ae_title,
+        tls,
+        fast=settings.receive_path == "fast",
+    )
+
+
+def association_limits(settings: ListenerSettings) -> Limits:
+    return Limits(
+        maximum_pdu_bytes=settings.maximum_pdu_bytes,
+        maximum_associations=settings.maximum_associations,
+        maximum_associations_per_address=settings.maximum_associations_per_address,
+        acse_timeout_s=settings.acse_timeout_s,
+        dimse_timeout_s=settings.dimse_timeout_s,
+        network_timeout_s=settings.network_timeout_s,
+        pdu_deadline_s=settings.pdu_deadline_s,
+        instance_bytes=settings.maximum_instance_mb << 20,
+    )
+
+
+def _tick(running: Running, listener: Listener, journal: Journal) -> None:
+    """Say that we live, and offer what analysis decodes. A database that is away stops neither."""
+    try:
+        running.beat()
+        listener.offer(heartbeat.decodable_syntaxes(running.store))
+    except Exception as error:
+        # the driver's own errors come here; reception goes on without the database until the journal is full
+        log.error("database does not answer rows_waiting=%d", journal.waiting, exc_info=error)
+
+
+def _on_commitment(store: Store, transaction_uid: str, committed: Committed, failed: Failed) -> None:
+    named = outbox.commitment_result(
+        store,
+        transaction_uid,
+        [instance for _, instance in committed],
+        [(instance, reason) for _, instance, reason in failed],
+        now(),
+    )
+    log.info(
+        "storage commitment transaction=%s committed=%d failed=%d rows=%d",
+        transaction_uid,
+        len(committed),
+        len(failed),
+        named,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_role("ingest", main))
