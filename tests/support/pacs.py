@@ -1,0 +1,244 @@
+"""Real peers for tests, on loopback: Orthanc, DCMTK, PostgreSQL. Each ends with its test, by pid."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.waiting import wait_until
+
+# without it every instance stalls 40 ms at the peer (MEASUREMENTS.md section 5)
+ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1", "OMP_NUM_THREADS": "1"}
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def program(name: str) -> str:
+    """Path of a Debian program, or skip with a reason."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed; `make test` as root installs it")
+    return path
+
+
+def isolated() -> bool:
+    """True in a network namespace with nothing but loopback."""
+    return os.listdir("/sys/class/net") == ["lo"] or not any(
+        Path(f"/sys/class/net/{n}/operstate").read_text().strip() == "up"
+        for n in os.listdir("/sys/class/net")
+        if n != "lo"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A running Orthanc."""
+
+    ae_title: str
+    dicom_port: int
+    http_port: int
+    process: subprocess.Popen[bytes]
+
+    def get(self, path: str, accept: str = "application/json") -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", headers={"Accept": accept})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            body = answer.read()
+        return json.loads(body) if accept.endswith("json") else body
+
+    def count(self) -> int:
+        return int(self.get("/statistics")["CountInstances"])
+
+    def series(self, study_instance_uid: str) -> list[dict[str, Any]]:
+        """DICOMweb QIDO-RS: the series of a study as {keyword-less tag: value}."""
+        try:
+            return list(self.get(f"/dicom-web/studies/{study_instance_uid}/series", "application/dicom+json"))
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return []
+            raise
+
+    def instances(self) -> dict[str, str]:
+        """SOP Instance UID -> Orthanc's own id."""
+        return {self.get(f"/instances/{i}")["MainDicomTags"]["SOPInstanceUID"]: i for i in self.get("/instances")}
+
+    def file(self, orthanc_id: str) -> bytes:
+        return bytes(self.get(f"/instances/{orthanc_id}/file", "application/dicom"))
+
+
+@contextmanager
+def orthanc(
+    folder: Path,
+    dicom_port: int | None = None,
+    http_port: int | None = None,
+    modalities: Mapping[str, tuple[str, str, int]] | None = None,
+    ae_title: str = "ORTHANC",
+    **settings: Any,
+) -> Iterator[Archive]:
+    """Debian's Orthanc with DICOMweb. `modalities`: name -> (AE title, host, port), needed for storage commitment."""
+    path = program("Orthanc")
+    if not isolated():
+        pytest.skip("Orthanc binds every interface: run the tests through `make test`, in a network of their own")
+    dicom_port, http_port = dicom_port or free_port(), http_port or free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = {
+        "Name": "test archive",
+        "StorageDirectory": str(folder / "db"),
+        "IndexDirectory": str(folder / "db"),
+        "SyncStorageArea": True,
+        "DicomAet": ae_title,
+        "DicomPort": dicom_port,
+        "HttpPort": http_port,
+        "RemoteAccessAllowed": True,
+        "AuthenticationEnabled": False,
+        "DicomCheckCalledAet": False,
+        "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
+        "StableAge": 1,
+        "OverwriteInstances": False,
+        "DicomModalities": {k: list(v) for k, v in (modalities or {}).items()},
+        "Plugins": [str(p) for p in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so*")],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Host": "127.0.0.1"},
+        **settings,
+    }
+    (folder / "orthanc.json").write_text(json.dumps(configuration))
+    log = (folder / "orthanc.log").open("wb")
+    process = subprocess.Popen([path, str(folder / "orthanc.json")], env=ENVIRONMENT, stdout=log, stderr=log)
+    archive = Archive(ae_title, dicom_port, http_port, process)
+    try:
+        wait_until(lambda: _answers(archive, folder), 30, "Orthanc answers")
+        yield archive
+    finally:
+        _end(process)
+        log.close()
+
+
+def _answers(archive: Archive, folder: Path) -> bool:
+    if archive.process.poll() is not None:
+        raise AssertionError("Orthanc ended:\n" + (folder / "orthanc.log").read_text()[-2000:])
+    try:
+        archive.get("/system")
+    except OSError:
+        return False
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", archive.dicom_port)) == 0
+
+
+@contextmanager
+def storescp(folder: Path, port: int | None = None, arguments: Sequence[str] = ("+B",)) -> Iterator[int]:
+    """DCMTK's receiver; yields its port."""
+    path = program("storescp")
+    port = port or free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(
+        [path, *arguments, "-od", str(folder), "-pdu", "131072", str(port)],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: _listens(port), 10, "storescp listens")
+        yield port
+    finally:
+        _end(process)
+
+
+def storescu(
+    files: Sequence[Path], host: str, port: int, called: str, calling: str = "MODALITY", associations: int = 1
+) -> None:
+    """Send files with DCMTK over parallel associations; fails unless all were taken."""
+    path = program("storescu")
+    processes = []
+    for k in range(associations):
+        part = [str(f) for f in files[k::associations]]
+        if part:
+            command = [path, "-R", "-aec", called, "-aet", calling, host, str(port), *part]
+            processes.append(
+                subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            )
+    for process in processes:
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output.decode(errors="replace")[-2000:]
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """Debian's PostgreSQL on a free loopback port; yields an SQLAlchemy URL. It refuses to run as root."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not binaries:
+        pytest.skip("postgresql is not installed; `make test` as root installs it")
+    if os.getuid() != 0:
+        prefix: list[str] = []
+    else:
+        try:
+            pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("there is no user postgres to run PostgreSQL as")
+        prefix = [program("runuser"), "-u", "postgres", "--"]
+    # a short path below /tmp: the user postgres cannot enter pytest's folders
+    home = Path(subprocess.check_output([*prefix, "mktemp", "-d", "/tmp/triage-pg-XXXXXX"], text=True).strip())
+    port = free_port()
+    run = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": "/"}
+    initdb = [
+        *prefix,
+        str(binaries[-1] / "initdb"),
+        "-D",
+        str(home / "data"),
+        "-U",
+        "triage",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+    ]
+    try:
+        subprocess.run([*initdb, "--locale=C.UTF-8"], **run)  # type: ignore[call-overload]
+        with (folder / "postgres.log").open("wb") as log:
+            server = [str(binaries[-1] / "postgres"), "-D", str(home / "data"), "-k", str(home), "-p", str(port)]
+            process = subprocess.Popen(
+                [*prefix, *server, "-h", "127.0.0.1", "-c", "fsync=off"], stdout=log, stderr=log, cwd="/"
+            )
+            try:
+                wait_until(lambda: _listens(port), 30, "PostgreSQL listens")
+                _wait_for_database(binaries[-1], port)
+                yield f"postgresql+pg8000://triage@127.0.0.1:{port}/postgres"
+            finally:
+                _end(process)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait_for_database(binaries: Path, port: int) -> None:
+    ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
+    wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, 30, "PostgreSQL is ready")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
