@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 GAP_FACTOR = 1.5
+THICKEST_MM = 50.0
 SAME_PLACE_MM = 0.01
 """Positions closer than this are one position: DS strings carry rounding of about a thousandth of a millimetre."""
 
@@ -34,8 +35,8 @@ def cosines(image_orientation_patient: Sequence[float]) -> tuple[Floats, Floats]
     Raises ValueError when the six values are not two finite, perpendicular directions (DS rounding is allowed for).
     """
     values = np.asarray(image_orientation_patient, dtype=np.float64)
-    if values.shape != (6,) or not np.isfinite(values).all():
-        raise ValueError("Image Orientation (Patient) needs six numbers")
+    if values.shape != (6,) or not (np.abs(values) < 2).all():
+        raise ValueError("Image Orientation (Patient) needs six direction cosines")
     row, column = values[:3], values[3:]
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if min(lengths) < 0.9 or max(lengths) > 1.1:
@@ -63,13 +64,16 @@ def distinct_positions(positions_mm: Sequence[float]) -> int:
     return int(ordered.size and 1 + (np.diff(ordered) > SAME_PLACE_MM).sum())
 
 
+def usable_thickness(thickness_mm: float | None) -> float | None:
+    """The thickness when it can be one of a CT slice, else None."""
+    return thickness_mm if thickness_mm is not None and 0 < thickness_mm <= THICKEST_MM else None
+
+
 def thickness_or_step(positions_mm: Floats, thickness_mm: Sequence[float | None]) -> Floats:
-    """Slice thickness per slice; where it is missing or not positive, the median step takes its place. Units: mm."""
+    """Slice thickness per slice; where it is missing or no thickness of a CT slice, the median step takes its place. Units: mm."""
     steps = np.diff(positions_mm)
     substitute = float(np.median(steps)) if steps.size else 0.0
-    return np.array(
-        [t if t is not None and np.isfinite(t) and t > 0 else substitute for t in thickness_mm], dtype=np.float64
-    )
+    return np.array([usable_thickness(t) or substitute for t in thickness_mm], dtype=np.float64)
 
 
 def find_gaps(positions_mm: Floats, thickness_mm: Sequence[float | None]) -> tuple[Gap, ...]:
@@ -82,7 +86,7 @@ def find_gaps(positions_mm: Floats, thickness_mm: Sequence[float | None]) -> tup
     gaps: list[Gap] = []
     for i, step in enumerate(steps):
         neighbours = [float(steps[j]) for j in (i - 1, i + 1) if 0 <= j < len(steps)]
-        known = [t for t in (thickness_mm[i], thickness_mm[i + 1]) if t is not None and t > 0]
+        known = [t for t in map(usable_thickness, thickness_mm[i : i + 2]) if t is not None]
         limits = ([max(known)] if known else []) + ([min(neighbours)] if neighbours else [])
         if not limits or any(step <= GAP_FACTOR * limit for limit in limits):
             continue

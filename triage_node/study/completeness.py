@@ -152,23 +152,23 @@ def _judge_series(
     announced = _images_in_acquisition(series.headers)
     if announced is not None and count >= announced and not shape:
         return Closed(Signal.IMAGES_IN_ACQUISITION, False, f"{count} of {announced} images of the acquisition", uid)
-    deadline = series.last_received_at + policy.deadline
-    if now >= deadline:
-        missing = shape or ("its association is still open" if series.association_open else "")
-        if series.expected_count is not None and count < series.expected_count:
-            missing = f"{count} of {series.expected_count} announced instances came"
-        why = f"nothing came for {policy.deadline.total_seconds():.0f} s" + (f"; {missing}" if missing else "")
-        return Closed(Signal.DEADLINE, True, why, uid)
+    missing = shape
     if series.expected_count is not None and count < series.expected_count:
-        return StillArriving(f"{count} of {series.expected_count} announced instances", deadline)
-    if shape:
-        return StillArriving(shape, deadline)
-    if series.association_open:
-        return StillArriving("its association is open", deadline)
+        missing = f"{count} of {series.expected_count} announced instances"
+    elif not missing and series.association_open:
+        missing = "its association is open"
     quiet = policy.quiet if series.quiet is None else series.quiet
-    if now < series.last_received_at + quiet:
-        return StillArriving(f"waiting for {quiet.total_seconds():g} s of quiet", series.last_received_at + quiet)
-    return Closed(Signal.RELEASED, False, f"{stack.slices} slices without a gap over {stack.coverage_mm:.0f} mm", uid)
+    quiet_at, deadline = series.last_received_at + quiet, series.last_received_at + policy.deadline
+    if not missing and now >= quiet_at:
+        return Closed(
+            Signal.RELEASED, False, f"{stack.slices} slices without a gap over {stack.coverage_mm:.0f} mm", uid
+        )
+    if now >= deadline:
+        why = f"nothing came for {policy.deadline.total_seconds():.0f} s"
+        return Closed(Signal.DEADLINE, True, why + (f"; {missing}" if missing else ""), uid)
+    if missing:
+        return StillArriving(missing, deadline)
+    return StillArriving(f"waiting for {quiet.total_seconds():g} s of quiet", min(quiet_at, deadline))
 
 
 def _what_is_missing(stack: Stack, policy: CompletenessPolicy) -> str:

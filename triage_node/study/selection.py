@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from triage_node.domain.instance import InstanceHeader
 from triage_node.domain.study import SelectedSeries
 from triage_node.study import vocabulary
-from triage_node.study.stack import Stack, stack_of
+from triage_node.study.stack import Stack, images_of, is_localizer, stack_of
 from triage_node.study.vocabulary import Kernel
 
 CT_CLASSES = frozenset(
@@ -99,7 +99,7 @@ def select(series: Iterable[SeriesHeaders], policy: SelectionPolicy = SelectionP
 def judge(series: SeriesHeaders, policy: SelectionPolicy = SelectionPolicy()) -> Candidate:
     """Say for one series whether it can be analysed, why not, and where it ranks."""
     headers = tuple(sorted(series.headers, key=lambda h: h.sop_instance_uid))
-    images = tuple(h for h in headers if not _is_localizer(h)) or headers
+    images = images_of(headers)
     stack = stack_of(images)
     first = images[0] if images else None
     refusal = _refusal_of_kind(headers, images, stack, policy)
@@ -167,7 +167,7 @@ def _refusal_of_kind(
         return _not_a_ct_image(foreign)
     if any(h.modality not in ("CT", "") for h in headers):
         return f"modality {first.modality[:16]}, not CT"
-    if all(_is_localizer(h) for h in headers) or vocabulary.says_localizer(*described):
+    if all(is_localizer(h) for h in headers) or vocabulary.says_localizer(*described):
         return "localizer"
     if vocabulary.says_dose_page(*described) and not stack.slices:
         return "dose or protocol page"
@@ -221,10 +221,6 @@ def _not_a_ct_image(foreign: list[InstanceHeader]) -> str:
             page = "dose page and other screens"
         return f"secondary capture ({page}), not an image of the scan"
     return "not a CT image"
-
-
-def _is_localizer(header: InstanceHeader) -> bool:
-    return any(v.upper() in ("LOCALIZER", "SCOUT", "REF_SURVIEW") for v in header.image_type[2:])
 
 
 def _is_derived(header: InstanceHeader) -> bool:

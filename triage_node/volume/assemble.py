@@ -20,16 +20,16 @@ from triage_node.volume.series_pixels import SeriesPixels, SliceHeader
 AIR_HU = -1024
 HIGHEST_HU = 3071
 SAME_ORIENTATION_DEG = 0.5
+FURTHEST_MM = 1e5
 PADDING_IS_BELOW_HU = -500
 """A padding value that would be tissue is not believed: wiping every pixel of 0 HU would punch holes into a brain."""
 
 
-def assemble_volume(series: SeriesPixels, allow_gaps: bool = False) -> Volume:
+def assemble_volume(series: SeriesPixels) -> Volume:
     """Return the series as a Volume; `notes` says in words what was repaired or left out.
 
     Shape: hu (slice, row, column), int16, slice 0 lowest along the normal. Units: HU after rescale, padding -1024, clipped to
-    [-1024, 3071]. Identical images that came twice under other UIDs are used once. `allow_gaps` is for a study that closed
-    at its deadline and whose reader must see what is there; gaps are then notes.
+    [-1024, 3071]. Identical images that came twice under other UIDs are used once.
     Raises: MissingSlices, DuplicatePositions, MixedOrientation, NotHounsfield, VolumeError.
     Source: PS3.3 C.7.6.2.1.1, C.11.1.1.2 (rescale), C.7.5.1.1.2 (padding).
     """
@@ -42,10 +42,7 @@ def assemble_volume(series: SeriesPixels, allow_gaps: bool = False) -> Volume:
     positions = planes.positions_mm[order]
     thickness = [s.slice_thickness_mm for s in slices]
     if gaps := geometry.find_gaps(positions, thickness):
-        words = _gap_words(gaps)
-        if not allow_gaps:
-            raise MissingSlices(words)
-        notes.append(words)
+        raise MissingSlices(_gap_words(gaps))
     if planes.normal[2] < 0:
         notes.append("image planes seen from above")
     hu = np.empty((len(order), *series.words.shape[1:]), dtype=np.int16)
@@ -106,6 +103,8 @@ def _planes(series: SeriesPixels) -> _Planes:
 def _cosines(header: SliceHeader) -> tuple[geometry.Floats, geometry.Floats]:
     if header.image_orientation_patient is None or header.image_position_patient is None:
         raise VolumeError("an image holds no orientation or position")
+    if max(abs(p) for p in header.image_position_patient) > FURTHEST_MM:
+        raise VolumeError("an image lies outside of any scanner")
     try:
         return geometry.cosines(header.image_orientation_patient)
     except ValueError as error:

@@ -39,7 +39,7 @@ class Contents:
     body_cm2: float
 
 
-def check_volume(volume: Volume) -> None:
+def check_head(volume: Volume) -> None:
     """Return when nothing speaks against analysing the volume.
 
     Raises: NoImageContent, NotHounsfield, NotAHead, each with a reason for a radiologist.
