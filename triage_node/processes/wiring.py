@@ -25,6 +25,11 @@ def bundle_folder(name: str) -> Path:
     raise ConfigError(f"model.bundle: no bundle {name!r}; looked at {', '.join(str(c) for c in candidates)}")
 
 
+def built_folder(settings: Settings) -> Path:
+    """Where the objects that we built are kept; apart from what was received, which is re-indexed at start."""
+    return settings.store.data_folder / "built"
+
+
 def least_level(simulation: bool) -> EvidenceLevel:
     """The evidence that acting on a list takes; simulated patients cannot be harmed (DESIGN.md section 4)."""
     return EvidenceLevel.E0 if simulation else EvidenceLevel.E2

@@ -128,6 +128,16 @@ def pending_commitments(store: Store, peer_name: str, asked_before: datetime) ->
         return [_from_row(r) for r in c.execute(query.order_by(outbox.c.id))]
 
 
+def renew_commitment(store: Store, row_ids: Sequence[int], transaction_uid: str, now: datetime) -> None:
+    """A new question for rows whose commitment was not answered."""
+    with store.write() as c:
+        c.execute(
+            update(outbox)
+            .where(outbox.c.id.in_(row_ids), outbox.c.state == OutboxState.SENT.value)
+            .values(transaction_uid=transaction_uid, sent_at=now)
+        )
+
+
 def commitment_result(
     store: Store,
     transaction_uid: str,
