@@ -20,6 +20,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -250,6 +251,7 @@ def _templates(deps: ConsoleDeps) -> Environment:
     return environment
 
 
+@cache
 def _asset(name: str) -> str:
     """Address of a file of ours that changes with its content, so that a browser never shows an old one."""
     digest = hashlib.sha256((_STATIC / name).read_bytes()).hexdigest()[:12]

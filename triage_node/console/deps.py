@@ -85,6 +85,7 @@ class StudyDetails:
     instances: int
     close_signal: str
     row: WorklistRow | None = None
+    was_flagged: bool = False
     result_words: str = ""
     outputs: tuple[Output, ...] = ()
     predictions: tuple[Prediction, ...] = ()

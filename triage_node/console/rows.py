@@ -130,6 +130,8 @@ def study_head(details: StudyDetails, shows_result: bool) -> StudyHead:
     row = details.row
     if row is not None:
         sign, word = _sign(row, details.about, shows_result)
+    elif details.was_flagged and shows_result:
+        sign, word = Sign.LATE_FLAG, "was flagged"
     else:
         sign, word = _sign_of_state(details.about, shows_result)
     if sign is Sign.NOT_ANALYSED:

@@ -1,0 +1,124 @@
+"""From the store to the page of one study. Every number keeps the model, version, operating point and evidence level."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from triage_node.console.deps import About, Delivery, Output, StudyDetails
+from triage_node.console.sr_text import sr_text
+from triage_node.domain.delivery import ObjectKind, OutboxRow
+from triage_node.domain.finding import FINDINGS, EvidenceLevel, OperatingPoint
+from triage_node.domain.prognosis import Prediction, ScoreItem
+from triage_node.instances.archive import Archive
+from triage_node.processes.listing import study_label
+from triage_node.store import outbox, results, studies, worklist
+from triage_node.store.engine import Store
+from triage_node.worklist.wording import likelihood
+
+
+def study_details(store: Store, data_folder: Path, uid: str, shows_names: bool) -> StudyDetails | None:
+    """Everything about one study, None when the store does not know it."""
+    study = studies.get(store, uid)
+    if study is None:
+        return None
+    listed = next((item for item in worklist.rows(store) if item.row.study_instance_uid == uid), None)
+    record = results.latest(store, uid)
+    label, rest = study_label(study.identity, study.description, shows_names)
+    objects = results.objects_of(store, uid)
+    reports = [o for o in objects if o.kind in (ObjectKind.FINDINGS_SR, ObjectKind.NOT_FLAGGED_SR)]
+    report_file = object_file(store, data_folder, reports[-1].sop_instance_uid) if reports else None
+    sent: dict[str, list[OutboxRow]] = {}
+    for row in outbox.of_study(store, uid):
+        sent.setdefault(row.sop_instance_uid, []).append(row)
+    return StudyDetails(
+        study_instance_uid=uid,
+        about=About(label, rest, study.state, listed.live_words if listed else "", study.revision),
+        reason=study.reason,
+        arrived_at=study.arrived_at,
+        instances=study.instances,
+        close_signal=study.close_signal + (", incomplete" if study.incomplete else ""),
+        row=listed.row if listed else None,
+        was_flagged=record is not None and record.flagged,
+        result_words=_result_words(record, listed),
+        outputs=_outputs(record),
+        predictions=_predictions(record),
+        selection=study.selection,
+        objects=tuple((o, tuple(_delivery(row) for row in sent.get(o.sop_instance_uid, []))) for o in objects),
+        sr_text=sr_text(report_file) if report_file is not None else "",
+    )
+
+
+def object_file(store: Store, data_folder: Path, sop_instance_uid: str) -> Path | None:
+    """The file of an object that this node built, None when it is not ours or not there any more."""
+    built = results.object_by_uid(store, sop_instance_uid)
+    if built is None:
+        return None
+    file = Archive(data_folder / "objects").path(built.sha256)
+    return file if file.is_file() else None
+
+
+def _delivery(row: OutboxRow) -> Delivery:
+    tries = f"{row.tries} {'try' if row.tries == 1 else 'tries'}" if row.tries > 1 else ""
+    return Delivery(row.peer, row.state.value, ", ".join(part for part in (row.reason, tries) if part))
+
+
+def _result_words(record: results.ResultRecord | None, listed: worklist.ListedStudy | None) -> str:
+    if record is None:
+        return ""
+    if listed is not None and listed.row.flag is not None:
+        return listed.row.flag.words
+    if record.flagged:
+        return "Was flagged, and has left the list"
+    return "Nothing was raised. That is no statement that there is no bleed."
+
+
+def _outputs(record: results.ResultRecord | None) -> tuple[Output, ...]:
+    if record is None:
+        return ()
+    detail = record.detail
+    decision: dict[str, Any] = detail.get("decision") or {}
+    levels: dict[str, str] = detail.get("evidence") or {}
+    model = f"{record.bundle_name} {record.bundle_version} ({record.bundle_digest[:8]}), {record.runtime}"
+    raise_at, notify_at = decision.get("raise_probability"), decision.get("notify_probability")
+    point, words = f"policy {record.policy_version}", "raised" if record.flagged else "not raised"
+    if isinstance(raise_at, float) and isinstance(notify_at, float):
+        words = likelihood(record.probability, OperatingPoint("ich", raise_at, notify_at, record.policy_version))
+        point = f"raise {raise_at:.3f}, notify {notify_at:.3f}, policy {record.policy_version}"
+    found = [Output(FINDINGS["ich"].name.capitalize(), words, model, point, _level(levels, "ich"))]
+    if math.isfinite(record.hematoma_volume_ml) and record.hematoma_volume_ml > 0 and record.flagged:
+        ml = f"{record.hematoma_volume_ml:.1f} mL"
+        found.append(Output("Volume", ml, model, "measured on the mask", _level(levels, "hematoma_volume_ml")))
+    if record.flagged:
+        for component in detail.get("components") or ():
+            name = FINDINGS[component["subtype"]].name.capitalize() if component.get("subtype") in FINDINGS else "Bleed"
+            value = f"{float(component['volume_ml']):.1f} mL, {component['location']}"
+            found.append(
+                Output(name, value, model, "component of the mask", _level(levels, str(component.get("subtype"))))
+            )
+    return tuple(found)
+
+
+def _level(levels: dict[str, str], output: str) -> str:
+    level = EvidenceLevel(levels.get(output, EvidenceLevel.E0.value))
+    return f"{level.value}: {level.in_words}"
+
+
+def _predictions(record: results.ResultRecord | None) -> tuple[Prediction, ...]:
+    if record is None:
+        return ()
+    return tuple(_prediction(p) for p in record.detail.get("predictions") or ())
+
+
+def _prediction(stored: dict[str, Any]) -> Prediction:
+    """JSON has lists where the type has tuples."""
+    values = dict(stored)
+    values["items"] = tuple(
+        ScoreItem(**{**item, "points_range": tuple(item["points_range"])}) for item in values.get("items") or ()
+    )
+    values["missing"] = tuple(values.get("missing") or ())
+    values["columns"] = tuple((c[0], c[1], c[2], c[3]) for c in values.get("columns") or ())
+    score_range = values.get("score_range")
+    values["score_range"] = tuple(score_range) if score_range is not None else None
+    return Prediction(**values)

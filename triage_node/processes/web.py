@@ -1,0 +1,143 @@
+"""The web role: console and API on top of the store. Imports neither torch nor highdicom.
+
+The server runs in a thread of its own, so that this role stops, beats and dies like every other one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import threading
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import uvicorn
+
+from triage_node.console.app import Console, create_app
+from triage_node.console.deps import ConsoleDeps, StudyDetails
+from triage_node.domain.errors import StoreError
+from triage_node.domain.finding import EvidenceLevel
+from triage_node.domain.priority import Mode
+from triage_node.domain.study import TimelineEntry
+from triage_node.processes.listing import reading_list
+from triage_node.processes.running import Running, run_role
+from triage_node.processes.study_details import object_file, study_details
+from triage_node.processes.wiring import effective_mode, list_policy
+from triage_node.store import evaluations, heartbeat, meta, studies
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.25
+_STOP_S = 5.0
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+def console_deps(running: Running) -> ConsoleDeps:
+    """The console's callables on this store."""
+    store, settings = running.store, running.settings
+    simulation = meta.is_simulation(store)
+
+    def mode() -> Mode:
+        return mode_in_force(running, simulation)
+
+    def timeline(uid: str) -> list[TimelineEntry] | None:
+        return studies.timeline_of(store, uid) if studies.get(store, uid) is not None else None
+
+    def details(uid: str) -> StudyDetails | None:
+        return study_details(store, settings.store.data_folder, uid, shows_names=simulation)
+
+    def file(sop_instance_uid: str) -> Path | None:
+        return object_file(store, settings.store.data_folder, sop_instance_uid)
+
+    def heartbeats() -> dict[str, datetime]:
+        return {role: at for role, (at, _) in heartbeat.heartbeats(store).items()}
+
+    return ConsoleDeps(
+        reading_list=lambda now, flags_count: reading_list(
+            store, list_policy(settings, mode()), now, flags_count, shows_names=simulation
+        ),
+        list_version=lambda: meta.list_version(store),
+        mode=mode,
+        study=details,
+        timeline=timeline,
+        object_file=file,
+        heartbeats=heartbeats,
+        simulation=simulation,
+        would_move_for_readers=settings.node.show_in_observe,
+        time_zone=ZoneInfo(settings.node.time_zone),
+        study_link=settings.web.study_link,
+        hosts=host_names(settings.web.host),
+    )
+
+
+def mode_in_force(running: Running, simulation: bool) -> Mode:
+    """The mode in which the analysis role works: configuration, held against the evidence for the model that it runs."""
+    _, said = heartbeat.heartbeats(running.store).get("analysis", (None, {}))
+    levels = evaluations.site_levels(running.store, str(said.get("bundle", "")))
+    return effective_mode(running.settings, simulation, levels.get("ich", EvidenceLevel.E0))[0]
+
+
+def host_names(host: str) -> tuple[str, ...]:
+    """The names under which the page answers when it listens on `host`."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return (*_LOOPBACK_NAMES, host)
+    if address.is_unspecified:
+        return ("*",)
+    return (*_LOOPBACK_NAMES, f"[{host}]" if address.version == 6 else host)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises: StoreError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=256)
+    except OSError as error:
+        raise StoreError(f"web.host, web.port: cannot listen on {host} port {port}: {error.strerror}") from error
+
+
+def main(running: Running) -> None:
+    """Serve until told to stop."""
+    web = running.settings.web
+    app = create_app(console_deps(running))
+    with listen(web.host, web.port) as listener:
+        host, port = listener.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        if not ipaddress.ip_address(host).is_loopback:
+            log.warning("event=web_without_login url=%s everybody who reaches this address sees the list", url)
+        server, thread = _start(app, listener)
+        log.info("event=web_started url=%s", url)
+        running.beat({"url": url})
+        try:
+            while not running.stop.wait(_POLL_S):
+                running.beat()
+                if not thread.is_alive():
+                    raise StoreError("the web server ended by itself")
+        finally:
+            app.events.close()
+            server.should_exit = True
+            thread.join(_STOP_S)
+
+
+def _start(app: Console, listener: socket.socket) -> tuple[uvicorn.Server, threading.Thread]:
+    config = uvicorn.Config(
+        app.guarded,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        limit_concurrency=600,
+        ws="none",
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True)
+    thread.start()
+    return server, thread
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_role("web", main))
