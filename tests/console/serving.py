@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +10,13 @@ import uvicorn
 
 from tests.support.waiting import wait_until
 from triage_node.console.app import Console
+from triage_node.processes.web import listen
 
 
 @contextmanager
 def served(app: Console, port: int = 0) -> Iterator[str]:
     """Serve until the block ends; gives the address. Streams that are still open are closed by the application."""
-    listener = socket.create_server(("127.0.0.1", port))
+    listener = listen("127.0.0.1", port)
     server = uvicorn.Server(uvicorn.Config(app.guarded, log_level="warning", timeout_graceful_shutdown=3))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -24,7 +24,7 @@ from triage_node.domain.priority import Flag, ListPolicy, Mode, OrderClass, Read
 from triage_node.domain.study import SelectedSeries, StudyEvent, StudyIdentity
 from triage_node.processes.listing import reading_list, study_label
 from triage_node.processes.study_details import object_file, study_details
-from triage_node.processes.web import host_names
+from triage_node.processes.web import host_names, listen
 from triage_node.store import heartbeat, instances, meta, outbox, policy, results, studies, worklist
 from triage_node.store.engine import Store, open_store
 from triage_node.store.upgrade import upgrade
@@ -266,6 +266,15 @@ def test_the_role_serves_the_store_tells_of_changes_and_stops_with_streams_open(
         process.send_signal(signal.SIGTERM)
         assert process.wait(8) == 0
         stream.close()
+
+
+def test_answers_do_not_wait_for_a_delayed_acknowledgement():
+    """Header and body go as two writes; without TCP_NODELAY every answer took 44 ms."""
+    with listen("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()) as client:
+            accepted, _ = listener.accept()
+            with accepted, client:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_port_that_is_taken_is_said_and_ends_the_role(store, tmp_path):
