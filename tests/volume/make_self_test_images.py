@@ -47,9 +47,16 @@ def rle(words: np.ndarray) -> bytes:
 
 
 def streams(bits: int, signed: bool) -> dict[str, bytes]:
-    """Transfer syntax -> stream of the picture. Words are cut to Bits Stored, as encoders without a sign see them."""
-    words, typed = _as_words(picture(bits, signed), bits, signed)
-    soft_words, soft = _as_words(picture(bits, signed, lossy=True), bits, signed)
+    """Transfer syntax -> stream of the picture."""
+    exact = streams_of(picture(bits, signed), bits, signed)
+    soft = streams_of(picture(bits, signed, lossy=True), bits, signed)
+    return {uid: (soft if uid in codecs.LOSSY else exact)[uid] for uid in exact}
+
+
+def streams_of(values: np.ndarray, bits: int, signed: bool) -> dict[str, bytes]:
+    """Transfer syntax -> stream of stored values. Encoders without a sign get the low Bits Stored as words."""
+    words = (values & (2**bits - 1)).astype(np.uint16)
+    typed = values.astype(np.int16) if signed else words
     base = "1.2.840.10008.1.2"
     made = {
         base: words.tobytes(),
@@ -58,26 +65,20 @@ def streams(bits: int, signed: bool) -> dict[str, bytes]:
         f"{base}.4.57": imagecodecs.jpeg8_encode(words, lossless=True, predictor=6, bitspersample=bits),
         f"{base}.4.70": imagecodecs.jpeg8_encode(words, lossless=True, predictor=1, bitspersample=bits),
         f"{base}.4.80": bytes(jpeg_ls.encode_array(words, lossy_error=0)),
-        f"{base}.4.81": bytes(jpeg_ls.encode_array(soft_words, lossy_error=0 if signed else 2)),
+        f"{base}.4.81": bytes(jpeg_ls.encode_array(words, lossy_error=0 if signed else 2)),
         f"{base}.4.90": imagecodecs.jpeg2k_encode(
             typed, codecformat="j2k", reversible=True, level=0, bitspersample=bits, resolutions=2
         ),
         f"{base}.4.91": imagecodecs.jpeg2k_encode(
-            soft, codecformat="j2k", reversible=False, level=70, bitspersample=bits, resolutions=2
+            typed, codecformat="j2k", reversible=False, level=70, bitspersample=bits, resolutions=2
         ),
         f"{base}.4.201": imagecodecs.htj2k_encode(typed, reversible=True, resolutions=2),
         f"{base}.4.202": imagecodecs.htj2k_encode(typed, reversible=True, resolutions=2),
-        f"{base}.4.203": imagecodecs.htj2k_encode(soft, level=0.0001, reversible=False, resolutions=2),
+        f"{base}.4.203": imagecodecs.htj2k_encode(typed, level=0.0001, reversible=False, resolutions=2),
     }
     if not signed:  # baseline and extended JPEG know no sign
-        made[f"{base}.4.51"] = imagecodecs.jpeg8_encode(soft_words, level=98, bitspersample=bits)
+        made[f"{base}.4.51"] = imagecodecs.jpeg8_encode(words, level=98, bitspersample=bits)
     return {uid: bytes(stream) for uid, stream in made.items()}
-
-
-def _as_words(values: np.ndarray, bits: int, signed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The low Bits Stored as encoders without a sign see them, and the values in their own type."""
-    words = (values & (2**bits - 1)).astype(np.uint16)
-    return words, values.astype(np.int16) if signed else words
 
 
 def entry(uid: str, stream: bytes, frame: FrameFormat, original: np.ndarray) -> dict[str, Any]:
