@@ -71,8 +71,8 @@ def echo(
 def _state(settings: Settings) -> Iterator[tuple[str, str]]:
     """(what was looked at, what is wrong with it or empty)."""
     try:
-        identity = load_bundle(bundle_folder(settings.model.bundle)).identity
-        yield f"model {identity.name} {identity.version}, digest {identity.digest[:12]}", ""
+        bundle = load_bundle(bundle_folder(settings.model.bundle))
+        yield f"model {bundle.manifest.name} {bundle.manifest.version}, digest {bundle.digest[:12]}", ""
     except TriageNodeError as error:
         yield "model", str(error)
     folder = settings.store.data_folder

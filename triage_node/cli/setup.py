@@ -41,6 +41,6 @@ def initialise(config: Path | None, simulation: bool) -> Iterator[str]:
             OperatingPoint(name, p.raise_probability, p.notify_probability, 0)
             for name, p in bundle.manifest.operating_points.items()
         ]
-        version = policy.add(store, points_of_bundle, "triage-node init", f"from bundle {bundle.identity.name}", now())
-        yield f"thresholds version {version} from bundle {bundle.identity.name} {bundle.identity.version}"
+        version = policy.add(store, points_of_bundle, "triage-node init", f"from bundle {bundle.digest[:12]}", now())
+        yield f"thresholds version {version} from bundle {bundle.manifest.name} {bundle.manifest.version}"
     store.close()

@@ -27,9 +27,14 @@ def show(config: Path | None, study: str, console: Console) -> bool:
         return False
     record = studies.get(store, fitting[0])
     assert record is not None
-    table = Table("time (UTC)", "after last slice", "moment", "detail", title=f"{fitting[0]} · {record.state}")
+    console.print(f"{fitting[0]} · {record.state}", highlight=False, soft_wrap=True)
+    table = Table()
+    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column("after last slice", justify="right", no_wrap=True)
+    table.add_column("moment", no_wrap=True)
+    table.add_column("detail", overflow="fold")
     for entry in studies.timeline_of(store, fitting[0]):
         after = (entry.at - record.last_instance_at).total_seconds()
-        table.add_row(f"{entry.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], f"{after:+.2f} s", entry.moment, entry.detail)
+        table.add_row(f"{entry.at:%m-%d %H:%M:%S.%f}"[:-3], f"{after:+.2f} s", entry.moment, entry.detail)
     console.print(table)
     return True

@@ -27,7 +27,7 @@ def main(running: Running) -> None:
     clock.add_job(running.beat, "interval", seconds=2)
     clock.add_job(_with(running, housekeeping.expire_rows), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that takes longer than its interval is no news
     clock.start()
     running.beat()
     running.stop.wait()

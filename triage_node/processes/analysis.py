@@ -1,0 +1,248 @@
+"""The analysis role, the way of a study on one page: study -> volume -> detection -> decision -> prognosis -> report.
+
+DESIGN. A study is claimed with a lease, each stage commits what it found, and everything up to the decision can run twice
+with the same outcome: the same pixels, model and policy give the same result revision and the same UIDs. The decision is
+committed, and so seen, before anything is drawn. A study that cannot be analysed ends visible with a reason; an error is
+tried again, three times at most.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from triage_node.bundle.load import load_bundle
+from triage_node.detection.ich import BloodNetDetector
+from triage_node.detection.operating_point import decide
+from triage_node.domain.errors import StudyRejected
+from triage_node.domain.finding import Detection, FindingDecision
+from triage_node.domain.instance import ReceivedInstance
+from triage_node.domain.study import Moment, StudyEvent
+from triage_node.domain.volume import Volume
+from triage_node.instances.archive import Archive
+from triage_node.processes import identity, reporting
+from triage_node.processes.decision import commit_decision, flag_of
+from triage_node.processes.intake import rule_for, rules_of, too_young
+from triage_node.processes.running import Running, is_dead, now, owner, run_role
+from triage_node.processes.wiring import bundle_folder, config_digest, effective_mode, least_level, list_policy
+from triage_node.report.request import BuiltFile
+from triage_node.store import instances, meta, outbox, policy, results, studies
+from triage_node.store.engine import Connection
+from triage_node.store.evaluations import site_levels
+from triage_node.study.selection import SeriesHeaders, select
+from triage_node.volume.assemble import assemble_volume
+from triage_node.volume.checks import check_head
+from triage_node.volume.decode import CrashedDecoder, Decoder
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(minutes=10)
+POLL_S = 0.2
+
+
+@dataclass(slots=True)
+class _Stage:
+    """Where a study is, for the reason of a failure."""
+
+    name: str = "study"
+
+
+class Analysis:
+    """Everything that stays warm between studies."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self.store, self.settings = running.store, running.settings
+        self.simulation = meta.is_simulation(self.store)
+        self.received = Archive(self.settings.store.data_folder)
+        model = self.settings.model
+        self.decoder = Decoder(model.decode_memory_mb << 20, model.decode_timeout_s)
+        bundle = load_bundle(bundle_folder(model.bundle))
+        self.detector = BloodNetDetector(bundle, threads=model.threads)
+        self.bundle = self.detector.identity
+        self.config_digest = config_digest(self.settings)
+        site = site_levels(self.store, self.bundle.digest).get("ich", self.bundle.level("ich"))
+        self.mode, why = effective_mode(self.settings, self.simulation, site)
+        if why:
+            log.warning("mode=%s %s", self.mode, why)
+        self.policy = list_policy(self.settings, self.mode)
+        self.reporter = reporting.Reporter(self.store, self.settings, self.bundle, self.simulation, self.mode)
+        self.rules = rules_of(self.settings)
+        self.may_correct = frozenset(s.ae_title for s in self.settings.listener.senders if s.may_correct_identity)
+        self.owner = owner("analysis")
+        self.stage = _Stage()
+
+    def work(self) -> bool:
+        """Take one study and bring it as far as it goes. False when there is none."""
+        study = studies.claim(self.store, self.owner, now(), LEASE)
+        if study is None:
+            return False
+        uid = study.study_instance_uid
+        try:
+            self._analyse(study)
+        except StudyRejected as rejected:
+            if isinstance(rejected, CrashedDecoder):
+                instances.quarantine(self.store, rejected.path.stem, rejected.reason)
+            self._end(study, StudyEvent.DECLINED, rejected.reason)
+        except Exception as error:
+            log.exception("study=%s stage=%s", uid, self.stage.name)
+            reason = f"{type(error).__name__}: {error}"[:200]
+            studies.give_back(self.store, uid, self.owner, now(), self.stage.name, reason)
+        return True
+
+    def _analyse(self, study: studies.StudyRecord) -> None:
+        uid = study.study_instance_uid
+        with self._at("study"):
+            held = instances.of_study(self.store, uid)
+            rule = rule_for(self.rules, held)
+            if rule.out_of_scope:
+                return self._end(study, StudyEvent.RULED_OUT, f"out of scope by rule {rule.name!r}")
+            if reason := too_young(self.settings, held):
+                raise StudyRejected(reason)
+            if conflict := identity.two_patients(held):
+                return self._end(study, StudyEvent.QUARANTINED, conflict)
+            if identity.judge_repeats(self.store, self.received, self.decoder, uid, self.may_correct, held):
+                held = instances.of_study(self.store, uid)
+            chosen = self._select(uid, held)
+            identity_digest = identity.digest(instances.identity_of(chosen[0].header))  # type: ignore[arg-type]
+        with self._at("volume"):
+            volume, input_digest = self._volume(study, chosen)
+        with self._at("detection"):
+            point = policy.current(self.store)["ich"]
+            earlier = results.latest(self.store, uid)
+            # the same pixels, identity, model and thresholds: an earlier run, or a re-send that changed nothing
+            same = earlier is not None and (input_digest, identity_digest, self.bundle.digest, point.version) == (
+                earlier.input_digest,
+                earlier.detail["identity_digest"],
+                earlier.bundle_digest,
+                earlier.policy_version,
+            )
+            if earlier is not None and same and self._is_reported(uid, earlier):
+                return self._end(study, StudyEvent.REPORTED, "")
+            detection = self.detector.detect(volume)
+            least = least_level(self.simulation)
+            decision = decide(detection, point, least)
+        with self._at("decision"):
+            record = earlier
+            if record is None or not same:
+                record = self._record(study, input_digest, identity_digest, detection, decision)
+                flag = flag_of(decision, detection, least, now())
+                commit_decision(self.store, record, decision, flag, self.policy, now())
+        self.running.beat()
+        with self._at("report"):
+            files = self.reporter.build(record, identity_digest, chosen, volume, detection, decision)
+            self.reporter.keep(files)
+            kinds = reporting.FLAGGED if decision.flagged else reporting.NOT_FLAGGED
+            with self.store.write() as c:
+                self.reporter.queue(c, files, kinds)
+                studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects, revision {record.revision}")
+                self._finish(c, study, StudyEvent.REPORTED, "")
+
+    def _select(self, uid: str, held: list[ReceivedInstance]) -> list[ReceivedInstance]:
+        """The instances of the series that is analysed. Raises: StudyRejected."""
+        by_series: dict[str, list[ReceivedInstance]] = {}
+        for i in held:
+            if i.header is not None:
+                by_series.setdefault(i.header.series_instance_uid, []).append(i)
+        selection = select(
+            SeriesHeaders(s, tuple(i.header for i in members if i.header)) for s, members in by_series.items()
+        )
+        with self.store.write() as c:
+            studies.set_selection(c, uid, selection)
+        if selection.series_instance_uid is None:
+            raise StudyRejected(selection.reason)
+        return by_series[selection.series_instance_uid]
+
+    def _volume(self, study: studies.StudyRecord, chosen: list[ReceivedInstance]) -> tuple[Volume, str]:
+        """The volume, and the digest of what it was made from (DESIGN.md section 3, UIDs)."""
+        pixels = self.decoder.read_series([self.received.path(i.sha256) for i in chosen])
+        by_uid = {i.sop_instance_uid: i.sha256 for i in chosen}
+        instances.set_pixel_digests(self.store, {by_uid[u]: d for u, d in pixels.pixel_digests.items() if u in by_uid})
+        volume = assemble_volume(pixels)
+        check_head(volume)
+        with self.store.write() as c:
+            notes = "; ".join(volume.notes)
+            studies.mark(
+                c,
+                study.study_instance_uid,
+                Moment.VOLUME,
+                now(),
+                f"{len(volume.hu)} slices" + (f"; {notes}" if notes else ""),
+            )
+        pairs = sorted(pixels.pixel_digests.items())
+        return volume, hashlib.sha256(repr(pairs).encode()).hexdigest()
+
+    def _record(
+        self,
+        study: studies.StudyRecord,
+        input_digest: str,
+        identity_digest: str,
+        detection: Detection,
+        decision: FindingDecision,
+    ) -> results.ResultRecord:
+        return results.ResultRecord(
+            study_instance_uid=study.study_instance_uid,
+            revision=study.revision + 1,
+            created_at=now(),
+            input_digest=input_digest,
+            bundle_name=self.bundle.name,
+            bundle_version=self.bundle.version,
+            bundle_digest=self.bundle.digest,
+            runtime=self.bundle.runtime,
+            policy_version=decision.operating_point.version,
+            config_digest=self.config_digest,
+            probability=float(detection.study_probability),
+            hematoma_volume_ml=float(detection.hematoma_volume_ml),
+            flagged=decision.flagged,
+            detail=reporting.detail_of(detection, decision, identity_digest),
+        )
+
+    def _is_reported(self, uid: str, previous: results.ResultRecord) -> bool:
+        """Whether an earlier run came to the end with this very result."""
+        done = f"revision {previous.revision}"
+        return any(
+            e.moment == Moment.REPORTED and e.detail.endswith(done) for e in studies.timeline_of(self.store, uid)
+        )
+
+    def _end(self, study: studies.StudyRecord, event: StudyEvent, reason: str) -> None:
+        """End without a result. Archives that ask for it get a page that says so."""
+        files: tuple[BuiltFile, ...] = ()
+        if event is StudyEvent.DECLINED:
+            files = self.reporter.build_not_analysed(
+                study, instances.of_study(self.store, study.study_instance_uid), reason
+            )
+            self.reporter.keep(files)
+        with self.store.write() as c:
+            self.reporter.queue(c, files, reporting.NOT_ANALYSED)
+            self._finish(c, study, event, reason)
+
+    def _finish(self, c: Connection, study: studies.StudyRecord, event: StudyEvent, reason: str) -> None:
+        studies.finish(c, study.study_instance_uid, event, now(), reason, study.instances)
+        outbox.settle(c, study.study_instance_uid, now())
+
+    @contextmanager
+    def _at(self, stage: str) -> Iterator[None]:
+        self.stage.name = stage
+        yield
+
+
+def main(running: Running) -> None:
+    """Work until told to stop. A study in hand is finished first."""
+    analysis = Analysis(running)
+    running.beat({"decodable": list(analysis.decoder.decodable()), "bundle": analysis.bundle.digest})
+    try:
+        while not running.stop.is_set():
+            running.beat()
+            studies.take_from_dead(running.store, is_dead, now())
+            if not analysis.work():
+                running.stop.wait(POLL_S)
+    finally:
+        analysis.decoder.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_role("analysis", main))

@@ -1,0 +1,206 @@
+"""Objects of a result: which are wanted where, building them, keeping them, queueing them (DESIGN.md invariant 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from triage_node import __version__
+from triage_node.config.schema import ArchiveSettings, Settings
+from triage_node.delivery.gate import Destination, may_send
+from triage_node.domain.delivery import BuiltObject, ObjectKind
+from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel, FindingDecision
+from triage_node.domain.instance import ReceivedInstance
+from triage_node.domain.priority import Mode
+from triage_node.domain.volume import Volume
+from triage_node.instances.archive import Archive
+from triage_node.instances.blob_file import BlobFile, Buffers
+from triage_node.processes.running import now
+from triage_node.processes.wiring import built_folder, is_loopback
+from triage_node.report.build import build_objects
+from triage_node.report.request import BuiltFile, NodeIdentity, ReportRequest, ResultIdentity
+from triage_node.store import outbox, results, studies
+from triage_node.store.engine import Connection, Store
+
+NOT_ANALYSED = frozenset({ObjectKind.NOT_ANALYSED_SC})
+NOT_FLAGGED = frozenset({ObjectKind.NOT_FLAGGED_SR})
+FLAGGED = frozenset(ObjectKind) - NOT_ANALYSED - NOT_FLAGGED - {ObjectKind.REJECTION_NOTE}
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Knows where objects may go and keeps what it built."""
+
+    store: Store
+    settings: Settings
+    bundle: BundleIdentity
+    simulation: bool
+    mode: Mode
+
+    def wanted(self, kinds: frozenset[ObjectKind]) -> dict[str, frozenset[ObjectKind]]:
+        """archive name -> kinds of `kinds` that it asks for and may get."""
+        return {
+            a.name: found
+            for a in self.settings.archives
+            if may_send(_destination(a), self.level, self.mode, self.simulation)[0] and (found := kinds & set(a.kinds))
+        }
+
+    @property
+    def level(self) -> EvidenceLevel:
+        return self.bundle.level("ich")
+
+    def build(
+        self,
+        record: results.ResultRecord,
+        identity_digest: str,
+        chosen: list[ReceivedInstance],
+        volume: Volume,
+        detection: Detection,
+        decision: FindingDecision,
+    ) -> tuple[BuiltFile, ...]:
+        """Build what any archive wants of this result."""
+        kinds = FLAGGED if decision.flagged else NOT_FLAGGED
+        asked = frozenset[ObjectKind]().union(*self.wanted(kinds).values())
+        if not asked:
+            return ()
+        received = Archive(self.settings.store.data_folder)
+        request = ReportRequest(
+            sources=tuple(received.path(i.sha256) for i in chosen),
+            kinds=asked,
+            identity=self._identity(record.input_digest, record.policy_version, record.revision, identity_digest),
+            node=self._node(),
+            at=record.created_at,
+            evidence=self.level,
+            simulation=self.simulation,
+            volume=volume,
+            detection=detection,
+            decision=decision,
+            predecessor=self._predecessor(record.study_instance_uid, record.revision),
+            language=self.settings.node.language,
+        )
+        return build_objects(request)
+
+    def build_not_analysed(
+        self, study: studies.StudyRecord, held: list[ReceivedInstance], reason: str
+    ) -> tuple[BuiltFile, ...]:
+        """One page for archives that ask for it."""
+        asked = frozenset[ObjectKind]().union(*self.wanted(NOT_ANALYSED).values())
+        if not asked or not held:
+            return ()
+        path = Archive(self.settings.store.data_folder).path(held[0].sha256)
+        return build_objects(
+            ReportRequest(
+                sources=(path,),
+                kinds=asked,
+                identity=self._identity(held[0].sha256, 0, study.instances, ""),
+                node=self._node(),
+                at=study.closed_at or study.last_instance_at,
+                evidence=self.level,
+                simulation=self.simulation,
+                not_analysed_reason=reason,
+                language=self.settings.node.language,
+            )
+        )
+
+    def keep(self, files: tuple[BuiltFile, ...]) -> None:
+        """Make built files durable before any row speaks of them."""
+        archive, buffers = Archive(built_folder(self.settings)), Buffers()
+        archive.blobs.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            keep_bytes(archive, buffers, file.data)
+        archive.close()
+
+    def queue(self, c: Connection, files: tuple[BuiltFile, ...], kinds: frozenset[ObjectKind]) -> None:
+        """Rows for what was built, in the transaction of the stage."""
+        objects = [f.built for f in files]
+        results.save_objects(c, objects, now())
+        for name, asked in self.wanted(kinds).items():
+            mine = [o for o in objects if o.kind in asked]
+            fallbacks = _fallbacks(mine)
+            outbox.put(c, name, [o for o in mine if o.sop_instance_uid not in fallbacks.values()], now(), fallbacks)
+
+    def path(self, o: BuiltObject) -> Path:
+        return Archive(built_folder(self.settings)).path(o.sha256)
+
+    def _identity(self, input_digest: str, policy_version: int, revision: int, identity_digest: str) -> ResultIdentity:
+        return ResultIdentity(
+            input_digest=input_digest,
+            bundle_digest=self.bundle.digest,
+            runtime=self.bundle.runtime,
+            policy_version=policy_version,
+            clinical_inputs_digest="",
+            identity_digest=identity_digest,
+            revision=revision,
+        )
+
+    def _node(self) -> NodeIdentity:
+        return NodeIdentity(self.settings.node.name, self.settings.node.institution, __version__)
+
+    def _predecessor(self, uid: str, revision: int) -> BuiltFile | None:
+        """The findings SR of the revision before, as it was sent."""
+        earlier = [
+            o
+            for o in results.objects_of(self.store, uid)
+            if o.kind is ObjectKind.FINDINGS_SR and o.revision < revision and o.sop_instance_uid
+        ]
+        if not earlier:
+            return None
+        newest = max(earlier, key=lambda o: (o.revision, len(o.refers_to)))
+        return BuiltFile(newest, self.path(newest).read_bytes())
+
+
+def keep_bytes(archive: Archive, buffers: Buffers, data: bytes) -> str:
+    """Write one file durably; returns its SHA-256."""
+    file = BlobFile(archive, buffers, direct=False, head=b"")
+    view = memoryview(data)
+    try:
+        while view:
+            room = file.room(len(view))
+            count = len(room)
+            room[:] = view[:count]
+            room.release()
+            file.filled(count)
+            view = view[count:]
+        return file.commit()[0]
+    except BaseException:
+        file.discard()
+        raise
+
+
+def detail_of(detection: Detection, decision: FindingDecision, identity_digest: str) -> dict[str, Any]:
+    """What pages show of a result, as JSON."""
+    return {
+        "identity_digest": identity_digest,
+        "slice_probabilities": [round(float(p), 4) for p in detection.slice_probabilities],
+        "subtype_probabilities": {k: round(float(p), 4) for k, p in detection.subtype_probabilities.items()},
+        "subtypes": list(decision.subtypes),
+        "locations": [str(x) for x in decision.locations],
+        "finding": decision.finding,
+        "evidence": decision.evidence.value,
+        "key_slice_index": detection.key_slice_index,
+        "raise_probability": decision.operating_point.raise_probability,
+        "notify_probability": decision.operating_point.notify_probability,
+        "components": [
+            {
+                "volume_ml": round(c.volume_ml, 2),
+                "subtype": c.subtype,
+                "location": str(c.location),
+                "key_slice_index": c.key_slice_index,
+                "centroid_mm": [round(x, 1) for x in c.centroid_mm],
+                "probability": round(c.probability, 4),
+            }
+            for c in detection.components
+        ],
+    }
+
+
+def _destination(archive: ArchiveSettings) -> Destination:
+    return Destination(archive.name, archive.clinical, is_loopback(archive))
+
+
+def _fallbacks(objects: list[BuiltObject]) -> dict[str, str]:
+    """SR with a reference to the SEG -> the SR without, where both were built."""
+    reports = [o for o in objects if o.kind is ObjectKind.FINDINGS_SR]
+    plain = [o for o in reports if not o.refers_to]
+    return {o.sop_instance_uid: plain[0].sop_instance_uid for o in reports if o.refers_to and plain}
