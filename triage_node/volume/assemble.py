@@ -194,8 +194,14 @@ def _to_hounsfield(words: NDArray[np.uint16], header: SliceHeader, target: NDArr
     if header.pixel_padding is None:
         return False
     low, high = sorted(header.pixel_padding)
+    lowest, beyond = (
+        (-1 << (header.bits_stored - 1), 1 << (header.bits_stored - 1)) if header.signed else (0, 65536 >> shift)
+    )
+    if not lowest <= low <= high < beyond:
+        # such as -2000 in 12 unsigned bits: no pixel can have that value, so it is looked for in the words as they stand
+        target[(words == low & 0xFFFF) | (words == high & 0xFFFF)] = AIR_HU
+        return False
     if max(low * slope, high * slope) + intercept > PADDING_IS_BELOW_HU:
         return True
-    # the padding word may use bits above Bits Stored (-2000 in 12 bits), so it is compared as it stands too
-    target[((stored >= low) & (stored <= high)) | (words == np.uint16(low & 0xFFFF))] = AIR_HU
+    target[(stored >= low) & (stored <= high)] = AIR_HU
     return False

@@ -24,14 +24,19 @@ BONE_HU = 200
 AIR_HU = -500
 OFFSET_HU = 1024
 """The mistake that happens: stored values of an unsigned CT taken as Hounsfield units."""
+LEAST_AIR_SHARE = 0.01
+"""Around every head there is air."""
 LEAST_SOFT_ML = 100.0
 TRUNK_CM2 = 450.0
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was measured. Units: mL, cm2 (median over slices); `inside` is what bone encloses in its plane."""
+    """What was measured. Units: mL, cm2 (median over slices); `inside` is what bone encloses in its plane, `air_share` the
+    share of all voxels that is air.
+    """
 
+    air_share: float
     soft_ml: float
     soft_if_offset_ml: float
     inside_ml: float
@@ -47,7 +52,7 @@ def check_head(volume: Volume) -> None:
     if _blank(volume.hu):
         raise NoImageContent("no image content: the pixels of the images are all the same")
     found = measure(volume)
-    if found.soft_ml < LEAST_SOFT_ML and found.soft_if_offset_ml > 3 * LEAST_SOFT_ML:
+    if found.soft_if_offset_ml > 3 * LEAST_SOFT_ML and found.air_share < LEAST_AIR_SHARE:
         raise NotHounsfield("pixel values are not Hounsfield units: soft tissue lies about 1000 too high")
     if (
         found.inside_ml > LEAST_SOFT_ML
@@ -86,6 +91,7 @@ def measure(volume: Volume) -> Contents:
     low, high = SOFT_HU
     body = (hu > AIR_HU).reshape(len(hu), -1).sum(axis=1) * cell_cm2
     return Contents(
+        air_share=float((hu < AIR_HU).mean()),
         soft_ml=total((hu >= low) & (hu <= high)),
         soft_if_offset_ml=total((hu >= low + OFFSET_HU) & (hu <= high + OFFSET_HU)),
         inside_ml=total(inside),
