@@ -61,24 +61,30 @@ class Archive:
                 if name != entry.name and _DIGEST.match(name):
                     yield name
 
-    def remove_leftovers(self) -> int:
-        """Remove what was being written when the process before ended; nobody was told 0x0000 for it."""
+    def prepare(self) -> int:
+        """Make and open the folders for writing; remove what was being written when the process before ended.
+
+        Nobody was told 0x0000 for that. All 256 folders are made at once, since making one costs two flushes.
+        Returns how many files were removed. Raises: OSError.
+        """
         self.blobs.mkdir(parents=True, exist_ok=True)
         leftovers = [p for p in self.blobs.iterdir() if p.is_file()] + [*self.blobs.glob("??/*.tmp")]
         for path in leftovers:
             path.unlink(missing_ok=True)
+        for number in range(256):
+            (self.blobs / f"{number:02x}").mkdir(exist_ok=True)
+        for folder in (self.blobs, self.blobs.parent):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            os.fsync(descriptor)
+            os.close(descriptor)
         return len(leftovers)
 
     def folder_descriptor(self, prefix: str) -> int:
-        """An open descriptor of `blobs/<prefix>`, made durable itself when it is new; kept open for fsync."""
+        """An open descriptor of `blobs/<prefix>`, for fsync; kept open."""
         with self._lock:
             descriptor = self._folders.get(prefix)
             if descriptor is None:
-                folder = self.blobs / prefix
-                if not folder.is_dir():
-                    folder.mkdir(parents=True, exist_ok=True)
-                    _sync_folder(self.blobs)
-                descriptor = self._folders[prefix] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                descriptor = self._folders[prefix] = os.open(self.blobs / prefix, os.O_RDONLY | os.O_DIRECTORY)
             return descriptor
 
     def close(self) -> None:
@@ -86,11 +92,3 @@ class Archive:
             for descriptor in self._folders.values():
                 os.close(descriptor)
             self._folders.clear()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

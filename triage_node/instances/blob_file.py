@@ -24,6 +24,7 @@ from triage_node.instances.archive import Archive
 BUFFER_BYTES = 2 << 20  # a CT slice is 0.5 MB; 64 associations touch 0.5 MB of theirs each
 _BLOCK = 4096
 _FREE_BUFFERS = 16
+_PROCESS = os.getpid()
 _serial = itertools.count()
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class BlobFile:
         self._hash = hashlib.sha256(head)
         self._written = 0  # bytes in the file
         self._descriptor = -1
-        self._temporary: Path | None = None
+        self._temporary = ""
 
     @property
     def size_bytes(self) -> int:
@@ -88,29 +89,28 @@ class BlobFile:
         if self._descriptor < 0:
             return self._view[: self._held]
         self._write_held(last=True)
-        assert self._temporary is not None
-        with self._temporary.open("rb") as file:
+        with open(self._temporary, "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def commit(self) -> tuple[str, bool]:
         """Make the file durable. Returns (sha256, whether it was not there before). Raises: OSError."""
         sha256 = self._hash.hexdigest()
         folder = self._archive.folder_descriptor(sha256[:2])
-        path = self._archive.path(sha256)
-        if path.exists():  # whoever renamed it there had flushed it; the directory perhaps not yet
+        parent = f"{self._archive.blobs}/{sha256[:2]}"  # text, not Path: this runs for every instance before its answer
+        path = f"{parent}/{sha256}.dcm"
+        if os.path.exists(path):  # whoever renamed it there had flushed it; the directory perhaps not yet
             os.fsync(folder)
             self.discard()
             return sha256, False
         if self._descriptor < 0:
-            self._open(path.parent)
+            self._open(parent)
         if self._held or not self._written:
             self._write_held(last=True)
         os.fsync(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
-        assert self._temporary is not None
         os.rename(self._temporary, path)
-        self._temporary = None
+        self._temporary = ""
         os.fsync(folder)
         self._release()
         return sha256, True
@@ -120,9 +120,9 @@ class BlobFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
-            self._temporary = None
+        if self._temporary:
+            os.unlink(self._temporary)
+            self._temporary = ""
         self._release()
 
     def _release(self) -> None:
@@ -131,15 +131,15 @@ class BlobFile:
             self._buffers.give_back(self._buffer)
             self._buffer = None  # type: ignore[assignment]
 
-    def _open(self, folder: Path) -> None:
-        self._temporary = folder / f"{os.getpid()}-{next(_serial)}.tmp"
+    def _open(self, folder: str) -> None:
+        self._temporary = f"{folder}/{_PROCESS}-{next(_serial)}.tmp"
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | (os.O_DIRECT if self._direct else 0)
         self._descriptor = os.open(self._temporary, flags, 0o640)
 
     def _spill(self) -> None:
         """The buffer is full: write it, go on at its start."""
         if self._descriptor < 0:
-            self._open(self._archive.blobs)
+            self._open(str(self._archive.blobs))
         self._write_held(last=False)
 
     def _write_held(self, last: bool) -> None:

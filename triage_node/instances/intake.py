@@ -60,7 +60,7 @@ class Intake:
     ) -> None:
         """`free_bytes` tells what the disk still takes; `direct` False: never O_DIRECT."""
         self.archive, self.journal, self.limits = archive, journal, limits
-        archive.remove_leftovers()
+        archive.prepare()
         self._buffers = Buffers()
         self._direct = direct and direct_writes_work(archive.blobs)
         self._free_bytes = free_bytes or self._free_on_disk
