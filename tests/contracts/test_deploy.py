@@ -7,6 +7,7 @@ import pytest
 
 from triage_node.config.load import load
 from triage_node.config.reference import reference
+from triage_node.evaluation.conformance import conformance_statement
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
@@ -36,3 +37,7 @@ def test_unit_is_hardened(key, value):
     unit.optionxform = str
     unit.read(DEPLOY / "triage-node.service")
     assert unit["Service"][key] == value
+
+
+def test_conformance_statement_is_current():
+    assert (DEPLOY / "CONFORMANCE.md").read_text(encoding="utf-8") == conformance_statement(), "run `make docs`"

@@ -17,7 +17,7 @@ FIRST_WAIT = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(minutes=15)
 
 _DUPLICATE = 0x0111
-_PERMANENT = frozenset({0x0106, 0x0115, 0x0117, 0x0118, 0x0119, 0x0120, 0x0121, 0x0122, 0x0124})
+PERMANENT = frozenset({0x0106, 0x0115, 0x0117, 0x0118, 0x0119, 0x0120, 0x0121, 0x0122, 0x0124})
 
 
 class Verdict(StrEnum):
@@ -45,7 +45,7 @@ def outcome_of_status(status: int) -> Outcome:
     """Judge a C-STORE status. Warnings are stored; a duplicate of our own UID is the second try of a send that arrived."""
     if status == 0x0000 or status & 0xF000 == 0xB000 or status == 0x0001 or status == _DUPLICATE:
         return Outcome(Verdict.STORED, "" if status == 0 else f"0x{status:04X}")
-    if status in _PERMANENT or status & 0xFF00 == 0xA900 or status & 0xF000 == 0xC000:
+    if status in PERMANENT or status & 0xFF00 == 0xA900 or status & 0xF000 == 0xC000:
         return Outcome(Verdict.NEVER, f"refused with 0x{status:04X}")
     return Outcome(Verdict.AGAIN, f"answered 0x{status:04X}")
 
