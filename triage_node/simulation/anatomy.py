@@ -57,17 +57,20 @@ class Compartments:
 
 
 class Painter:
-    """Densities in HU at the points, painted one structure after the other."""
+    """Densities in HU at the points, painted one structure after the other. `within` caps every structure's share."""
 
-    def __init__(self, at: Points, hu: Array) -> None:
+    def __init__(self, at: Points, hu: Array, within: Array | None = None) -> None:
         self.at = at
         self.hu = hu
+        self._within = within
 
     def put(self, share: Array, hu: Array | float) -> None:
         self.hu += share * (hu - self.hu)
 
     def put_at(self, which: Indices, share: Array, hu: Array | float) -> None:
         old = self.hu[which]
+        if self._within is not None:
+            share = share * self._within[which]
         self.hu[which] = old + share * (hu - old)
 
     def ellipsoid(self, centre: Point, semi: Point, hu: float, edge: float = 1.0) -> None:
@@ -102,10 +105,12 @@ def surfaces(at: Points, p: Person, bumps: BumpsByName) -> Surfaces:
     thick = p.skull * (1 + 0.17 * wide)
     thick += np.clip((y - 80) / 25, 0, 1) * 2.5 * np.exp(-((ax / 14) ** 2)) + np.clip((-y - 45) / 25, 0, 1) * 2
     thick -= 2.5 * np.exp(-(((z + 5) / 22) ** 2) - (((y - 5) / 28) ** 2)) * np.clip((ax - 45) / 15, 0, 1)
+    brow = np.exp(-(((z + 12 - 0.5 * p.frontal_sinus) / 15) ** 2) - ((x / 24) ** 2))
+    thick += (1.5 + 0.3 * p.frontal_sinus) * brow * np.clip((-y - 50) / 15, 0, 1)
     thick = np.clip(thick, 2.4, 14)
     skin = p.scalp * (1 + 0.18 * bumps("scalp", 55).at(x, y, z)) + 2 * np.clip((y - 60) / 40, 0, 1)
     head = cavity - thick - np.clip(skin, 3.5, 16)
-    head = smooth_union(head, ellipsoid(x, y, z, (0, -32, -58), (66, 58, 62)), 14)
+    head = smooth_union(head, ellipsoid(x, y, z, (0, -33, -58), (68, 63, 62)), 14)
     head = smooth_union(head, capsule(x, y, z, (0, 38, -40), (0, 46, -140), 62, 60), 18)
     head = smooth_union(head, capsule(x, y, z, (0, -84, -30), (0, -102, -58), 7, 13), 10)
     tent = 5 - 0.32 * ax - 0.30 * np.maximum(y - 45, 0) + 1.5 * wide
@@ -164,7 +169,7 @@ def _paint_base(k: Painter, p: Person, bumps: BumpsByName) -> None:
     k.capsule((0, -40, -52), (0, -70, -75), 1.4, 1.4, 300)
     f = p.frontal_sinus
     for s in SIDES:
-        k.ellipsoid((f * 0.9 * s, -79, -14 + f * 0.5), (f * 0.75, 4.2, f * 0.8), -985)
+        k.ellipsoid((f * 0.6 * s, -76.5, -14 + f * 0.5), (f * 0.55, 3.2, f * 0.8), -985)
 
 
 def _paint_orbit(k: Painter, s: float) -> None:

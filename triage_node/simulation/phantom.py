@@ -21,11 +21,12 @@ from triage_node.simulation import anatomy, phantom_bleeds
 from triage_node.simulation.ct_noise import enlarged, noisy
 from triage_node.simulation.person import Person, draw, rotation
 from triage_node.simulation.phantom_bleeds import Bleed
-from triage_node.simulation.shapes import Array, Points, bumps_by_name
+from triage_node.simulation.shapes import Array, Points, bumps_by_name, coverage
 
 FIRST_DEMO_SEED = 9000
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 FINE_SLICE_MM = 1.7
+REST_RADIUS_MM, REST_FOAM_MM = 120.0, 9.0
 COARSE = 4
 """The search for the head looks at every fourth voxel in the plane."""
 
@@ -141,7 +142,7 @@ def _paint(scan: _Scan, bumps: anatomy.BumpsByName, bleeds: tuple[Bleed, ...], c
     s = anatomy.surfaces(at, p, bumps)
     hu = np.full(voxels.shape, anatomy.AIR, np.float32)
     outer = np.flatnonzero(s.cavity > -1.5)
-    shell = anatomy.Painter(at.take(outer), hu[outer])
+    shell = anatomy.Painter(at.take(outer), hu[outer], within=coverage(s.head[outer], 1.2))
     anatomy.paint_outside(shell, p, s.take(outer), bumps)
     hu[outer] = shell.hu
     inner = np.flatnonzero(s.cavity < 1.0)
@@ -223,6 +224,7 @@ def head(
     painted = _paint(scan, bumps, bleeds, contrast)
     factor = size // fine
     hu = _slices(scan, painted.voxels, painted.hu, anatomy.AIR, factor)
+    np.maximum(hu, _head_rest(hu, p.field_of_view / size), out=hu)
     inner = painted.voxels[painted.inside]
     pixel = p.field_of_view / size
     level = noise_hu if noise_hu is not None else p.noise * (5.0 / slice_thickness_mm) ** 0.38
@@ -235,6 +237,19 @@ def head(
         return _slices(scan, inner, painted.shares[name], 0.0, factor)
 
     return Phantom(volume, _truth(slices_of, bleeds, volume), p.age, anatomy_seed, noise_seed)
+
+
+def _head_rest(hu: Array, pixel_mm: float) -> Array:
+    """The cradle under the head: foam in a thin shell, the same in every slice. Shape: (row, column), HU."""
+    size = hu.shape[1]
+    x, y = np.meshgrid(*(2 * [(np.arange(size, dtype=np.float32) + 0.5 - size / 2) * pixel_mm]))
+    rows = np.flatnonzero((hu[:, :, size // 4 : -size // 4] > -300).any(axis=(0, 2)))
+    back = float(y[rows[-1], 0]) if rows.size else 90.0
+    depth = np.hypot(x, y - (back + REST_FOAM_MM - REST_RADIUS_MM)) - REST_RADIUS_MM  # negative inside the cradle
+    cut = np.where(y > back - 45, 0, 50).astype(np.float32)
+    foam = coverage(np.maximum(depth, -REST_FOAM_MM - depth) + cut, 1.5)
+    shell = coverage(np.abs(depth - 1.5) - 1.5 + cut, 1.5)
+    return (anatomy.AIR + foam * 60 + shell * 850).astype(np.float32)
 
 
 def _volume(scan: _Scan, hu: NDArray[np.int16], pixel: float, *seeds: int) -> Volume:
