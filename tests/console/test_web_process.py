@@ -136,8 +136,9 @@ def test_details_of_a_flagged_study_name_model_operating_point_and_level(store, 
         EvidenceLevel.E0,
     )
     detail = {
-        "decision": {"raise_probability": 0.42, "notify_probability": 0.78},
-        "evidence": {"ich": "E1"},
+        "raise_probability": 0.42,
+        "notify_probability": 0.78,
+        "evidence": "E1",
         "components": [{"subtype": "iph", "volume_ml": 34.1, "location": "deep"}],
         "predictions": [
             {

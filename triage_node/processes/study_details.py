@@ -18,7 +18,7 @@ from triage_node.store.engine import Store
 from triage_node.worklist.wording import likelihood
 
 
-def study_details(store: Store, data_folder: Path, uid: str, shows_names: bool) -> StudyDetails | None:
+def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool) -> StudyDetails | None:
     """Everything about one study, None when the store does not know it."""
     study = studies.get(store, uid)
     if study is None:
@@ -28,7 +28,7 @@ def study_details(store: Store, data_folder: Path, uid: str, shows_names: bool) 
     label, rest = study_label(study.identity, study.description, shows_names)
     objects = results.objects_of(store, uid)
     reports = [o for o in objects if o.kind in (ObjectKind.FINDINGS_SR, ObjectKind.NOT_FLAGGED_SR)]
-    report_file = object_file(store, data_folder, reports[-1].sop_instance_uid) if reports else None
+    report_file = object_file(store, built_folder, reports[-1].sop_instance_uid) if reports else None
     sent: dict[str, list[OutboxRow]] = {}
     for row in outbox.of_study(store, uid):
         sent.setdefault(row.sop_instance_uid, []).append(row)
@@ -50,12 +50,12 @@ def study_details(store: Store, data_folder: Path, uid: str, shows_names: bool) 
     )
 
 
-def object_file(store: Store, data_folder: Path, sop_instance_uid: str) -> Path | None:
+def object_file(store: Store, built_folder: Path, sop_instance_uid: str) -> Path | None:
     """The file of an object that this node built, None when it is not ours or not there any more."""
     built = results.object_by_uid(store, sop_instance_uid)
     if built is None:
         return None
-    file = Archive(data_folder / "objects").path(built.sha256)
+    file = Archive(built_folder).path(built.sha256)
     return file if file.is_file() else None
 
 
@@ -78,10 +78,13 @@ def _outputs(record: results.ResultRecord | None) -> tuple[Output, ...]:
     if record is None:
         return ()
     detail = record.detail
-    decision: dict[str, Any] = detail.get("decision") or {}
-    levels: dict[str, str] = detail.get("evidence") or {}
+    # what nothing is stated of counts as simulated only
+    levels: dict[str, str] = {
+        "ich": str(detail.get("evidence") or EvidenceLevel.E0.value),
+        **(detail.get("levels") or {}),
+    }
     model = f"{record.bundle_name} {record.bundle_version} ({record.bundle_digest[:8]}), {record.runtime}"
-    raise_at, notify_at = decision.get("raise_probability"), decision.get("notify_probability")
+    raise_at, notify_at = detail.get("raise_probability"), detail.get("notify_probability")
     point, words = f"policy {record.policy_version}", "raised" if record.flagged else "not raised"
     if isinstance(raise_at, float) and isinstance(notify_at, float):
         words = likelihood(record.probability, OperatingPoint("ich", raise_at, notify_at, record.policy_version))

@@ -24,7 +24,7 @@ from triage_node.domain.study import TimelineEntry
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import Running, run_role
 from triage_node.processes.study_details import object_file, study_details
-from triage_node.processes.wiring import effective_mode, list_policy
+from triage_node.processes.wiring import built_folder, effective_mode, list_policy
 from triage_node.store import evaluations, heartbeat, meta, studies
 
 log = logging.getLogger(__name__)
@@ -46,10 +46,10 @@ def console_deps(running: Running) -> ConsoleDeps:
         return studies.timeline_of(store, uid) if studies.get(store, uid) is not None else None
 
     def details(uid: str) -> StudyDetails | None:
-        return study_details(store, settings.store.data_folder, uid, shows_names=simulation)
+        return study_details(store, built_folder(settings), uid, shows_names=simulation)
 
     def file(sop_instance_uid: str) -> Path | None:
-        return object_file(store, settings.store.data_folder, sop_instance_uid)
+        return object_file(store, built_folder(settings), sop_instance_uid)
 
     def heartbeats() -> dict[str, datetime]:
         return {role: at for role, (at, _) in heartbeat.heartbeats(store).items()}
