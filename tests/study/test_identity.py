@@ -73,3 +73,8 @@ def test_numbers_of_two_issuers_are_not_compared() -> None:
 @given(st.lists(st.builds(StudyIdentity, *[st.text(max_size=12)] * 6), max_size=6))
 def test_any_text_is_judged_and_order_does_not_matter(identities: list[StudyIdentity]) -> None:
     assert two_patients(identities) == two_patients(reversed(identities))
+
+
+def test_thousands_of_identities_are_refused_quickly() -> None:
+    crowd = [replace(DOE, patient_name=f"DOE^{i}") for i in range(5000)]
+    assert two_patients(crowd) == "many identities under one Study Instance UID"

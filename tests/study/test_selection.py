@@ -91,6 +91,7 @@ def test_geometry_traps_are_too_few_slices(name: str) -> None:
         ({"contrast_bolus_agent": "Ultravist 370"}, "contrast agent given"),
         ({"series_description": "CT POST CONTRAST"}, "contrast"),
         ({"samples_per_pixel": 3}, "color"),
+        ({"photometric_interpretation": "PALETTE COLOR"}, "color"),
         ({"image_type": ("DERIVED", "SECONDARY", "MIP")}, "projection"),
         ({"image_orientation_patient": (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)}, "not axial"),
         ({"image_orientation_patient": None}, "no orientation"),
@@ -178,6 +179,16 @@ def test_series_with_a_gap_ranks_behind_a_whole_one() -> None:
     thin = series(3, slices=140, step_mm=1.0, slice_thickness_mm=1.0)
     assert select([holed, thin]).series_instance_uid == thin.series_instance_uid
     assert select([holed]).series_instance_uid == holed.series_instance_uid
+
+
+def test_series_with_two_images_at_a_position_ranks_behind_a_plain_one() -> None:
+    doubled = series(2)
+    again = tuple(replace(h, sop_instance_uid=f"{h.sop_instance_uid}.7") for h in doubled.headers)
+    doubled = SeriesHeaders(doubled.series_instance_uid, doubled.headers + again)
+    thin = series(3, slices=140, step_mm=1.0, slice_thickness_mm=1.0)
+    chosen = select([doubled, thin])
+    assert chosen.series_instance_uid == thin.series_instance_uid
+    assert chosen.rejected[0][2].endswith("its geometry is irregular")
 
 
 def test_localizer_inside_a_series_does_not_spoil_it() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from itertools import combinations
 
 from triage_node.domain.study import StudyIdentity
+
+MOST_SPELLINGS = 50
+"""More identities than this in one study are nobody's; comparing thousands with each other would hold up the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +69,27 @@ def two_patients(identities: Iterable[StudyIdentity]) -> str:
     Different IDs of one issuer decide; without comparable IDs, a different name together with a different birth date. Another spelling
     of the name alone is no other patient.
     """
-    distinct = list(dict.fromkeys(identities))
-    for i, one in enumerate(distinct):
-        for other in distinct[i + 1 :]:
-            if _are_two(one, other):
-                return "two patients under one Study Instance UID"
+    distinct = list(dict.fromkeys(_normalised(i) for i in identities))
+    if len(distinct) > MOST_SPELLINGS:
+        return "many identities under one Study Instance UID"
+    if any(_are_two(a, b) for a, b in combinations(distinct, 2)):
+        return "two patients under one Study Instance UID"
     return ""
 
 
+def _normalised(identity: StudyIdentity) -> StudyIdentity:
+    return StudyIdentity(**{f.name: _normal(f.name, getattr(identity, f.name)) for f in fields(StudyIdentity)})
+
+
 def _are_two(one: StudyIdentity, other: StudyIdentity) -> bool:
-    def both(name: str) -> tuple[str, str] | None:
-        a, b = _normal(name, getattr(one, name)), _normal(name, getattr(other, name))
-        return (a, b) if a and b else None
+    if one.patient_id and other.patient_id and not _differ(one.issuer_of_patient_id, other.issuer_of_patient_id):
+        return one.patient_id != other.patient_id
+    return _differ(one.patient_name, other.patient_name) and _differ(one.patient_birth_date, other.patient_birth_date)
 
-    def differ(name: str) -> bool:
-        pair = both(name)
-        return pair is not None and pair[0] != pair[1]
 
-    if both("patient_id") is not None and not differ("issuer_of_patient_id"):
-        return differ("patient_id")
-    return differ("patient_name") and differ("patient_birth_date")
+def _differ(one: str, other: str) -> bool:
+    """Both are told, and not the same."""
+    return bool(one and other and one != other)
 
 
 def _normal(field: str, value: str) -> str:

@@ -26,6 +26,7 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 STRUCTURED_REPORTS = "1.2.840.10008.5.1.4.1.1.88."
 AXIAL_COSINE = 0.7071
 """The normal is at most 45 degrees from the patient's long axis: gantries tilt to 30, and heads lie askew."""
+GRAY = frozenset({"", "MONOCHROME1", "MONOCHROME2"})
 HEAD_PARTS = frozenset({"HEAD", "BRAIN", "SKULL", "HEADNECK", "CEREBRUM", "CRANIUM"})
 
 
@@ -115,7 +116,7 @@ def judge(series: SeriesHeaders, policy: SelectionPolicy = SelectionPolicy()) ->
         may_become_eligible=bool(short) and stack.coverage_mm <= policy.maximum_coverage_mm,
         rank=(
             derived,
-            stack.mixed_orientation or bool(stack.gaps),
+            stack.mixed_orientation or stack.has_duplicates or bool(stack.gaps),
             kernel is not Kernel.SOFT,
             _distance_from_preferred(stack, policy),
             -round(stack.coverage_mm / 10),
@@ -171,7 +172,7 @@ def _refusal_of_kind(
         return "localizer"
     if vocabulary.says_dose_page(*described) and not stack.slices:
         return "dose or protocol page"
-    if any((h.samples_per_pixel or 1) != 1 for h in images):
+    if any((h.samples_per_pixel or 1) != 1 or h.photometric_interpretation not in GRAY for h in images):
         return "color pictures, not a CT in Hounsfield units"
     values = {v.upper() for h in images for v in h.image_type[2:]}
     if rendering := values & {"MIP", "MAX_IP", "MINIP", "MIN_IP", "VRT", "SSD", "PROJECTION IMAGE", "VOLUME_RENDER"}:

@@ -29,6 +29,7 @@ class Stack:
     gaps: tuple[geometry.Gap, ...]
     normal: tuple[float, float, float] | None
     mixed_orientation: bool
+    has_duplicates: bool
     thickness_mm: float | None
 
     @property
@@ -69,7 +70,7 @@ def stack_of(headers: Iterable[InstanceHeader]) -> Stack:
     median = float(np.median(thickness)) if thickness else None
     usable = [n for n in normals.values() if n is not None]
     if not placed:
-        return Stack(frames, frames, 0.0, (), None, False, median)
+        return Stack(frames, frames, 0.0, (), None, False, False, median)
     normal = usable[0]
     ordered = sorted(
         ((float(normal @ np.asarray(place)), thick) for place, thick in placed), key=lambda p: (p[0], p[1] or 0.0)
@@ -89,6 +90,7 @@ def stack_of(headers: Iterable[InstanceHeader]) -> Stack:
         gaps=geometry.find_gaps(along, thicknesses),
         normal=(float(normal[0]), float(normal[1]), float(normal[2])),
         mixed_orientation=any(geometry.angle_deg(normal, n) > SAME_ORIENTATION_DEG for n in usable[1:]),
+        has_duplicates=len(placed) > len(positions),
         thickness_mm=median,
     )
 
