@@ -80,19 +80,12 @@ class Decoder:
         answer, fd = self._ask({"do": "read_series", "paths": [os.fspath(p) for p in paths]}, paths)
         if fd is None:
             raise errors.DecodeError("the decoder gave no pixels")
-        frames, rows, columns = (int(n) for n in answer["shape"])
-        size = frames * rows * columns * 2
         try:
-            # sealed, so that the child cannot take the memory away under our hands
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-            if not 0 < size <= MAXIMUM_BYTES or os.fstat(fd).st_size != size or len(answer["slices"]) != frames:
-                raise errors.DecodeError("the decoder's answer contradicts itself")
-            shared = mmap.mmap(fd, size)
+            return _received(answer, fd)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise errors.DecodeError("the decoder's answer contradicts itself") from error
         finally:
             os.close(fd)
-        words = np.frombuffer(shared, dtype=np.uint16).reshape(frames, rows, columns)
-        slices = tuple(_slice_header(s) for s in answer["slices"])
-        return SeriesPixels(words, slices, dict(answer["pixel_digests"]), tuple(answer["left_out"]))
 
     @property
     def child_pid(self) -> int | None:
@@ -185,6 +178,19 @@ class Decoder:
             self._child.kill()
             self._child.wait()
             self._child = None
+
+
+def _received(answer: dict[str, Any], fd: int) -> SeriesPixels:
+    """Map the pixels and check them against what was told. Raises ValueError, KeyError, TypeError or OSError."""
+    frames, rows, columns = (int(n) for n in answer["shape"])
+    size = frames * rows * columns * 2
+    # sealed, so that the child cannot take the memory away under our hands
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    if not 0 < size <= MAXIMUM_BYTES or os.fstat(fd).st_size != size or len(answer["slices"]) != frames:
+        raise ValueError("shape, size and headers differ")
+    words = np.frombuffer(mmap.mmap(fd, size), dtype=np.uint16).reshape(frames, rows, columns)
+    slices = tuple(_slice_header(s) for s in answer["slices"])
+    return SeriesPixels(words, slices, dict(answer["pixel_digests"]), tuple(answer["left_out"]))
 
 
 def _slice_header(told: dict[str, Any]) -> SliceHeader:
