@@ -15,6 +15,7 @@ class ObjectKind(StrEnum):
     SUMMARY_SC = "summary_sc"
     NOT_FLAGGED_SR = "not_flagged_sr"
     NOT_ANALYSED_SC = "not_analysed_sc"
+    NOT_ANALYSED_SR = "not_analysed_sr"
     REJECTION_NOTE = "rejection_note"
 
 
