@@ -57,13 +57,13 @@ def test_every_page_of_a_simulation_says_so_and_no_other_does(path):
     assert "Simulation" not in client_of(night()).get(path).text
 
 
-@pytest.mark.parametrize("path", ["/", f"/studies/{SAH}"])
+@pytest.mark.parametrize("path", PAGES)
 def test_the_mode_is_on_every_page(path):
     assert 'data-mode="active">Active' in client_of(night()).get(path).text
     assert 'data-mode="observe">Observe' in client_of(night(Mode.OBSERVE)).get(path).text
 
 
-@pytest.mark.parametrize("path", ["/", f"/studies/{SAH}"])
+@pytest.mark.parametrize("path", PAGES)
 def test_a_silent_role_is_shown_on_every_page(node, path):
     node.beats = {"ingest": node.now, "scheduler": node.now, "analysis": ago(12)}
     text = client_of(node).get(path).text
@@ -71,10 +71,18 @@ def test_a_silent_role_is_shown_on_every_page(node, path):
     assert "Analysis does not answer" in text
 
 
-def test_late_and_unconfirmed_flags_are_counted(client):
-    text = client.get("/").text
-    assert re.search(r'href="#late">.*<b>1</b> late flag<', text)
-    assert re.search(r'href="#not-confirmed">.*<b>1</b> flagged, reading not confirmed<', text)
+@pytest.mark.parametrize("path", PAGES)
+def test_late_and_unconfirmed_flags_are_counted_on_every_page(client, path):
+    text = client.get(path).text
+    assert re.search(r'#late">.*<b>1</b> late flag<', text)
+    assert re.search(r'#not-confirmed">.*<b>1</b> flagged, reading not confirmed<', text)
+
+
+@pytest.mark.parametrize("path", ["/", f"/studies/{SAH}", "/no-such-page"])
+def test_observe_mode_counts_no_flag_on_any_page(path):
+    text = client_of(night(Mode.OBSERVE)).get(path).text
+    assert "late flag" not in text
+    assert "reading not confirmed" not in text
 
 
 def test_no_percentage_of_a_probability_is_shown(client):

@@ -79,9 +79,18 @@ def create_app(deps: ConsoleDeps) -> Console:
     app.mount("/static", StaticFiles(packages=[("triage_node.console", "static")]), name="static")
     templates = _templates(deps)
 
-    def page(name: str, status: int = 200, **content: Any) -> HTMLResponse:
+    def page(name: str, status: int = 200, reading: ReadingList | None = None, **content: Any) -> HTMLResponse:
         now = deps.now()
-        base = {"now": now, "stale": _stale(deps, now), "simulation": deps.simulation}
+        reading = reading or deps.reading_list(now, False)
+        # what stands apart from the order is counted on every page (DESIGN.md section 2, Leaving)
+        base = {
+            "now": now,
+            "stale": _stale(deps, now),
+            "simulation": deps.simulation,
+            "mode": deps.mode(),
+            "late_count": len(reading.late),
+            "not_confirmed_count": len(reading.not_confirmed),
+        }
         return HTMLResponse(templates.get_template(name).render(base | content), status_code=status)
 
     def reading_list(request: Request, view: View, now: datetime) -> ReadingList:
@@ -93,10 +102,9 @@ def create_app(deps: ConsoleDeps) -> Console:
         now = deps.now()
         reading = reading_list(request, view, now)
         return {
-            "now": now,
-            "view": view,
             "reading": reading,
-            "mode": deps.mode(),
+            "view": view,
+            "version": reading.version,
             "list": list_view(reading, now),
             "may_see_would_move": _may_see_would_move(deps, request),
         }
@@ -120,7 +128,6 @@ def create_app(deps: ConsoleDeps) -> Console:
             "study.html",
             details=details,
             head=study_head(details, shows_result),
-            mode=mode,
             shows_result=shows_result,
             picture=picture_uid if picture_uid and deps.object_file(picture_uid) is not None else "",
             timeline=_as_seen(deps.timeline(study_instance_uid) or [], shows_result),

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from triage_node.domain.durations import in_words
 from triage_node.domain.priority import ListPolicy, Mode, ReadingState, WorklistRow
 from triage_node.worklist.order import is_claimed
-from triage_node.domain.durations import in_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from triage_node.domain.durations import ago, until
 from triage_node.domain.priority import (
     ON_THE_LIST,
     Flag,
@@ -33,7 +34,6 @@ from triage_node.domain.priority import (
     Urgency,
     WorklistRow,
 )
-from triage_node.domain.durations import ago, until
 
 PINNED, FLAGGED, GUARDED, FLAGGED_MODERATE, PLAIN = range(5)
 
