@@ -40,12 +40,9 @@ def program(name: str) -> str:
 
 
 def isolated() -> bool:
-    """True in a network namespace with nothing but loopback."""
-    return os.listdir("/sys/class/net") == ["lo"] or not any(
-        Path(f"/sys/class/net/{n}/operstate").read_text().strip() == "up"
-        for n in os.listdir("/sys/class/net")
-        if n != "lo"
-    )
+    """True in a network namespace with nothing but loopback; /proc/net is the namespace's own, /sys may be the host's."""
+    lines = Path("/proc/net/dev").read_text().splitlines()[2:]
+    return [line.split(":")[0].strip() for line in lines] == ["lo"]
 
 
 @dataclass(frozen=True, slots=True)
