@@ -1,0 +1,205 @@
+"""A whole node for journeys: its own folder, free ports, `triage-node init` and `serve` as a user would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.pacs import Archive, free_port, program
+from tests.support.waiting import wait_until
+
+AE_TITLE = "TRIAGE"
+PROGRAM = Path(sys.executable).parent / "triage-node"
+START_S, STOP_S = 90.0, 30.0
+SETTLED = frozenset({"delivered", "declined", "out_of_scope", "quarantined", "failed"})
+
+
+def destination(archive: Archive, **more: Any) -> dict[str, Any]:
+    """The [[archives]] table that makes a running Orthanc a destination of everything a flagged study has."""
+    kinds = ["findings_sr", "location_sr", "seg", "heatmap_sc", "summary_sc"]
+    return {
+        "name": archive.ae_title.lower(),
+        "ae_title": archive.ae_title,
+        "host": "127.0.0.1",
+        "port": archive.dicom_port,
+        "calling_ae_title": AE_TITLE,
+        "storage_commitment": True,
+        "kinds": kinds,
+        **more,
+    }
+
+
+class Node:
+    """A node on loopback. `start` and `stop` may be repeated on the same data folder."""
+
+    def __init__(self, folder: Path, dicom_port: int, web_port: int) -> None:
+        self.folder, self.data = folder, folder / "data"
+        self.config, self.log = folder / "triage-node.toml", folder / "node.log"
+        self.dicom_port, self.web_port = dicom_port, web_port
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `triage-node ARGUMENTS --config ...` to its end."""
+        line = [str(PROGRAM), *arguments, "--config", str(self.config)]
+        return subprocess.run(line, capture_output=True, text=True, timeout=120, env=_environment())
+
+    def start(self) -> None:
+        """Serve, and return when the listener answers C-ECHO and every role has given a sign of life."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(PROGRAM), "serve", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
+            )
+        wait_until(self._ready, START_S, "the node answers C-ECHO and its page is healthy")
+
+    def stop(self) -> None:
+        """As a service manager does: SIGTERM, and SIGKILL only when that does not end it."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def pids(self) -> dict[str, int]:
+        """Role -> process id, and `supervisor`."""
+        if self.process is None or self.process.poll() is not None:
+            return {}
+        found = {"supervisor": self.process.pid}
+        for pid in _children(self.process.pid):
+            words = _command_line(pid)
+            roles = [w.removeprefix("triage_node.processes.") for w in words if w.startswith("triage_node.processes.")]
+            if roles:
+                found[roles[0]] = pid
+        return found
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}{path}", timeout=20) as answer:
+            return json.load(answer)
+
+    def worklist(self) -> dict[str, Any]:
+        return dict(self.get("/api/worklist"))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the list in its order; late flags and unconfirmed ones are not among them."""
+        return list(self.worklist()["rows"])
+
+    def study(self, study_instance_uid: str) -> dict[str, Any]:
+        """What the API says of a study, empty when it does not know it (yet)."""
+        try:
+            return dict(self.get(f"/api/studies/{study_instance_uid}"))
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return {}
+            raise
+
+    def timeline(self, study_instance_uid: str) -> list[dict[str, str]]:
+        return list(self.get(f"/api/studies/{study_instance_uid}/timeline"))
+
+    def wait_for_state(self, study_instance_uid: str, states: Sequence[str] | frozenset[str], seconds: float) -> str:
+        """Return the first of `states` that the study reaches."""
+        last = ""
+
+        def reached() -> str:
+            nonlocal last
+            try:
+                last = self.study(study_instance_uid).get("state", "unknown")
+            except OSError:
+                last = "the page does not answer"
+            return last if last in states else ""
+
+        try:
+            return wait_until(reached, seconds, f"study {study_instance_uid} is {' or '.join(sorted(states))}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it is {last!r}\n{self.log_tail()}") from None
+
+    def log_tail(self, lines: int = 60) -> str:
+        text = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(["--- the node's log", *text[-lines:]])
+
+    def _ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the node ended with {self.process.returncode}\n{self.log_tail()}")
+        try:
+            self.get("/health")
+        except OSError:
+            return False
+        echo = [program("echoscu"), "-to", "5", "-aec", AE_TITLE, "127.0.0.1", str(self.dicom_port)]
+        return subprocess.run(echo, capture_output=True, env=_environment()).returncode == 0
+
+
+@contextmanager
+def node(
+    folder: Path,
+    archives: Sequence[Archive | Mapping[str, Any]] = (),
+    simulation: bool = True,
+    mode: str = "active",
+    dicom_port: int | None = None,
+    **sections: Any,
+) -> Iterator[Node]:
+    """A running node. `sections` are TOML sections, e.g. `completeness={"deadline_s": 12.0}` or `intake=[{...}]`.
+
+    On failure its log is printed. `dicom_port` is given when the archive had to know it first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    served = Node(folder, dicom_port or free_port(), free_port())
+    defaults: dict[str, Any] = {
+        "store": {"data_folder": str(served.data), "warn_free_gb": 0.5, "stop_free_gb": 0.2},
+        "listener": {"port": served.dicom_port, "ae_title": AE_TITLE},
+        "web": {"port": served.web_port},
+        "worklist": {"mode": mode},
+        "archives": [destination(a) if isinstance(a, Archive) else dict(a) for a in archives],
+    }
+    for name, section in sections.items():
+        defaults[name] = {**defaults.get(name, {}), **section} if isinstance(section, Mapping) else section
+    served.config.write_text("\n".join(f"{name} = {_toml(section)}" for name, section in defaults.items()) + "\n")
+    made = served.command("init", *(["--simulation"] if simulation else []))
+    assert made.returncode == 0, made.stdout + made.stderr
+    try:
+        served.start()
+        yield served
+    except BaseException:
+        print(served.log_tail())
+        raise
+    finally:
+        served.stop()
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "TCP_NODELAY": "1"}
+
+
+def _toml(value: Any) -> str:
+    """A TOML value; JSON's strings, numbers and booleans are TOML's too."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(v)}" for key, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return json.dumps(value)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _command_line(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:  # it ended since
+        return []
