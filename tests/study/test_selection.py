@@ -219,6 +219,14 @@ def test_multi_frame_instance_is_eligible_by_its_frames() -> None:
     assert "too few slices (3 slices" in select([SeriesHeaders("1.2.3.1", (few,))]).reason
 
 
+def test_study_without_a_candidate_says_why_of_each() -> None:
+    scout = series(1, slices=1, series_description="", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    chosen = select([scout, series(3, contrast_bolus_agent="Ultravist")])
+    assert chosen.reason == (
+        "no series is a non-contrast head CT (series 3 (HEAD 5.0): contrast agent given (Ultravist); series 1: localizer)"
+    )
+
+
 def test_no_series_has_a_reason_too() -> None:
     assert select([]).reason == "the study holds no series"
     assert select([SeriesHeaders("1.2", ())]).rejected == (("1.2", None, "no readable instance"),)

@@ -80,9 +80,8 @@ def select(series: Iterable[SeriesHeaders], policy: SelectionPolicy = SelectionP
     candidates = sorted((judge(s, policy) for s in series), key=lambda c: (not c.eligible, c.rank))
     best = next((c for c in candidates if c.eligible), None)
     if best is None:
-        reason = "no series is a non-contrast head CT" if candidates else "the study holds no series"
-        if len(candidates) == 1:
-            reason = f"no series is a non-contrast head CT: {candidates[0].refusal}"
+        why = "; ".join(c.refusal if len(candidates) == 1 else f"{c.name}: {c.refusal}" for c in candidates[:3])
+        reason = f"no series is a non-contrast head CT ({why})" if why else "the study holds no series"
         return SelectedSeries(None, reason, tuple(_refused(c) for c in candidates))
     rejected = []
     for candidate in candidates:
