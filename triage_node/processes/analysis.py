@@ -21,14 +21,23 @@ from triage_node.detection.operating_point import decide
 from triage_node.domain.errors import StudyRejected
 from triage_node.domain.finding import Detection, FindingDecision
 from triage_node.domain.instance import ReceivedInstance
+from triage_node.domain.prognosis import Prediction
 from triage_node.domain.study import Moment, StudyEvent
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.processes import identity, reporting
 from triage_node.processes.decision import commit_decision, flag_of
-from triage_node.processes.intake import rule_for, rules_of, too_young
+from triage_node.processes.intake import facts_of, rule_for, rules_of, too_young
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
-from triage_node.processes.wiring import bundle_folder, config_digest, effective_mode, least_level, list_policy
+from triage_node.processes.wiring import (
+    built_folder,
+    bundle_folder,
+    config_digest,
+    effective_mode,
+    least_level,
+    list_policy,
+)
+from triage_node.prognosis.scores import predict
 from triage_node.report.request import BuiltFile
 from triage_node.store import instances, meta, outbox, policy, results, studies
 from triage_node.store.engine import Connection
@@ -71,6 +80,7 @@ class Analysis:
             log.warning("mode=%s %s", self.mode, why)
         self.policy = list_policy(self.settings, self.mode)
         self.reporter = reporting.Reporter(self.store, self.settings, self.bundle, self.simulation, self.mode)
+        Archive(built_folder(self.settings)).prepare()
         self.rules = rules_of(self.settings)
         self.may_correct = frozenset(s.ae_title for s in self.settings.listener.senders if s.may_correct_identity)
         self.owner = owner("analysis")
@@ -129,7 +139,8 @@ class Analysis:
         with self._at("decision"):
             record = earlier
             if record is None or not same:
-                record = self._record(study, input_digest, identity_digest, detection, decision)
+                predictions = predict(detection, facts_of(held)) if decision.flagged else ()
+                record = self._record(study, input_digest, identity_digest, detection, decision, predictions)
                 flag = flag_of(decision, detection, least, now())
                 commit_decision(self.store, record, decision, flag, self.policy, now())
         self.running.beat()
@@ -183,6 +194,7 @@ class Analysis:
         identity_digest: str,
         detection: Detection,
         decision: FindingDecision,
+        predictions: tuple[Prediction, ...],
     ) -> results.ResultRecord:
         return results.ResultRecord(
             study_instance_uid=study.study_instance_uid,
@@ -198,7 +210,7 @@ class Analysis:
             probability=float(detection.study_probability),
             hematoma_volume_ml=float(detection.hematoma_volume_ml),
             flagged=decision.flagged,
-            detail=reporting.detail_of(detection, decision, identity_digest),
+            detail=reporting.detail_of(detection, decision, predictions, identity_digest),
         )
 
     def _is_reported(self, uid: str, previous: results.ResultRecord) -> bool:

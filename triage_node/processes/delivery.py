@@ -8,21 +8,25 @@ import threading
 from datetime import timedelta
 
 from triage_node.config.schema import ArchiveSettings
-from triage_node.delivery.commitment import request_commitment
-from triage_node.delivery.retry import Verdict, next_step
+from triage_node.delivery.commitment import Answer, request_commitment
+from triage_node.delivery.gate import Destination, may_reach
+from triage_node.delivery.retry import Outcome, Verdict, answered, next_step, wait_after
 from triage_node.delivery.store_scu import Outgoing, send_batch
 from triage_node.domain.delivery import OutboxRow, OutboxState
 from triage_node.domain.errors import StoreError
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.instances.archive import Archive
 from triage_node.processes.running import Running, now, owner, run_role
-from triage_node.processes.wiring import built_folder
-from triage_node.store import outbox
+from triage_node.processes.wiring import built_folder, is_loopback
+from triage_node.store import meta, outbox
+from triage_node.store.engine import Store
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(minutes=5)
+LEASE = timedelta(minutes=1)
+"""Rows of a process that was killed go out again after this. A second sender within it is harmless."""
 POLL_S = 0.25
+AFTER_AN_ERROR_S = 2.0
 COMMITMENT_ASKED_AGAIN = timedelta(minutes=10)
 
 
@@ -33,84 +37,105 @@ class Queue:
         self._running, self._archive = running, archive
         self._built = Archive(built_folder(running.settings))
         self._owner = f"{owner('delivery')}/{archive.name}"
-        self._jitter = random.Random(archive.name).random
+        self._failures = 0
+        self._resume_at = now()
+        self._unasked: list[OutboxRow] = []
 
     def run(self) -> None:
-        """Until the role is stopped; a database that is away for a while ends nothing."""
-        while not self._running.stop.is_set():
+        """Until the role is stopped. No error ends it: nobody else would send what waits for this archive."""
+        stop = self._running.stop
+        while not stop.is_set():
             try:
                 busy = self.send_some()
+                if self._unasked and (not busy or len(self._unasked) >= self._archive.batch):
+                    self.ask()
                 self.ask_again()
-            except StoreError:
+            except Exception:
                 log.exception("archive=%s", self._archive.name)
-                busy = False
+                stop.wait(AFTER_AN_ERROR_S)
+                continue
             if not busy:
-                self._running.stop.wait(POLL_S)
+                stop.wait(POLL_S)
 
     def send_some(self) -> bool:
-        """Send one batch. False when nothing is due."""
+        """Send one batch. False when nothing is due or nobody was reached."""
         store, archive = self._running.store, self._archive
-        if archive.name not in outbox.peers_with_work(store, now()):
+        if now() < self._resume_at or archive.name not in outbox.peers_with_work(store, now()):
             return False
         rows = outbox.claim_batch(store, archive.name, self._owner, now(), LEASE, archive.batch)
         if not rows:
             return False
         files = [Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)) for r in rows]
-        outcomes = send_batch(archive, files)
-        stored = [r for r in rows if outcomes[r.sop_instance_uid].verdict is Verdict.STORED]
-        transaction_uid = self._transaction(stored) if archive.storage_commitment and stored else ""
+        outcomes = send_batch(archive, files, self._running.stop.is_set)
+        reached = answered(outcomes.values())
+        self._failures = 0 if reached else self._failures + 1
+        self._resume_at = now() if reached else now() + wait_after(self._failures - 1, random.random)
         for row in rows:
-            outcome = outcomes[row.sop_instance_uid]
-            step = next_step(outcome, row.tries, now(), archive.storage_commitment, self._jitter)
-            uid = transaction_uid if step.state is OutboxState.SENT else ""
-            outbox.record_outcome(store, row.id, step.state, now(), step.not_before, step.reason, uid)
-            log.log(
-                logging.ERROR if step.state is OutboxState.PARKED else logging.INFO,
-                "archive=%s kind=%s instance=%s state=%s %s",
-                archive.name,
-                row.kind,
-                row.sop_instance_uid,
-                step.state,
-                step.reason,
-            )
-        failure = next((outcomes[r.sop_instance_uid].words for r in rows if r not in stored), "")
-        outbox.record_peer(store, archive.name, now(), "" if stored else failure)
-        if transaction_uid:
-            self._ask(transaction_uid, stored)
-        return bool(stored)
+            self._record(row, outcomes[row.sop_instance_uid])
+        failure = next((o.words for o in outcomes.values() if o.verdict is not Verdict.STORED), "")
+        outbox.record_peer(store, archive.name, now(), "" if reached else failure)
+        if archive.storage_commitment:
+            self._unasked += [r for r in rows if outcomes[r.sop_instance_uid].verdict is Verdict.STORED]
+        return reached
+
+    def ask(self) -> None:
+        """Ask for commitment of what was sent since the last time, in one transaction."""
+        rows, self._unasked = self._unasked, []
+        self._ask(rows)
 
     def ask_again(self) -> None:
-        """Objects whose commitment was asked for and not answered in time are asked for again."""
+        """Objects whose commitment was not answered in time, or never asked for since we were killed, are asked for again."""
         if not self._archive.storage_commitment:
             return
         waiting = outbox.pending_commitments(self._running.store, self._archive.name, now() - COMMITMENT_ASKED_AGAIN)
         if waiting:
-            uid = self._transaction(waiting)
-            outbox.renew_commitment(self._running.store, [r.id for r in waiting], uid, now())
-            self._ask(uid, waiting)
+            self._ask(waiting)
 
-    def _ask(self, transaction_uid: str, rows: list[OutboxRow]) -> None:
+    def _record(self, row: OutboxRow, outcome: Outcome) -> None:
+        step = next_step(outcome, row.tries, now(), self._resume_at, self._archive.storage_commitment, random.random)
+        outbox.record_outcome(self._running.store, row.id, step.state, now(), step.not_before, step.reason)
+        log.log(
+            logging.ERROR if step.state is OutboxState.PARKED else logging.INFO,
+            "archive=%s kind=%s instance=%s state=%s %s",
+            self._archive.name,
+            row.kind,
+            row.sop_instance_uid,
+            step.state,
+            step.reason,
+        )
+
+    def _ask(self, rows: list[OutboxRow]) -> None:
+        store = self._running.store
+        uid = deterministic_uid("commitment", now().isoformat(), *(r.sop_instance_uid for r in rows))
+        # before the question: the answer may be here before this process is
+        outbox.renew_commitment(store, [r.id for r in rows], uid, now())
         wanted = [(r.sop_class_uid, r.sop_instance_uid) for r in rows]
-        outcome = request_commitment(self._archive, transaction_uid, wanted)
+        outcome = request_commitment(self._archive, uid, wanted, lambda answer: _apply(store, answer))
         if outcome.verdict is Verdict.STORED:
             return
         log.warning("archive=%s commitment: %s", self._archive.name, outcome.words)
         if outcome.verdict is Verdict.NEVER:
             # it does not offer the service: what it answered 0x0000 is all that it will ever say
             for row in rows:
-                outbox.record_outcome(self._running.store, row.id, OutboxState.DELIVERED, now(), reason=outcome.words)
+                outbox.record_outcome(store, row.id, OutboxState.DELIVERED, now(), reason=outcome.words)
 
-    def _transaction(self, rows: list[OutboxRow]) -> str:
-        return deterministic_uid("commitment", now().isoformat(), *(r.sop_instance_uid for r in rows))
+
+def _apply(store: Store, answer: Answer) -> None:
+    outbox.commitment_result(store, answer.transaction_uid, answer.committed, answer.failed, now())
 
 
 def main(running: Running) -> None:
     """One thread per archive; ends when all have finished what they had in hand."""
-    logging.getLogger("pynetdicom").setLevel(logging.ERROR)
-    queues = [Queue(running, a) for a in running.settings.archives]
-    threads = [
-        threading.Thread(target=q.run, name=a.name) for q, a in zip(queues, running.settings.archives, strict=True)
-    ]
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    simulation = meta.is_simulation(running.store)
+    threads = []
+    for archive in running.settings.archives:
+        destination = Destination(archive.name, archive.clinical, is_loopback(archive))
+        allowed, why = may_reach(destination, simulation)
+        if not allowed:
+            log.error("archive=%s gets nothing: %s", archive.name, why)
+            continue
+        threads.append(threading.Thread(target=Queue(running, archive).run, name=archive.name))
     for thread in threads:
         thread.start()
     while not running.stop.wait(1.0):

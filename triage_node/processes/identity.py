@@ -14,6 +14,7 @@ from triage_node.store import instances, studies
 from triage_node.store.engine import Store
 from triage_node.study.identity import IdentityMove, OtherPixels, judge_repeat
 from triage_node.study.identity import two_patients as judge_two_patients
+from triage_node.study.selection import CT_CLASSES
 from triage_node.volume.decode import Decoder
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,9 @@ def judge_repeats(
     for repeat in instances.repeats(store, uid):
         original = first.get(repeat.sop_instance_uid)
         if original is None or original.header is None or repeat.header is None:
+            continue
+        if repeat.sop_class_uid not in CT_CLASSES:  # a dose report that comes again changes nothing that we do
+            instances.set_pixel_digests(store, {repeat.sha256: "no image"})
             continue
         old, new = _pixels(store, received, decoder, original), _pixels(store, received, decoder, repeat)
         verdict = judge_repeat(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from triage_node.domain.delivery import BuiltObject, ObjectKind
 from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel, FindingDecision
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.priority import Mode
+from triage_node.domain.prognosis import Prediction
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.instances.blob_file import BlobFile, Buffers
@@ -106,7 +107,6 @@ class Reporter:
     def keep(self, files: tuple[BuiltFile, ...]) -> None:
         """Make built files durable before any row speaks of them."""
         archive, buffers = Archive(built_folder(self.settings)), Buffers()
-        archive.blobs.mkdir(parents=True, exist_ok=True)
         for file in files:
             keep_bytes(archive, buffers, file.data)
         archive.close()
@@ -168,10 +168,14 @@ def keep_bytes(archive: Archive, buffers: Buffers, data: bytes) -> str:
         raise
 
 
-def detail_of(detection: Detection, decision: FindingDecision, identity_digest: str) -> dict[str, Any]:
+def detail_of(
+    detection: Detection, decision: FindingDecision, predictions: tuple[Prediction, ...], identity_digest: str
+) -> dict[str, Any]:
     """What pages show of a result, as JSON."""
     return {
         "identity_digest": identity_digest,
+        "levels": {output: level.value for output, level in decision.bundle.evidence.items()},
+        "predictions": [asdict(p) for p in predictions],
         "slice_probabilities": [round(float(p), 4) for p in detection.slice_probabilities],
         "subtype_probabilities": {k: round(float(p), 4) for k, p in detection.subtype_probabilities.items()},
         "subtypes": list(decision.subtypes),

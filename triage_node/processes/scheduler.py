@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 def main(running: Running) -> None:
     """Tick until told to stop. A job that fails is logged and tried again at its next tick."""
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that takes longer than its interval is no news
     clock = BackgroundScheduler(
         executors={"default": ThreadPoolExecutor(2)},
         # MEASUREMENTS.md section 9: with the default grace a late job is dropped, silently
@@ -27,7 +28,6 @@ def main(running: Running) -> None:
     clock.add_job(running.beat, "interval", seconds=2)
     clock.add_job(_with(running, housekeeping.expire_rows), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that takes longer than its interval is no news
     clock.start()
     running.beat()
     running.stop.wait()

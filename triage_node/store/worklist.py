@@ -82,6 +82,9 @@ def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
         "flag_words": flag.words,
         "flagged_at": row.flagged_at or flag.raised_at,
     }
+    if row.reading_state == ReadingState.STATUS_UNKNOWN.value:
+        # it had expired unread before the node came to it: a flag must not end where nobody looks
+        values["reading_state"] = ReadingState.NOT_CONFIRMED.value
     c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(**values))
     audit.record(
         c, flag.raised_at, "node", "flag raised", uid, row.flag_words or "", f"{flag.words} ({flag.urgency.value})"
