@@ -12,7 +12,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from triage_node.bundle.load import load_bundle
@@ -72,10 +72,12 @@ class Analysis:
         self.decoder = Decoder(model.decode_memory_mb << 20, model.decode_timeout_s)
         bundle = load_bundle(bundle_folder(model.bundle))
         self.detector = BloodNetDetector(bundle, threads=model.threads)
-        self.bundle = self.detector.identity
+        # what this site has measured itself stands above what the bundle brings
+        shipped = self.detector.identity
+        site = site_levels(self.store, shipped.digest)
+        self.detector.identity = self.bundle = replace(shipped, evidence={**shipped.evidence, **site})
         self.config_digest = config_digest(self.settings)
-        site = site_levels(self.store, self.bundle.digest).get("ich", self.bundle.level("ich"))
-        self.mode, why = effective_mode(self.settings, self.simulation, site)
+        self.mode, why = effective_mode(self.settings, self.simulation, self.bundle.level("ich"))
         if why:
             log.warning("mode=%s %s", self.mode, why)
         self.policy = list_policy(self.settings, self.mode)

@@ -23,7 +23,7 @@ from triage_node.store.engine import Store
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(minutes=1)
+LEASE = timedelta(seconds=20)
 """Rows of a process that was killed go out again after this. A second sender within it is harmless."""
 POLL_S = 0.25
 AFTER_AN_ERROR_S = 2.0

@@ -24,7 +24,7 @@ from triage_node.report.request import BuiltFile, NodeIdentity, ReportRequest, R
 from triage_node.store import outbox, results, studies
 from triage_node.store.engine import Connection, Store
 
-NOT_ANALYSED = frozenset({ObjectKind.NOT_ANALYSED_SC})
+NOT_ANALYSED = frozenset({ObjectKind.NOT_ANALYSED_SC, ObjectKind.NOT_ANALYSED_SR})
 NOT_FLAGGED = frozenset({ObjectKind.NOT_FLAGGED_SR})
 FLAGGED = frozenset(ObjectKind) - NOT_ANALYSED - NOT_FLAGGED - {ObjectKind.REJECTION_NOTE}
 
