@@ -2,8 +2,9 @@
 //
 // usage: node open_series.js '{"address": URL, "browser": PATH, "series": N, "folder": DIR, "profile": DIR, "openings": [OPENING, ...]}'
 // OPENING: {"name", "modality", "description" (a part of it), "answer" (a button of the viewer's dialogue, or none),
+//           "scroll" (the slice to turn to, counted from 1, or none),
 //           "shows" (words over the picture once it is open; by default the description),
-//           "until": "listed" | "painted" | "coloured" | "outlined", "seconds"}
+//           "until": "listed" | "painted" | "coloured" | "red" | "outlined", "seconds"}
 // "until" is waited for, at most "seconds"; what was there in the end is reported in either case.
 const puppeteer = require('puppeteer-core');
 
@@ -73,6 +74,18 @@ async function enter(browser, job, complaints) {
   return page;
 }
 
+// Turns the wheel to a slice, counted from 1 in the viewer's order.
+async function scroll(page, opening) {
+  const seen = (n, words) => `(({ slice, overlay }) => slice && overlay.includes(${JSON.stringify(words)}) && slice.index >= ${n})((${whatIsShown})())`;
+  const words = opening.shows ?? opening.description;
+  await page.waitForFunction(seen(1, words), { timeout: opening.seconds * 1000, polling: 250 });
+  await page.mouse.move(SCREEN.width * 0.6, SCREEN.height * 0.5);
+  for (let n = 2; n <= opening.scroll; n++) {
+    await page.mouse.wheel({ deltaY: 100 });
+    await page.waitForFunction(seen(n, words), { timeout: opening.seconds * 1000, polling: 100 });
+  }
+}
+
 async function open(page, job, opening) {
   const started = Date.now();
   const thumbnail = await thumbnailOf(page, opening);
@@ -80,10 +93,12 @@ async function open(page, job, opening) {
   await thumbnail.evaluate((e) => e.scrollIntoView());
   await thumbnail.click({ count: 2 });
   if (opening.answer) await clickButton(page, opening.answer, opening.seconds);
+  if (opening.scroll) await scroll(page, opening);
   const holds = {
     listed: () => true,
     painted: (s) => s.slice && s.pixels.painted > 1000,
     coloured: (s) => s.pixels.coloured > 100,
+    red: (s) => s.pixels.red > 100,
     outlined: (s) => s.outlines > 0,
   }[opening.until];
   const inView = (s) => s.overlay.includes(opening.shows ?? opening.description);
