@@ -1,0 +1,82 @@
+"""The decision is a comparison; how much it may say depends on evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from triage_node.detection.operating_point import decide
+from triage_node.domain.finding import (
+    BundleIdentity,
+    Component,
+    Detection,
+    EvidenceLevel,
+    Location,
+    OperatingPoint,
+)
+
+E0, E1, E2 = EvidenceLevel.E0, EvidenceLevel.E1, EvidenceLevel.E2
+POINT = OperatingPoint("ich", 0.6, 0.9, version=4)
+
+
+def detection(
+    probability: float, evidence: dict[str, EvidenceLevel], *pieces: tuple[str, float, Location]
+) -> Detection:
+    components = tuple(
+        Component(i, ml, kind, place, 1, (0.0, 0.0, 0.0), 0.9) for i, (kind, ml, place) in enumerate(pieces, start=1)
+    )
+    empty = np.zeros((1, 2, 2), np.uint8)
+    bundle = BundleIdentity("bloodnet", "0.1.0", "d" * 64, "test", evidence)
+    ml = sum(c.volume_ml for c in components)
+    return Detection(probability, np.zeros(1, np.float32), {}, empty, empty, ml, components, 0, bundle)
+
+
+BOTH = (("iph", 12.0, Location.DEEP), ("sdh", 20.0, Location.EXTRA_AXIAL))
+KNOWN = {"ich": E1, "iph": E1, "sdh": E0}
+
+
+@pytest.mark.parametrize(("probability", "flagged"), [(0.599, False), (0.6, True), (1.0, True), (0.0, False)])
+def test_flagged_from_the_raise_probability_on(probability, flagged):
+    assert decide(detection(probability, KNOWN), POINT, E0).flagged is flagged
+
+
+def test_all_is_said_when_all_outputs_have_the_level():
+    d = decide(detection(0.8, KNOWN, *BOTH), POINT, E0)
+    assert (d.finding, d.subtypes, d.evidence) == ("sdh", ("sdh", "iph"), E0)
+    assert d.locations == (Location.EXTRA_AXIAL, Location.DEEP)
+    assert d.hematoma_volume_ml == 32.0
+    assert d.operating_point is POINT
+    assert d.probability == 0.8
+
+
+def test_subtype_without_the_level_is_not_said_and_the_next_one_is():
+    d = decide(detection(0.8, KNOWN, *BOTH), POINT, E1)
+    assert (d.finding, d.subtypes, d.evidence) == ("iph", ("iph",), E1)
+
+
+def test_nothing_but_the_finding_is_said_when_it_lacks_the_level_itself():
+    d = decide(detection(0.8, KNOWN, *BOTH), POINT, E2)
+    assert d.flagged
+    assert (d.finding, d.subtypes, d.locations, d.hematoma_volume_ml) == ("ich", (), (), 0.0)
+
+
+def test_unknown_location_is_never_listed():
+    d = decide(detection(0.8, KNOWN, ("iph", 3.0, Location.UNKNOWN)), POINT, E0)
+    assert d.locations == ()
+
+
+def test_unflagged_study_names_no_subtype():
+    d = decide(detection(0.2, KNOWN, *BOTH), POINT, E0)
+    assert (d.flagged, d.finding, d.subtypes, d.locations) == (False, "ich", (), ())
+
+
+def test_finding_nobody_knows_is_refused():
+    with pytest.raises(ValueError, match="fracture"):
+        decide(detection(0.8, KNOWN), OperatingPoint("fracture", 0.5, 0.5, 1), E0)
+
+
+def test_decision_does_not_change_what_it_was_given():
+    d = detection(0.8, KNOWN, *BOTH)
+    before = (d.study_probability, d.components)
+    assert decide(d, POINT, E0) == decide(d, POINT, E0)
+    assert (d.study_probability, d.components) == before

@@ -1,0 +1,141 @@
+"""Schema of a bundle's configs/metadata.json: MONAI's fields, and what a node must know before it lets a model speak.
+
+A bundle is data: no code runs from it. Figures in it are written by the evaluation command, never typed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from triage_node.domain.finding import FINDINGS, EvidenceLevel
+
+SUFFIXES = (".onnx", ".safetensors", ".json", ".md")
+"""What a bundle may hold. No pickle, no Python, nothing that runs."""
+
+
+def _inside_the_bundle(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    plain = all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", part) for part in parts)
+    if not plain or "\\" in path or "/".join(parts) != path:
+        raise ValueError(f"{path!r} must be a plain relative path inside the bundle")
+    if PurePosixPath(path).suffix not in SUFFIXES:
+        raise ValueError(f"{path!r} is no {', '.join(SUFFIXES)} file")
+    return path
+
+
+FileName = Annotated[str, Field(max_length=200), AfterValidator(_inside_the_bundle)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Words = Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Tensor(Part):
+    """One input or output of the network. `spatial_shape` in pixels; `channel_def` names each channel in order."""
+
+    type: Literal["image", "segmentation", "probabilities"]
+    format: Words
+    modality: Literal["CT"] = "CT"
+    num_channels: int = Field(ge=1, le=64)
+    spatial_shape: tuple[int, ...] = Field(max_length=3)
+    dtype: Literal["float32"]
+    value_range: tuple[float, float] | None = None
+    is_patch_data: bool = False
+    channel_def: dict[str, str]
+
+    @model_validator(mode="after")
+    def _channels_named(self) -> Self:
+        if list(self.channel_def) != [str(i) for i in range(self.num_channels)]:
+            raise ValueError("channel_def must name channels 0 to num_channels - 1 in order")
+        return self
+
+
+class NetworkDataFormat(Part):
+    inputs: dict[str, Tensor] = Field(min_length=1)
+    outputs: dict[str, Tensor] = Field(min_length=1)
+
+
+class Preprocessing(Part):
+    """What the network was trained on; detection/preprocess.py must say the same, else the bundle is refused."""
+
+    version: int = Field(ge=1)
+    hu_clip: tuple[float, float]
+    grid_pixels: int = Field(ge=16, le=1024)
+    skull_share: float = Field(gt=0, le=1)
+    pixel_mm: float = Field(gt=0, description="About, for an adult head.")
+    slice_mm: float = Field(gt=0)
+
+
+class OperatingPointEntry(Part):
+    """Default thresholds of one finding; `chosen_on` says with which studies and by which rule."""
+
+    raise_probability: Probability
+    notify_probability: Probability
+    chosen_on: Words
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.raise_probability > self.notify_probability:
+            raise ValueError("raise_probability must not exceed notify_probability")
+        return self
+
+
+class Figure(Part):
+    """One measured figure. `low` and `high`: its interval (by patient, 95 %) or None; `n` counts studies."""
+
+    name: Words
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int = Field(ge=1)
+    n_patients: int | None = Field(None, ge=1)
+    data: Words
+    evidence: EvidenceLevel
+
+
+class Manifest(Part):
+    """metadata.json. Field names up to network_data_format are MONAI's."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    changelog: dict[str, str]
+    monai_version: str
+    pytorch_version: str
+    numpy_version: str
+    required_packages_version: dict[str, str] = {}
+    task: Words
+    description: Words
+    authors: Words
+    copyright: Words
+    data_source: Words
+    data_type: Words
+    intended_use: Words
+    references: tuple[str, ...] = ()
+    network_data_format: NetworkDataFormat
+    preprocessing: Preprocessing
+    evidence: dict[str, EvidenceLevel]
+    operating_points: dict[str, OperatingPointEntry]
+    evaluation: tuple[Figure, ...]
+    training: dict[str, str | int | float | dict[str, str]]
+    network: FileName
+    files: dict[FileName, Sha256] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.network not in self.files:
+            raise ValueError(f"network {self.network!r} is not among files")
+        for what in (self.evidence, self.operating_points):
+            unknown = sorted(set(what) - set(FINDINGS))
+            if unknown:
+                raise ValueError(f"no such finding: {', '.join(unknown)}")
+        above = sorted(k for k, level in self.evidence.items() if level > EvidenceLevel.E1)
+        if above:
+            raise ValueError(f"a bundle cannot claim more than E1 (a site's evaluation does): {', '.join(above)}")
+        return self
