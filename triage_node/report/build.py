@@ -31,7 +31,8 @@ from triage_node.report.summary_capture import build_not_analysed_page, build_su
 def build_objects(request: ReportRequest) -> tuple[BuiltFile, ...]:
     """Every object of `request.kinds` that the outcome has, those that are referred to first.
 
-    The findings SR refers to the SEG only when both are asked for; ask without SEG when the SEG was parked.
+    Where a SEG is built, the findings SR comes twice: one refers to the SEG, the other (`refers_to` empty) is what an archive
+    gets that takes no SEG or whose SEG was parked.
     The same request gives the same bytes. Raises: ReportError, with a sentence that says why.
     """
     try:
@@ -80,4 +81,6 @@ def _flagged(draft: Draft, volume: Volume, detection: Detection, decision: Findi
     if ObjectKind.LOCATION_SR in kinds and segments:
         yield build_location_report(draft, volume, detection, segments)
     if ObjectKind.FINDINGS_SR in kinds:
-        yield build_findings_report(draft, detection, decision, segments, segmentation)
+        if segmentation is not None:
+            yield build_findings_report(draft, detection, decision, segments, segmentation)
+        yield build_findings_report(draft, detection, decision, segments, None)

@@ -10,8 +10,6 @@ from pydicom.sr.coding import Code
 
 from triage_node.domain.finding import FINDINGS
 
-PRIVATE_SCHEME = "99TRIAGE"
-
 # documents
 REPORT_TITLE = Code("126000", "DCM", "Imaging Measurement Report")
 CT_HEAD = Code("24725-4", "LN", "CT Head")
@@ -28,6 +26,7 @@ ACTIONABLE_1 = Code("RID49480", "RADLEX", "ACR Category 1 Actionable Finding")
 PROBABILITY = Code("122157", "DCM", "Probability")
 VOLUME = Code("118565006", "SCT", "Volume")
 AREA = Code("42798000", "SCT", "Area")
+SCORE = Code("246262008", "SCT", "Score")
 MINIMUM = Code("255605001", "SCT", "Minimum")
 MAXIMUM = Code("56851009", "SCT", "Maximum")
 
@@ -47,9 +46,7 @@ SEGMENTATION_DERIVED = Code("113076", "DCM", "Segmentation")
 NO_UNITS = Code("1", "UCUM", "no units")
 MILLILITER = Code("ml", "UCUM", "milliliter")
 SQUARE_MM = Code("mm2", "UCUM", "square millimeter")
-SCORE = Code("{score}", "UCUM", "score")
-PERCENT = Code("%", "UCUM", "Percent")
-UNITS = {"": NO_UNITS, "1": NO_UNITS, "%": PERCENT, "mL": MILLILITER, "ml": MILLILITER, "points": SCORE, "score": SCORE}
+SCORE_UNIT = Code("{score}", "UCUM", "score")
 
 
 def finding_code(key: str) -> Code:
@@ -64,8 +61,3 @@ def root_finding(key: str) -> str:
 
 def subtypes_of(key: str) -> tuple[str, ...]:
     return tuple(f.key for f in FINDINGS.values() if f.parent == key)
-
-
-def private(value: str, meaning: str) -> Code:
-    """A concept of our own, for what no agreed code exists; the scheme is declared in the object (PS3.3 C.12.1)."""
-    return Code(value[:16], PRIVATE_SCHEME, meaning[:64])

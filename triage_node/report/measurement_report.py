@@ -8,7 +8,6 @@ in 1501 and at the measurement in 1411, where validators expect it (STANDARDS.md
 from __future__ import annotations
 
 from highdicom import sr
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import SegmentationStorage
@@ -45,7 +44,7 @@ def build_findings_report(
     groups += [_subtype_group(draft, detection, decision, key) for key in codes.subtypes_of(root)]
     if segmentation is not None:
         groups += [_segment_group(draft, s, segmentation) for s in segments]
-    groups += [_prediction_group(draft, p, i) for i, p in enumerate(draft.request.predictions, start=1)]
+    groups += [_prediction_group(draft, p) for p in draft.request.predictions if p.score_range and not p.abstained]
     comments = [wording.headline(decision) + ", " + wording.suspicion_words(decision, draft.request.calibrated) + "."]
     comments += [line for p in draft.request.predictions for line in wording.prediction_lines(p)]
     predecessors = _predecessors(draft)
@@ -60,7 +59,6 @@ def build_findings_report(
         key_images=[draft.sources.slices[i] for i in key_slices],
         further_evidence=evidence,
         predecessors=predecessors,
-        private_codes=bool(draft.request.predictions),
     )
 
 
@@ -103,7 +101,6 @@ def write_report(
     key_images: list[Dataset],
     further_evidence: list[Dataset] | None = None,
     predecessors: list[Dataset] | None = None,
-    private_codes: bool = False,
 ) -> BuiltFile:
     """A Comprehensive 3D SR of these groups, with what every report of ours says."""
     content = sr.MeasurementReport(
@@ -137,10 +134,8 @@ def write_report(
         series_description=draft.series_description(what),
         contributing_equipment=draft.equipment(),
         previous_versions=predecessors or None,
-        coding_schemes=[_private_scheme()] if private_codes else None,
     )
-    before = tuple(str(d.SOPInstanceUID) for d in [*seg_evidence, *(predecessors or [])])
-    return finish(draft, ds, kind, refers_to=before)
+    return finish(draft, ds, kind, refers_to=tuple(str(d.SOPInstanceUID) for d in seg_evidence))
 
 
 def _key_slices(detection: Detection, segments: tuple[Segment, ...]) -> list[int]:
@@ -235,34 +230,20 @@ def _segment_group(draft: Draft, segment: Segment, segmentation: BuiltFile) -> V
     )
 
 
-def _prediction_group(draft: Draft, prediction: Prediction, number: int) -> StudyGroup:
-    """A score with its range as minimum and maximum. What it lacks and how it may be used stand in the comments."""
-    meaning = without_control(prediction.label) or prediction.name
-    key = "".join(c for c in prediction.name if c.isalnum() or c in "_-") or f"prediction{number}"
-    measurements = []
-    if not prediction.abstained:
-        if prediction.score_range:
-            measurements += _range(codes.private(key, meaning), *prediction.score_range, codes.SCORE)
-        for i, (label, low, high, unit) in enumerate(prediction.columns, start=1):
-            name = codes.private(f"{key[:13]}_{i}", without_control(label) or meaning)
-            measurements += _range(name, low, high, codes.UNITS.get(unit, codes.NO_UNITS))
+def _prediction_group(draft: Draft, prediction: Prediction) -> StudyGroup:
+    """A score with its range as minimum and maximum, named by the tracking identifier.
+
+    No agreed codes exist for outcomes, and validators refuse private ones; a figure of outcome under the code of a finding's
+    probability would be misread. So the figures, what is missing and the caution stand in the comments.
+    """
+    ends = zip(prediction.score_range or (), (codes.MINIMUM, codes.MAXIMUM), strict=False)
+    measurements = [
+        sr.Measurement(name=codes.SCORE, value=value, unit=codes.SCORE_UNIT, derivation=which) for value, which in ends
+    ]
     return StudyGroup(
-        tracking_identifier=_tracking(draft, f"prediction {prediction.name}", meaning[:64]),
-        finding_type=codes.private(key, meaning),
+        tracking_identifier=_tracking(draft, f"prediction {prediction.name}", without_control(prediction.label)[:64]),
         algorithm_id=draft.algorithm(),
         measurements=measurements or None,
-        qualitative_evaluations=None if measurements else [_presence(codes.UNDETERMINED)],
-    )
-
-
-def _range(name: Code, low: float, high: float, unit: Code) -> list[sr.Measurement]:
-    ends = ((low, codes.MINIMUM), (high, codes.MAXIMUM))
-    return [sr.Measurement(name=name, value=float(v), unit=unit, derivation=which) for v, which in ends]
-
-
-def _private_scheme() -> CodingSchemeIdentificationItem:
-    return CodingSchemeIdentificationItem(
-        designator=codes.PRIVATE_SCHEME, name="Triage Node private codes", responsible_organization=MANUFACTURER
     )
 
 

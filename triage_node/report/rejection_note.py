@@ -96,10 +96,9 @@ def _reference(draft: Draft, withdrawn: Dataset) -> Dataset:
     tells an image from a document.
     """
     reference = Dataset()
-    for element in draft.sources.study:
+    for element in draft.sources.slices[0]:
         reference.add(element)
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Rows", "Columns"):
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns"):
         if keyword in withdrawn:
             reference[keyword] = withdrawn[keyword]
-    reference.Modality = withdrawn.get("Modality", "OT")
     return reference

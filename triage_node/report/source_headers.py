@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -58,8 +59,13 @@ _READ = (
         "PatientWeight",
         "PatientSize",
     ),
-    *("PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient", "LossyImageCompression"),
-    *("LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+    *(
+        "PixelSpacing",
+        "SliceThickness",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+    ),
+    *("PatientIdentityRemoved", "DeidentificationMethod"),
 )
 
 
@@ -89,7 +95,11 @@ def clean_sources(sources: Sequence[Dataset | Path], volume: Volume | None) -> S
     """
     if not sources:
         raise ReportError("a report needs the header of at least one image of the study")
-    given = [_read(s) if isinstance(s, Path) else s for s in sources]
+    with pydicom.config.disable_value_validation():  # each value is judged here; warnings would carry values into logs
+        return _clean([_read(s) if isinstance(s, Path) else s for s in sources], volume)
+
+
+def _clean(given: Sequence[Dataset], volume: Volume | None) -> Sources:
     first = given[0]
     study = _patient_and_study(first)
     declared = plain.raw(first, "SpecificCharacterSet")
@@ -177,6 +187,9 @@ def _patient_and_study(source: Dataset) -> Dataset:
     for keyword in ("PatientSize", "PatientWeight"):
         if number := plain.decimals(source, keyword, 1):
             setattr(study, keyword, number[0])
+    method = plain.single_text(source, "DeidentificationMethod", 64)
+    if method and plain.single_text(source, "PatientIdentityRemoved", 16) == "YES":
+        study.PatientIdentityRemoved, study.DeidentificationMethod = "YES", method
     for keyword in _CODES:
         if items := [code for i in _items(source, keyword) if (code := _code(i)) is not None]:
             setattr(study, keyword, items)
@@ -280,10 +293,15 @@ def _positive(number: int | None) -> int | None:
 
 
 def _copy(study: Dataset) -> Dataset:
-    """A data set of its own with the same elements (`Dataset(other)` would share one dictionary)."""
+    """A data set of its own with the same elements (`Dataset(other)` would share one dictionary), but no true name.
+
+    highdicom prints a name that it finds odd, and no name of a patient may reach a log; `provenance.finish` sets the true one.
+    """
     own = Dataset()
     for element in study:
         own.add(element)
+    del own.PatientName
+    own.PatientName = "Withheld^Name"
     return own
 
 

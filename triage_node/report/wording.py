@@ -70,6 +70,9 @@ def prediction_lines(prediction: Prediction) -> tuple[str, ...]:
     else:
         lines.append(prediction.label)
     lines += [f"{i.name}: {i.value}" if i.known else f"{i.name}: not known" for i in prediction.items]
+    for label, least, most, unit in prediction.columns:
+        figures = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+        lines.append(f"{label}: {figures} {unit}".strip())
     if prediction.missing:
         lines.append("Missing: " + ", ".join(prediction.missing))
     if prediction.source:
