@@ -1,5 +1,6 @@
 """The demo's archive: keeps what it is sent, answers storage commitment on a new association, keeps no odd names."""
 
+import socket
 import threading
 from pathlib import Path
 
@@ -117,3 +118,13 @@ def test_a_commitment_request_that_names_nothing_is_refused(association):
     asked.TransactionUID = generate_uid()
     status, _ = association.send_n_action(asked, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
     assert status.Status == 0x0110
+
+
+def test_connections_that_say_nothing_leave_room_for_the_next_association(archive, association):
+    probes = [socket.create_connection(("127.0.0.1", archive.port)) for _ in range(30)]
+    assert association.send_c_echo().Status == 0x0000
+    late = AE(ae_title="LATE").associate("127.0.0.1", archive.port, [build_context(Verification)])
+    assert late.is_established
+    late.release()
+    for probe in probes:
+        probe.close()

@@ -26,7 +26,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.rule import Rule
 
 from triage_node.cli.demo_node import Node, Workspace, configuration, free_ports, initialise, running
-from triage_node.cli.demo_view import Row, before_and_after, flagged_elsewhere, kept_kinds, write_pictures
+from triage_node.cli.demo_view import (
+    Row,
+    before_and_after,
+    flagged_elsewhere,
+    kept_kinds,
+    report_as_read,
+    write_pictures,
+)
 from triage_node.cli.send import Outgoing, find_dicom, send_files
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.priority import Mode
@@ -34,6 +41,7 @@ from triage_node.simulation.studies import ORDER_CLASS_OF_STATION, DemoStudy, Ex
 
 ANALYSED_S, DELIVERED_S, POLL_S = 240.0, 120.0, 0.3
 WORKERS = 2
+WIDTH_OF_A_LOG = 132
 AT_WORK = frozenset({"receiving", "complete", "analysing"})
 NOT_ANALYSED = frozenset({"declined", "out_of_scope", "quarantined", "failed"})
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
@@ -45,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("build/demo"), help="where the demo writes")
     options = parser.parse_args(arguments)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_OF_A_LOG)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _own_ct(options.ct, options.folder, console) if options.ct else _simulated(options.folder, console)
@@ -157,8 +167,8 @@ def _wait_for_delivery(console: Console, node: Node) -> None:
     flagged = [r["study_instance_uid"] for r in _all_rows(_worklist(node)) if r["flag"]]
 
     def done() -> int:
-        rows = _all_rows(_worklist(node))
-        return sum(1 for r in rows if r["study_instance_uid"] in flagged and r["study_state"] == "delivered")
+        rows = [r for r in _all_rows(_worklist(node)) if r["study_instance_uid"] in flagged]
+        return sum(1 for r in rows if r["study_state"] not in AT_WORK | {"reported"})
 
     if flagged:
         _wait(console, "Waiting until the archive has committed to the reports", len(flagged), done, DELIVERED_S)
@@ -191,7 +201,7 @@ def _show(console: Console, node: Node, workspace: Workspace) -> None:
         return
     study = node.get(f"/api/studies/{top['study_instance_uid']}")
     console.print(Rule(f"Structured report of the top case: {escape(top['label'])}"))
-    console.print(study.get("sr_text") or "(no report was built)", markup=False, highlight=False)
+    console.print(report_as_read(study.get("sr_text", "")) or "(no report was built)", markup=False, highlight=False)
     pictures = write_pictures(study, workspace.archive, workspace.pictures)
     console.print(Rule(f"Its pictures, as the archive holds them: {len(pictures)} PNG"))
     for path in pictures:

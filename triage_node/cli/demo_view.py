@@ -69,6 +69,19 @@ def flagged_elsewhere(rows: Sequence[Row]) -> Table:
     return table
 
 
+def report_as_read(sr_text: str) -> str:
+    """The report's text without the lines on the algorithm that every group repeats word for word."""
+    seen: set[str] = set()
+    lines = []
+    for line in sr_text.splitlines():
+        said = line.strip()
+        if said.startswith("Algorithm ") and said in seen:
+            continue
+        seen.add(said)
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def write_pictures(study: dict[str, Any], archive: Path, folder: Path) -> list[Path]:
     """The heatmaps and the summary of a study, read back from the archive and written as PNG, in order of instance."""
     files = []

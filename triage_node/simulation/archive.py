@@ -69,6 +69,8 @@ class Archive:
         self._promises: queue.Queue[Promise | None] = queue.Queue()
         folder.mkdir(parents=True, exist_ok=True)
         ae = AE(ae_title=ae_title)
+        ae.maximum_associations = 100  # a sender's TCP probe counts as one until its time to associate is over
+        ae.acse_timeout = 5
         ae.add_supported_context(Verification)
         if node is not None:
             ae.add_supported_context(StorageCommitmentPushModel)
