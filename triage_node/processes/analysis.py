@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from triage_node.bundle.load import load_bundle
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.operating_point import decide
-from triage_node.domain.errors import StudyRejected
+from triage_node.domain.errors import DecodeError, DuplicatePositions, MissingSlices, MixedOrientation, StudyRejected
 from triage_node.domain.finding import Detection, FindingDecision
 from triage_node.domain.instance import ReceivedInstance
-from triage_node.domain.prognosis import Prediction
 from triage_node.domain.study import Moment, StudyEvent
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
@@ -39,7 +39,7 @@ from triage_node.processes.wiring import (
 )
 from triage_node.prognosis.scores import predict
 from triage_node.report.request import BuiltFile
-from triage_node.store import instances, meta, outbox, policy, results, studies
+from triage_node.store import instances, meta, outbox, policy, results, studies, worklist
 from triage_node.store.engine import Connection
 from triage_node.store.evaluations import site_levels
 from triage_node.study.selection import SeriesHeaders, select
@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 
 LEASE = timedelta(minutes=10)
 POLL_S = 0.2
+_UNFIT = (MissingSlices, DuplicatePositions, MixedOrientation, DecodeError)
 
 
 @dataclass(slots=True)
@@ -113,16 +114,19 @@ class Analysis:
             rule = rule_for(self.rules, held)
             if rule.out_of_scope:
                 return self._end(study, StudyEvent.RULED_OUT, f"out of scope by rule {rule.name!r}")
+            if not rule.analyse_when_not_live and not worklist.is_live(self.store, uid):
+                return self._end(
+                    study, StudyEvent.RULED_OUT, f"not live, and rule {rule.name!r} leaves such studies out"
+                )
             if reason := too_young(self.settings, held):
                 raise StudyRejected(reason)
             if conflict := identity.two_patients(held):
                 return self._end(study, StudyEvent.QUARANTINED, conflict)
             if identity.judge_repeats(self.store, self.received, self.decoder, uid, self.may_correct, held):
                 held = instances.of_study(self.store, uid)
-            chosen = self._select(uid, held)
-            identity_digest = identity.digest(instances.identity_of(chosen[0].header))  # type: ignore[arg-type]
         with self._at("volume"):
-            volume, input_digest = self._volume(study, chosen)
+            chosen, volume, input_digest = self._best_volume(uid, held)
+            identity_digest = identity.digest(instances.identity_of(chosen[0].header))  # type: ignore[arg-type]
         with self._at("detection"):
             point = policy.current(self.store)["ich"]
             earlier = results.latest(self.store, uid)
@@ -141,62 +145,82 @@ class Analysis:
         with self._at("decision"):
             record = earlier
             if record is None or not same:
-                predictions = predict(detection, facts_of(held)) if decision.flagged else ()
-                record = self._record(study, input_digest, identity_digest, detection, decision, predictions)
                 flag = flag_of(decision, detection, least, now())
+                predictions = predict(detection, facts_of(held)) if decision.flagged else ()
+                detail = reporting.detail_of(detection, decision, flag, predictions, identity_digest)
+                record = self._record(study, input_digest, detection, decision, detail)
                 commit_decision(self.store, record, decision, flag, self.policy, now())
         self.running.beat()
         with self._at("report"):
+            reported = None if same else earlier
+            if reported is not None and not reporting.is_worth_sending(reported, record):
+                return self._end(
+                    study, StudyEvent.REPORTED, f"0 objects, revision {record.revision}: nothing new to say"
+                )
             files = self.reporter.build(record, identity_digest, chosen, volume, detection, decision)
-            self.reporter.keep(files)
+            notes = self.reporter.withdraw(record)
+            self.reporter.keep((*files, *(note for _, note in notes)))
             kinds = reporting.FLAGGED if decision.flagged else reporting.NOT_FLAGGED
             with self.store.write() as c:
                 self.reporter.queue(c, files, kinds)
+                self.reporter.queue_withdrawals(c, record, notes)
                 studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects, revision {record.revision}")
                 self._finish(c, study, StudyEvent.REPORTED, "")
 
-    def _select(self, uid: str, held: list[ReceivedInstance]) -> list[ReceivedInstance]:
-        """The instances of the series that is analysed. Raises: StudyRejected."""
+    def _best_volume(self, uid: str, held: list[ReceivedInstance]) -> tuple[list[ReceivedInstance], Volume, str]:
+        """The best series that makes a volume: its instances, the volume, the digest of what it was made from.
+
+        A series whose slices do not fit together gives way to the next one. Raises: StudyRejected with the first reason.
+        """
         by_series: dict[str, list[ReceivedInstance]] = {}
         for i in held:
             if i.header is not None:
                 by_series.setdefault(i.header.series_instance_uid, []).append(i)
-        selection = select(
-            SeriesHeaders(s, tuple(i.header for i in members if i.header)) for s, members in by_series.items()
-        )
-        with self.store.write() as c:
-            studies.set_selection(c, uid, selection)
-        if selection.series_instance_uid is None:
-            raise StudyRejected(selection.reason)
-        return by_series[selection.series_instance_uid]
+        unfit: list[tuple[str, int | None, str]] = []
+        first_reason: StudyRejected | None = None
+        while True:
+            left = [
+                SeriesHeaders(s, tuple(i.header for i in members if i.header))
+                for s, members in by_series.items()
+                if s not in {u for u, _, _ in unfit}
+            ]
+            selection = select(left)
+            selection = replace(selection, rejected=(*unfit, *selection.rejected))
+            chosen_uid = selection.series_instance_uid
+            if chosen_uid is None and first_reason is not None:
+                raise first_reason
+            with self.store.write() as c:
+                studies.set_selection(c, uid, selection)
+            if chosen_uid is None:
+                raise StudyRejected(selection.reason)
+            chosen = by_series[chosen_uid]
+            try:
+                volume, input_digest = self._volume(uid, chosen)
+                return chosen, volume, input_digest
+            except _UNFIT as error:
+                first_reason = first_reason or error
+                header = chosen[0].header
+                unfit.append((chosen_uid, header.series_number if header else None, error.reason))
 
-    def _volume(self, study: studies.StudyRecord, chosen: list[ReceivedInstance]) -> tuple[Volume, str]:
-        """The volume, and the digest of what it was made from (DESIGN.md section 3, UIDs)."""
+    def _volume(self, uid: str, chosen: list[ReceivedInstance]) -> tuple[Volume, str]:
+        """The volume of one series, and the digest of its pixels (DESIGN.md section 3, UIDs). Raises: VolumeError."""
         pixels = self.decoder.read_series([self.received.path(i.sha256) for i in chosen])
         by_uid = {i.sop_instance_uid: i.sha256 for i in chosen}
         instances.set_pixel_digests(self.store, {by_uid[u]: d for u, d in pixels.pixel_digests.items() if u in by_uid})
         volume = assemble_volume(pixels)
         check_head(volume)
         with self.store.write() as c:
-            notes = "; ".join(volume.notes)
-            studies.mark(
-                c,
-                study.study_instance_uid,
-                Moment.VOLUME,
-                now(),
-                f"{len(volume.hu)} slices" + (f"; {notes}" if notes else ""),
-            )
-        pairs = sorted(pixels.pixel_digests.items())
-        return volume, hashlib.sha256(repr(pairs).encode()).hexdigest()
+            words = "; ".join((f"{len(volume.hu)} slices", *volume.notes))
+            studies.mark(c, uid, Moment.VOLUME, now(), words)
+        return volume, hashlib.sha256(repr(sorted(pixels.pixel_digests.items())).encode()).hexdigest()
 
     def _record(
         self,
         study: studies.StudyRecord,
         input_digest: str,
-        identity_digest: str,
         detection: Detection,
         decision: FindingDecision,
-        predictions: tuple[Prediction, ...],
+        detail: dict[str, Any],
     ) -> results.ResultRecord:
         return results.ResultRecord(
             study_instance_uid=study.study_instance_uid,
@@ -212,27 +236,26 @@ class Analysis:
             probability=float(detection.study_probability),
             hematoma_volume_ml=float(detection.hematoma_volume_ml),
             flagged=decision.flagged,
-            detail=reporting.detail_of(detection, decision, predictions, identity_digest),
+            detail=detail,
         )
 
-    def _is_reported(self, uid: str, previous: results.ResultRecord) -> bool:
+    def _is_reported(self, uid: str, earlier: results.ResultRecord) -> bool:
         """Whether an earlier run came to the end with this very result."""
-        done = f"revision {previous.revision}"
-        return any(
-            e.moment == Moment.REPORTED and e.detail.endswith(done) for e in studies.timeline_of(self.store, uid)
-        )
+        done = f"revision {earlier.revision}"
+        return any(e.moment == Moment.REPORTED and done in e.detail for e in studies.timeline_of(self.store, uid))
 
-    def _end(self, study: studies.StudyRecord, event: StudyEvent, reason: str) -> None:
-        """End without a result. Archives that ask for it get a page that says so."""
+    def _end(self, study: studies.StudyRecord, event: StudyEvent, words: str) -> None:
+        """End without new objects. Archives that ask for it get a page that says that a study was not analysed."""
+        uid = study.study_instance_uid
         files: tuple[BuiltFile, ...] = ()
         if event is StudyEvent.DECLINED:
-            files = self.reporter.build_not_analysed(
-                study, instances.of_study(self.store, study.study_instance_uid), reason
-            )
+            files = self.reporter.build_not_analysed(study, instances.of_study(self.store, uid), words)
             self.reporter.keep(files)
         with self.store.write() as c:
             self.reporter.queue(c, files, reporting.NOT_ANALYSED)
-            self._finish(c, study, event, reason)
+            if event is StudyEvent.REPORTED and words:
+                studies.mark(c, uid, Moment.REPORTED, now(), words)
+            self._finish(c, study, event, "" if event is StudyEvent.REPORTED else words)
 
     def _finish(self, c: Connection, study: studies.StudyRecord, event: StudyEvent, reason: str) -> None:
         studies.finish(c, study.study_instance_uid, event, now(), reason, study.instances)

@@ -9,10 +9,10 @@ from typing import Any
 from triage_node import __version__
 from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.delivery.gate import Destination, may_send
-from triage_node.domain.delivery import BuiltObject, ObjectKind
+from triage_node.domain.delivery import BuiltObject, ObjectKind, OutboxState
 from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel, FindingDecision
 from triage_node.domain.instance import ReceivedInstance
-from triage_node.domain.priority import Mode
+from triage_node.domain.priority import Flag, Mode
 from triage_node.domain.prognosis import Prediction
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
@@ -20,12 +20,15 @@ from triage_node.instances.blob_file import BlobFile, Buffers
 from triage_node.processes.running import now
 from triage_node.processes.wiring import built_folder, is_loopback
 from triage_node.report.build import build_objects
+from triage_node.report.rejection_note import Rejection, RejectionRequest, build_rejection_note
 from triage_node.report.request import BuiltFile, NodeIdentity, ReportRequest, ResultIdentity
 from triage_node.store import outbox, results, studies
 from triage_node.store.engine import Connection, Store
 
 NOT_ANALYSED = frozenset({ObjectKind.NOT_ANALYSED_SC, ObjectKind.NOT_ANALYSED_SR})
 NOT_FLAGGED = frozenset({ObjectKind.NOT_FLAGGED_SR})
+_HELD_THERE = frozenset({OutboxState.SENT, OutboxState.DELIVERED, OutboxState.COMMITTED})
+_OTHER_VOLUME = 0.2
 FLAGGED = frozenset(ObjectKind) - NOT_ANALYSED - NOT_FLAGGED - {ObjectKind.REJECTION_NOTE}
 
 
@@ -120,6 +123,47 @@ class Reporter:
             fallbacks = _fallbacks(mine)
             outbox.put(c, name, [o for o in mine if o.sop_instance_uid not in fallbacks.values()], now(), fallbacks)
 
+    def withdraw(self, record: results.ResultRecord) -> list[tuple[str, BuiltFile]]:
+        """(archive, IOCM rejection note) for every archive that holds objects of earlier revisions (STANDARDS.md 1.16)."""
+        uid = record.study_instance_uid
+        old = {o.sop_instance_uid: o for o in results.objects_of(self.store, uid) if o.revision < record.revision}
+        old = {u: o for u, o in old.items() if o.kind is not ObjectKind.REJECTION_NOTE}
+        held: dict[str, list[BuiltObject]] = {}
+        for row in outbox.of_study(self.store, uid):
+            if row.sop_instance_uid in old and row.state in _HELD_THERE:
+                held.setdefault(row.peer, []).append(old[row.sop_instance_uid])
+        before = studies.identity_was_corrected(self.store, uid)
+        rejection = Rejection.PATIENT_SAFETY if before else Rejection.QUALITY
+        return [
+            (
+                peer,
+                build_rejection_note(
+                    RejectionRequest(
+                        withdrawn=tuple(self.path(o).read_bytes() for o in objects),
+                        rejection=rejection,
+                        reason="Issued under an identity that was corrected."
+                        if before
+                        else "Replaced by a later result.",
+                        node=self._node(),
+                        at=record.created_at,
+                        revision=record.revision,
+                        simulation=self.simulation,
+                    )
+                ),
+            )
+            for peer, objects in held.items()
+        ]
+
+    def queue_withdrawals(
+        self, c: Connection, record: results.ResultRecord, notes: list[tuple[str, BuiltFile]]
+    ) -> None:
+        """Send the notes; what earlier revisions have still to send is not sent any more."""
+        for peer, note in notes:
+            results.save_objects(c, [note.built], now())
+            outbox.put(c, peer, [note.built], now())
+        outbox.supersede(c, record.study_instance_uid, record.revision, now())
+        results.withdraw_before(c, record.study_instance_uid, record.revision, now())
+
     def path(self, o: BuiltObject) -> Path:
         return Archive(built_folder(self.settings)).path(o.sha256)
 
@@ -150,6 +194,14 @@ class Reporter:
         return BuiltFile(newest, self.path(newest).read_bytes())
 
 
+def is_worth_sending(earlier: results.ResultRecord, record: results.ResultRecord) -> bool:
+    """Objects go again only if finding, urgency, identity or mL (20 %) changed (DESIGN.md section 5)."""
+    if any(earlier.detail[k] != record.detail[k] for k in ("finding", "urgency", "identity_digest")):
+        return True
+    old, new = earlier.hematoma_volume_ml, record.hematoma_volume_ml
+    return earlier.flagged != record.flagged or abs(new - old) > _OTHER_VOLUME * max(old, new)
+
+
 def keep_bytes(archive: Archive, buffers: Buffers, data: bytes) -> str:
     """Write one file durably; returns its SHA-256."""
     file = BlobFile(archive, buffers, direct=False, head=b"")
@@ -169,7 +221,11 @@ def keep_bytes(archive: Archive, buffers: Buffers, data: bytes) -> str:
 
 
 def detail_of(
-    detection: Detection, decision: FindingDecision, predictions: tuple[Prediction, ...], identity_digest: str
+    detection: Detection,
+    decision: FindingDecision,
+    flag: Flag | None,
+    predictions: tuple[Prediction, ...],
+    identity_digest: str,
 ) -> dict[str, Any]:
     """What pages show of a result, as JSON."""
     return {
@@ -181,6 +237,7 @@ def detail_of(
         "subtypes": list(decision.subtypes),
         "locations": [str(x) for x in decision.locations],
         "finding": decision.finding,
+        "urgency": str(flag.urgency) if flag else "",
         "evidence": decision.evidence.value,
         "key_slice_index": detection.key_slice_index,
         "raise_probability": decision.operating_point.raise_probability,

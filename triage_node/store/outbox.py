@@ -198,6 +198,18 @@ def record_peer(store: Store, name: str, now: datetime, failure: str = "") -> No
             c.execute(insert(peer).values(name=name, **values))
 
 
+def supersede(c: Connection, study_instance_uid: str, revision: int, now: datetime) -> None:
+    """Park what an earlier revision still has to send: a later one has taken its place."""
+    older = select(built_object.c.sop_instance_uid).where(
+        built_object.c.study_instance_uid == study_instance_uid, built_object.c.revision < revision
+    )
+    c.execute(
+        update(outbox)
+        .where(outbox.c.sop_instance_uid.in_(older), outbox.c.state == OutboxState.PENDING.value)
+        .values(state=OutboxState.PARKED.value, reason=f"superseded by revision {revision}", final_at=now)
+    )
+
+
 def settle(c: Connection, study_instance_uid: str, now: datetime) -> None:
     """Reported -> delivered when nothing of the study is left to do (nothing to send: at once)."""
     state = c.execute(select(study.c.state).where(study.c.study_instance_uid == study_instance_uid)).scalar()

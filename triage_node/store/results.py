@@ -110,10 +110,16 @@ def object_by_uid(store: Store, sop_instance_uid: str) -> BuiltObject | None:
         return None if row is None else _object(row)
 
 
-def withdraw(c: Connection, sop_instance_uids: list[str], at: datetime) -> None:
-    """Mark objects as withdrawn; the rejection note that tells the peers is queued by the caller."""
+def withdraw_before(c: Connection, study_instance_uid: str, revision: int, at: datetime) -> None:
+    """Mark objects of earlier revisions as withdrawn; the rejection notes that tell the peers are queued by the caller."""
     c.execute(
-        update(built_object).where(built_object.c.sop_instance_uid.in_(sop_instance_uids)).values(withdrawn_at=at)
+        update(built_object)
+        .where(
+            built_object.c.study_instance_uid == study_instance_uid,
+            built_object.c.revision < revision,
+            built_object.c.withdrawn_at.is_(None),
+        )
+        .values(withdrawn_at=at)
     )
 
 

@@ -26,9 +26,11 @@ from triage_node.domain.study import (
 from triage_node.store import audit
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
+from triage_node.store.schema import audit as audit_table
 from triage_node.store.schema import series, study, timeline, worklist_row
 
 MAX_TRIES = 3
+IDENTITY_CORRECTED = "identity corrected"
 _NEED_REASON = {StudyEvent.DECLINED, StudyEvent.RULED_OUT, StudyEvent.QUARANTINED, StudyEvent.FAILED}
 
 
@@ -231,8 +233,15 @@ def correct_identity(store: Store, uid: str, identity: StudyIdentity, at: dateti
         )
         c.execute(update(study).where(study.c.study_instance_uid == uid).values(identity=asdict(identity)))
         changed = [f.name for f in fields(StudyIdentity) if getattr(held, f.name) != getattr(identity, f.name)]
-        audit.record(c, at, actor, "identity corrected", uid, new=", ".join(changed))
+        audit.record(c, at, actor, IDENTITY_CORRECTED, uid, new=", ".join(changed))
         touch_list(c)
+
+
+def identity_was_corrected(store: Store, uid: str) -> bool:
+    """Whether somebody corrected the identity of this study since it came."""
+    with store.read() as c:
+        query = select(audit_table.c.id).where(audit_table.c.subject == uid, audit_table.c.action == IDENTITY_CORRECTED)
+        return c.execute(query.limit(1)).scalar() is not None
 
 
 def notice(store: Store, uid: str, words: str, at: datetime) -> None:

@@ -70,6 +70,13 @@ def studies_without_row(store: Store) -> list[str]:
         return list(c.execute(query.order_by(study.c.arrived_at)).scalars())
 
 
+def is_live(store: Store, uid: str) -> bool:
+    """Whether a study counts as acquired just now; one without a row yet does."""
+    with store.read() as c:
+        live = c.execute(select(worklist_row.c.live).where(worklist_row.c.study_instance_uid == uid)).scalar()
+        return True if live is None else bool(live)
+
+
 def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
     """Set or strengthen a flag; never lowers one (invariant 4). True when something changed."""
     row = c.execute(select(worklist_row).where(worklist_row.c.study_instance_uid == uid).with_for_update()).one()
