@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pynetdicom.presentation import PresentationContext
 
@@ -51,6 +52,7 @@ class Endpoint:
     require_called_ae_title: bool = False
     tls: ssl.SSLContext | None = None
     fast: bool = True  # False: pynetdicom's own receive path
+    spool: Path = Path()  # for that path: where a data set lies until it is complete
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class Listener:
         self._endpoint, self._senders, self._limits = endpoint, tuple(senders), limits
         self._on_opened, self._on_closed = on_opened, on_closed
         self._stop = threading.Event()
-        self._services = Services(limits, open_reception, on_commitment, self._stop.is_set)
+        self._services = Services(limits, open_reception, on_commitment, self._stop.is_set, endpoint.spool)
         self._supported: list[PresentationContext] = supported_contexts(())
         self._offered: tuple[str, ...] = ()
         self._lobby = Places(limits.maximum_waiting, limits.maximum_waiting_per_address)

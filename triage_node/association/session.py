@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from pydicom.dataset import Dataset
 
@@ -38,6 +39,7 @@ class Services:
     open_reception: Callable[[StoreRequest], Reception]
     on_commitment: OnCommitment
     stopping: Callable[[], bool]
+    spool: Path = Path()  # where the stock path keeps what it has not handed on
 
 
 def report_commitment(services: Services, data_set: Dataset) -> Status:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, _config, dimse_messages, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
@@ -34,9 +34,11 @@ from triage_node.domain.reception import Peer, StoreRequest
 TESTED_VERSION = "3.0.4"
 PRIVATE_NAMES = (
     "pynetdicom._config:STORE_RECV_CHUNKED_DATASET",
-    "pynetdicom.association:Association._kill",
-    "pynetdicom.dimse_messages:DIMSEMessage._data_set_path",
+    "pynetdicom.dimse_messages:NamedTemporaryFile",
     "pynetdicom.dimse_primitives:C_STORE._dataset_path",
+    "pynetdicom.dul:DULServiceProvider.kill_dul",
+    "pynetdicom.transport:AssociationSocket.recv",
+    "pynetdicom.transport:AssociationSocket.ready",
 )
 _COPY_BYTES = 1 << 18
 _FILE_META_LENGTH_AT = 140  # value of (0002,0000), which stands first
@@ -46,10 +48,21 @@ log = logging.getLogger(__name__)
 
 
 def use_spool(folder: Path) -> None:
-    """Let pynetdicom keep what it receives in files below `folder` instead of in memory. Once, before the first call."""
+    """Let pynetdicom keep what it receives in files in `folder` instead of in memory. Once, before the first call.
+
+    The name of a file begins with the thread that receives, so that the files of an association can be found again.
+    """
+
+    def temporary_file(**more: Any) -> Any:
+        return tempfile.NamedTemporaryFile(dir=folder, prefix=_spool_prefix(threading.get_ident()), **more)
+
     _config.STORE_RECV_CHUNKED_DATASET = True
-    tempfile.tempdir = str(folder)  # pynetdicom asks for no folder of its own
+    dimse_messages.NamedTemporaryFile = temporary_file  # type: ignore[assignment]
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its tracebacks tell nothing that we do not log
+
+
+def _spool_prefix(thread: int | None) -> str:
+    return f"receiving-{thread}-"
 
 
 def serve(
@@ -97,7 +110,9 @@ class _StockAssociation:
         self._watch(association)
         association.dul.kill_dul()
         association.dul.join(limits.pdu_deadline_s)
-        _remove_unfinished(association)
+        self._remove_unfinished(association)
+        if self._bounded.was_lost:
+            return Outcome.LOST, self._instances
         if self._bounded.was_too_slow:
             return Outcome.TIMED_OUT, self._instances
         return self._outcome, self._instances
@@ -116,6 +131,11 @@ class _StockAssociation:
 
     def _ended(self, outcome: Outcome) -> None:
         self._outcome = outcome
+
+    def _remove_unfinished(self, association: Association) -> None:
+        """Files of data sets that never became complete, or whose request pynetdicom did not hand on."""
+        for path in self._services.spool.glob(_spool_prefix(association.dul.ident) + "*"):
+            path.unlink(missing_ok=True)
 
     def _on_store(self, event: evt.Event) -> int:
         with self._busy:
@@ -158,7 +178,7 @@ class _BoundedSocket(AssociationSocket):
         self._deadline = 0.0
         self._instance_bytes = 0
         self._began_at = 0.0
-        self.was_too_slow = False
+        self.was_too_slow = self.was_lost = False
 
     @property
     def ready(self) -> bool:
@@ -184,19 +204,9 @@ class _BoundedSocket(AssociationSocket):
             if nr_bytes:
                 self._wire.read(memoryview(data), self._deadline)
         except ConnectionLost:
+            self.was_lost = True
             return bytearray()
         except TooSlow as error:
             self.was_too_slow = True
             raise OSError("the PDU did not come in time") from error
         return data
-
-
-def _remove_unfinished(association: Association) -> None:
-    """Files of data sets that never became complete, or were never handled."""
-    messages: list[Any] = [association.dimse.message]
-    while not association.dimse.msg_queue.empty():
-        messages.append(association.dimse.msg_queue.get()[1])
-    for message in messages:
-        path = getattr(message, "_data_set_path", None) or getattr(message, "_dataset_path", None)
-        if isinstance(path, Path):
-            path.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import gc
 import logging
 import sys
 from functools import partial
+from pathlib import Path
 
 from triage_node.association import stock_path
 from triage_node.association.limits import Limits
@@ -60,7 +61,7 @@ def main(running: Running) -> None:
     if settings.receive_path == "stock":
         stock_path.use_spool(archive.blobs)
     listener = Listener(
-        endpoint(settings),
+        endpoint(settings, archive.blobs),
         [Sender(s.ae_title, s.addresses) for s in settings.senders],
         association_limits(settings),
         intake.open,
@@ -87,7 +88,7 @@ def main(running: Running) -> None:
     archive.close()
 
 
-def endpoint(settings: ListenerSettings) -> Endpoint:
+def endpoint(settings: ListenerSettings, spool: Path) -> Endpoint:
     """Raises: ConfigError when certificate or key cannot be used."""
     tls = None
     if settings.tls is not None:
@@ -102,6 +103,7 @@ def endpoint(settings: ListenerSettings) -> Endpoint:
         settings.require_called_ae_title,
         tls,
         fast=settings.receive_path == "fast",
+        spool=spool,
     )
 
 
