@@ -92,6 +92,10 @@ class BlobFile:
         with open(self._temporary, "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
+    def is_known(self) -> bool:
+        """True when these bytes are stored already."""
+        return self._archive.path(self._hash.hexdigest()).exists()
+
     def commit(self) -> tuple[str, bool]:
         """Make the file durable. Returns (sha256, whether it was not there before). Raises: OSError."""
         sha256 = self._hash.hexdigest()

@@ -84,10 +84,9 @@ class Intake:
         if self.journal.is_full:
             raise InstanceRefused(OUT_OF_RESOURCES, "too many instances wait for their rows")
 
-    def check_study(self, study_instance_uid: str) -> None:
-        """Raises: InstanceRefused(0xA700) when a study has as many instances as it may (counted since the start)."""
-        if self._studies.get(study_instance_uid, 0) >= self.limits.instances_per_study:
-            raise InstanceRefused(OUT_OF_RESOURCES, "the study has as many instances as it may")
+    def is_full(self, study_instance_uid: str) -> bool:
+        """True when a study has as many instances as it may. Counted since the start: the database is not asked."""
+        return self._studies.get(study_instance_uid, 0) >= self.limits.instances_per_study
 
     def count(self, study_instance_uid: str) -> None:
         with self._lock:
@@ -164,7 +163,8 @@ class _Receiving:
         finally:
             view.release() if isinstance(view, memoryview) else view.close()
         study = _check_identity(values, request.sop_class_uid, request.sop_instance_uid)
-        self._intake.check_study(study)
+        if self._intake.is_full(study) and not self._file.is_known():
+            raise InstanceRefused(OUT_OF_RESOURCES, "the study has as many instances as it may")
         self._intake.check_room()
         sha256, new = self._file.commit()
         if new:
