@@ -86,7 +86,7 @@ def _picture(
         y = canvas.paragraph(line, margin, y, size, colour, width, shadow=True)
     name, version = draft.algorithm_name()
     below = [
-        f"{wording.headline(decision)}: {wording.suspicion_words(decision, draft.request.calibrated)}",
+        f"{wording.short_headline(decision)}: {wording.suspicion_words(decision, draft.request.calibrated)}",
         f"{name} {version}. {wording.evidence_line(draft.request.evidence)}",
     ]
     y = rows - margin - drawing.text_height(below, size, width)

@@ -22,11 +22,15 @@ DEEPEST = 16
 
 
 def read(data: bytes) -> FileDataset:
-    """The data set of a file. Raises: ReportError when the bytes are no DICOM file."""
+    """The data set of a file. Raises: ReportError when the bytes are no DICOM file, or end before they say what they are."""
     try:
-        return dcmread(io.BytesIO(data))
+        ds = dcmread(io.BytesIO(data))
+        identified = all(ds.get(k) for k in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"))
     except (InvalidDicomError, BytesLengthException, EOFError, OSError, struct.error, *UNREADABLE) as error:
         raise ReportError(f"not a DICOM file: {type(error).__name__}") from error
+    if not identified:
+        raise ReportError("not a DICOM file of ours: its identifiers are missing")
+    return ds
 
 
 def read_report(data: bytes) -> sr.EnhancedSR | sr.ComprehensiveSR | sr.Comprehensive3DSR:

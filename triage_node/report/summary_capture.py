@@ -23,6 +23,9 @@ HEIGHT, WIDTH = 960, 1280
 PICTURE = 768
 BAND = 96
 MARGIN = 32
+LABEL, GAP = 28, 14
+VALUE_SIZES = (44, 40, 36, 32, 28)
+"""Type is as large as the words leave room for."""
 HEAD_HU = -200
 """Above this is head, couch or head rest; the picture is cut to it."""
 
@@ -33,8 +36,8 @@ def build_summary(draft: Draft, volume: Volume, detection: Detection, decision: 
     canvas = drawing.Canvas(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     canvas.paste(_key_slice(volume, detection, key), 0, 0)
     left, right = patient_sides(volume)
-    canvas.paragraph(left, MARGIN, PICTURE // 2, 36, drawing.GREY, 100, shadow=True)
-    canvas.paragraph(right, PICTURE - MARGIN, PICTURE // 2, 36, drawing.GREY, 100, shadow=True)
+    canvas.paragraph(left, MARGIN, PICTURE // 2, 40, drawing.WHITE, 100, shadow=True)
+    canvas.paragraph(right, PICTURE - MARGIN, PICTURE // 2, 40, drawing.WHITE, 100, shadow=True)
     _below_picture(canvas, draft, key, len(volume.hu))
     _words(canvas, draft, decision)
     _band(canvas, draft)
@@ -152,9 +155,12 @@ def _words(canvas: drawing.Canvas, draft: Draft, decision: FindingDecision) -> N
     if place := wording.place_words(decision):
         rows.append(("Where", place))
     rows.append(("Certainty", wording.suspicion_words(decision, draft.request.calibrated)))
+    values = [value for _, value in rows]
+    room = HEIGHT - BAND - y - len(rows) * (drawing.line_height(LABEL) + GAP)
+    size = next((s for s in VALUE_SIZES if drawing.text_height(values, s, width) <= room), VALUE_SIZES[-1])
     for label, value in rows:
-        y = canvas.paragraph(label, x, y, 28, drawing.GREY, width)
-        y = canvas.paragraph(value, x, y, 44, drawing.WHITE, width) + 16
+        y = canvas.paragraph(label, x, y, LABEL, drawing.GREY, width)
+        y = canvas.paragraph(value, x, y, size, drawing.WHITE, width) + GAP
 
 
 def _band(canvas: drawing.Canvas, draft: Draft) -> None:

@@ -49,6 +49,11 @@ def headline(decision: FindingDecision) -> str:
     return f"Suspected {FINDINGS[root_finding(decision.finding)].name}"
 
 
+def short_headline(decision: FindingDecision) -> str:
+    """As a radiologist abbreviates it."""
+    return f"Suspected {FINDINGS[root_finding(decision.finding)].short}"
+
+
 def kind_words(decision: FindingDecision) -> str:
     """Subtypes in words ("subdural, subarachnoid"), or empty when none is told apart; the headline says what of."""
     noun = FINDINGS[root_finding(decision.finding)].name.split()[-1]
