@@ -177,6 +177,7 @@ def test_the_end_of_a_log_is_shown_with_the_place_of_the_rest(tmp_path):
     assert str(Path("nowhere")) in tail(Path("nowhere"))
 
 
-def test_a_report_says_what_every_group_repeats_only_once():
-    text = "A\n  Algorithm Name: bloodnet\n  Volume: 3\nB\n  Algorithm Name: bloodnet\n  Volume: 3"
-    assert report_as_read(text) == "A\n  Algorithm Name: bloodnet\n  Volume: 3\nB\n  Volume: 3"
+def test_a_report_is_shown_without_geometry_and_says_what_every_group_repeats_only_once():
+    group = "Measurement Group\n  Algorithm Name: bloodnet\n  Image Position (Patient) X: 1 mm\n  Volume: 3\n"
+    shown = "Measurement Group\n  Algorithm Name: bloodnet\n  Volume: 3\nMeasurement Group\n  Volume: 3"
+    assert report_as_read(group + group) == shown

@@ -89,7 +89,7 @@ def _simulated(folder: Path, console: Console) -> int:
         uids = [s.exam.study_uid for s in studies]
         _wait_for_decisions(console, node, uids)
         _wait_for_delivery(console, node)
-        _show(console, node, workspace)
+        _show(console, node, workspace, applied=True)
         return _end(console, node, started, _problems(node, workspace, studies))
 
 
@@ -119,8 +119,8 @@ def _own_ct(source: Path, folder: Path, console: Console) -> int:
             _send(console, node, "your studies", files, "READER")
             _wait_for_decisions(console, node, uids)
             _wait_for_delivery(console, node)
-            _show(console, node, workspace)
-            return _end(console, node, started, [])
+            _show(console, node, workspace, applied=False)
+            return _end(console, node, started, _unfinished(node, uids))
     finally:
         for copies in (workspace.data, workspace.archive):
             shutil.rmtree(copies, ignore_errors=True)
@@ -189,9 +189,9 @@ def _wait(console: Console, what: str, total: int, done: Callable[[], int], seco
         console.print(f"only {seen} of {total} after {seconds:.0f} s", style="bold red")
 
 
-def _show(console: Console, node: Node, workspace: Workspace) -> None:
+def _show(console: Console, node: Node, workspace: Workspace, applied: bool) -> None:
     worklist = _worklist(node)
-    before, after = before_and_after(worklist["rows"], worklist["mode"] == Mode.ACTIVE)
+    before, after = before_and_after(worklist["rows"], applied)
     console.print(before, after)
     if worklist["late_flags"]:
         console.print(flagged_elsewhere(worklist["late_flags"]))
@@ -200,12 +200,18 @@ def _show(console: Console, node: Node, workspace: Workspace) -> None:
         console.print("No study was flagged. Silence of the node means nothing: see the README.")
         return
     study = node.get(f"/api/studies/{top['study_instance_uid']}")
-    console.print(Rule(f"Structured report of the top case: {escape(top['label'])}"))
+    console.print(Rule(f"Structured report of the top case, without geometry and repetitions: {escape(top['label'])}"))
     console.print(report_as_read(study.get("sr_text", "")) or "(no report was built)", markup=False, highlight=False)
     pictures = write_pictures(study, workspace.archive, workspace.pictures)
     console.print(Rule(f"Its pictures, as the archive holds them: {len(pictures)} PNG"))
     for path in pictures:
         console.print(str(path), soft_wrap=True, highlight=False)
+
+
+def _unfinished(node: Node, uids: Sequence[str]) -> list[str]:
+    states = {r["study_instance_uid"]: r["study_state"] for r in _all_rows(_worklist(node))}
+    missing = [uid for uid in uids if states.get(uid, "receiving") in AT_WORK]
+    return [f"study {uid} is still {states.get(uid, 'not on the list')}" for uid in missing]
 
 
 def _problems(node: Node, workspace: Workspace, studies: Sequence[DemoStudy]) -> list[str]:
