@@ -101,6 +101,25 @@ def test_a_folder_where_nothing_can_be_written_is_named(tmp_path):
         Workspace.fresh(tmp_path / "file" / "demo")
 
 
+def test_an_earlier_demos_folder_is_emptied_and_a_running_ones_is_left_alone(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "triage.db").touch()
+    Workspace.fresh(tmp_path)
+    assert not (tmp_path / "data").exists()
+    (tmp_path / "node.log").touch()
+    with pytest.raises(TriageNodeError, match="another demo"):
+        Workspace.fresh(tmp_path)
+    assert (tmp_path / "node.log").exists()
+
+
+def test_a_folder_with_other_peoples_files_is_never_emptied(tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(TriageNodeError, match="holds other files"):
+        Workspace.fresh(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
 def test_free_ports_differ():
     ports = free_ports()
     assert len({ports.dicom, ports.web, ports.archive}) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from triage_node.domain.priority import Mode, OrderClass
 LOOPBACK = "127.0.0.1"
 START_S = 90.0
 STOP_S = 20.0
+_LOCK = ".lock"
 ARCHIVE_AE, NODE_AE = "DEMOPACS", "TRIAGE"
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -39,9 +41,14 @@ class Workspace:
     @classmethod
     def fresh(cls, root: Path) -> Workspace:
         try:
-            if root.exists():
-                shutil.rmtree(root)
-            root.mkdir(parents=True)
+            root.mkdir(parents=True, exist_ok=True)
+            if any(root.iterdir()) and not (root / _LOCK).exists():
+                raise TriageNodeError(f"{root} holds other files, and the demo empties its folder; name a new one")
+            if not _claimed(root):
+                raise TriageNodeError(f"another demo runs in {root}; end it, or use --folder")
+            for old in root.iterdir():
+                if old.name != _LOCK:
+                    shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         except OSError as error:
             raise TriageNodeError(
                 f"cannot write to {root} ({error.strerror}); run the demo where you may write"
@@ -70,6 +77,17 @@ class Workspace:
 
     def log(self, name: str) -> Path:
         return self.root / f"{name}.log"
+
+
+def _claimed(root: Path) -> bool:
+    """Lock the folder until this process ends, however it ends. The descriptor is meant to stay open."""
+    descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
