@@ -1,12 +1,12 @@
-# make setup | demo | test | check | docs | bench | prove | run
+# make setup | demo | test | check | docs | bench | run
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := orthanc orthanc-dicomweb dcmtk postgresql chromium chromium-driver nodejs npm strace iproute2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup setup-dev debian npm demo test check docs bench prove run clean
+.PHONY: setup setup-dev debian npm demo test check docs bench run clean
 
 setup: $(VENV)/.installed
 
@@ -57,9 +57,6 @@ docs: setup
 
 bench: debian setup-dev
 	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.bench
-
-prove: debian setup-dev npm
-	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.prove
 
 run: setup
 	$(BIN)/triage-node serve

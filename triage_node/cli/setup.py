@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from triage_node.store.upgrade import upgrade
 
 def initialise(config: Path | None, simulation: bool) -> Iterator[str]:
     """Create folder, schema, simulation mark and policy version 1; what is there is left alone. Yields what was done."""
+    if config is not None and not config.exists():
+        yield _write_configuration(config)
     settings, _ = load(config)
     folder = settings.store.data_folder
     try:
@@ -44,3 +47,23 @@ def initialise(config: Path | None, simulation: bool) -> Iterator[str]:
         version = policy.add(store, points_of_bundle, "triage-node init", f"from bundle {bundle.digest[:12]}", now())
         yield f"thresholds version {version} from bundle {bundle.manifest.name} {bundle.manifest.version}"
     store.close()
+
+
+def _write_configuration(path: Path) -> str:
+    """A first file: everything that most sites change, with what is in force without it."""
+    folder = path.resolve().parent / "data"
+    text = (
+        "# Triage Node. Every key: deploy/CONFIGURATION.md. Check with: triage-node check\n\n"
+        f"[store]\ndata_folder = {json.dumps(str(folder))}\n\n"
+        '[listener]\nhost = "127.0.0.1"\nport = 11112\nae_title = "TRIAGE"\n\n'
+        "# who may send, from where\n"
+        '[[listener.senders]]\nae_title = "*"\naddresses = ["127.0.0.0/8"]\n\n'
+        "# where results go\n"
+        '# [[archives]]\n# name = "pacs"\n# ae_title = "PACS"\n# host = "192.0.2.30"\n# port = 104\n\n'
+        '[worklist]\nmode = "observe"\n'
+    )
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    return f"configuration {path} (new; edit it)"

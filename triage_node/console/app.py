@@ -120,6 +120,7 @@ def create_app(deps: ConsoleDeps) -> Console:
     @app.get("/studies/{study_instance_uid}", response_class=HTMLResponse)
     def show_study(request: Request, study_instance_uid: str) -> HTMLResponse:
         details = _study(deps, study_instance_uid)
+        deps.viewed(study_instance_uid, request.client.host if request.client else "unknown address")
         mode = deps.mode()
         shows_result = _shows_result(deps, request, mode)
         summaries = [built for built, _ in details.objects if built.kind is ObjectKind.SUMMARY_SC]

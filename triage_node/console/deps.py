@@ -121,4 +121,6 @@ class ConsoleDeps:
     time_zone: tzinfo = UTC
     study_link: str = ""
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    viewed: Callable[[str, str], None] = lambda study_instance_uid, viewer: None
+    """Writes to the audit trail that somebody opened a study (DESIGN.md invariant 6)."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -22,10 +22,10 @@ from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import TimelineEntry
 from triage_node.processes.listing import reading_list
-from triage_node.processes.running import Running, run_role
+from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.study_details import object_file, study_details
 from triage_node.processes.wiring import built_folder, effective_mode, list_policy
-from triage_node.store import evaluations, heartbeat, meta, studies
+from triage_node.store import audit, evaluations, heartbeat, meta, studies
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,10 @@ def console_deps(running: Running) -> ConsoleDeps:
     def file(sop_instance_uid: str) -> Path | None:
         return object_file(store, built_folder(settings), sop_instance_uid)
 
+    def viewed(uid: str, viewer: str) -> None:
+        with store.write() as c:
+            audit.record(c, now(), f"page from {viewer}", "study viewed", uid)
+
     def heartbeats() -> dict[str, datetime]:
         return {role: at for role, (at, _) in heartbeat.heartbeats(store).items()}
 
@@ -69,6 +73,7 @@ def console_deps(running: Running) -> ConsoleDeps:
         time_zone=ZoneInfo(settings.node.time_zone),
         study_link=settings.web.study_link,
         hosts=host_names(settings.web.host),
+        viewed=viewed,
     )
 
 
