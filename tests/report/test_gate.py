@@ -155,15 +155,18 @@ def test_dsrdump_parses_every_report_and_the_withdrawal(name, tmp_path):
     assert "Not for diagnostic use" in findings
 
 
-def test_dcmqi_reads_the_mask_voxel_by_voxel_and_its_milliliters(tmp_path):
-    request, files = study("plain")
+@pytest.mark.parametrize("name", ["plain", "140 thin slices"])
+def test_dcmqi_reads_the_mask_voxel_by_voxel_and_its_milliliters(name, tmp_path):
+    """Even steps only: dcmqi knows one step and no shear, and so cannot hold a tilted or mixed stack."""
+    request, files = study(name)
     seg = next(f for f in files if f.built.kind is ObjectKind.SEG)
     (path,) = validators.written((seg,), tmp_path)
     segments = validators.dcmqi_segments(path, tmp_path / "segments")
     mask, volume = request.detection.mask, request.volume
     assert len(segments) == 2
     for label, (read_mask, origin, voxel_ml) in enumerate(segments, start=1):
-        first = round(float((origin - volume.origins_mm[0]) @ volume.normal) / 5.0)
+        step = volume.positions_mm[1] - volume.positions_mm[0]
+        first = round(float((origin - volume.origins_mm[0]) @ volume.normal) / step)
         placed = np.zeros(mask.shape, bool)
         placed[first : first + len(read_mask)] = read_mask > 0
         assert np.array_equal(placed, mask == label)

@@ -20,7 +20,7 @@ from triage_node.report.build import build_objects
 from triage_node.report.read_back import read
 from triage_node.report.source_headers import clean_sources, patient_orientation, patient_sides
 
-ONE_SR = frozenset({ObjectKind.FINDINGS_SR, ObjectKind.SEG, ObjectKind.SUMMARY_SC, ObjectKind.HEATMAP_SC})
+ONE_SR = frozenset({ObjectKind.FINDINGS_SR, ObjectKind.SEG, ObjectKind.HEATMAP_SC})
 
 
 def raw(ds: Dataset, keyword: str, vr: str, value: bytes) -> None:
@@ -58,12 +58,12 @@ def raw(ds: Dataset, keyword: str, vr: str, value: bytes) -> None:
     ],
 )
 def test_a_value_that_its_vr_forbids_does_not_stop_the_report(keyword, vr, value, tmp_path):
-    request = sample.request(sample.volume(slices=6, size=48), kinds=ONE_SR)
+    request = sample.request(sample.volume(slices=3, size=32), kinds=ONE_SR)
     for s in request.sources:
         raw(s, keyword, vr.decode(), value)
-    files = build_objects(request)
-    assert len({f.built.kind for f in files}) == 4
-    for path in validators.written(files, tmp_path):
+    one_of_each = {f.built.kind: f for f in build_objects(request)}
+    assert set(one_of_each) == ONE_SR
+    for path in validators.written(tuple(one_of_each.values()), tmp_path):
         errors = [c for c in validators.dciodvfy(path) if c.startswith("Error")]
         assert errors == []
 
@@ -211,7 +211,7 @@ def test_random_bytes_in_any_text_attribute_never_raise_anything_but_a_report_er
     rng = np.random.default_rng(5)
     keywords = ("PatientName", "PatientID", "StudyDescription", "AccessionNumber", "StudyDate", "PatientAge", "StudyID")
     request = sample.request(sample.volume(slices=4, size=32), kinds=frozenset({ObjectKind.FINDINGS_SR}))
-    for _ in range(20):
+    for _ in range(12):
         for s in request.sources:
             for keyword in keywords:
                 vr = pydicom.datadict.dictionary_VR(keyword)

@@ -62,7 +62,7 @@ def build_segmentation(draft: Draft, detection: Detection, segments: tuple[Segme
         manufacturer_model_name=MODEL,
         software_versions=draft.software_version,
         device_serial_number=draft.station,
-        content_label="ICH_MASK",
+        content_label=f"{wording.SUBJECT}_MASK",
         content_description=f"AI hemorrhage mask. {wording.NOT_FOR_DIAGNOSIS}"
         + (f". {wording.SIMULATED}" if draft.request.simulation else ""),
         content_qualification="RESEARCH",
@@ -72,5 +72,6 @@ def build_segmentation(draft: Draft, detection: Detection, segments: tuple[Segme
         further_source_images=unused or None,
     )
     ds.BodyPartExamined = "HEAD"
+    ds.ContentCreatorName = ""  # type 2 in the Content Identification macro; no person made it
     organization = draft.uid(ObjectKind.SEG, "dimension organization")
     return finish(draft, ds, ObjectKind.SEG, dimension_organization_uid=organization)

@@ -9,6 +9,8 @@ from triage_node.domain.finding import FINDINGS, EvidenceLevel, FindingDecision,
 from triage_node.domain.prognosis import Prediction
 from triage_node.report.codes import root_finding
 
+SUBJECT = next(f.short for f in FINDINGS.values() if f.parent is None)
+"""What the node triages for, as its series are called."""
 NOT_FOR_DIAGNOSIS = "Not for diagnostic use"
 BANNER = "AI - NOT FOR DIAGNOSTIC USE"
 SIMULATED = "SIMULATED DATA"
@@ -19,7 +21,7 @@ NEVER_LIMIT_CARE = "Describes a historic group of patients. Never a reason to li
 
 def series_description(what: str, simulation: bool) -> str:
     """At most 64 characters (LO), by the convention of STANDARDS.md 2.6.3."""
-    return f"AI ICH triage {what} (not for diagnostic use)" + (" SIMULATED" if simulation else "")
+    return f"AI {SUBJECT} triage {what} (not for diagnostic use)" + (" SIMULATED" if simulation else "")
 
 
 def evidence_line(level: EvidenceLevel) -> str:
