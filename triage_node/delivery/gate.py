@@ -17,14 +17,22 @@ class Destination:
     loopback: bool
 
 
+def may_reach(destination: Destination, simulation: bool) -> tuple[bool, str]:
+    """Whether anything at all may go there. Asked again when objects leave: a configuration changes after they were queued."""
+    if simulation and not destination.loopback:
+        return False, f"{destination.name}: simulated studies go to this machine only"
+    return True, ""
+
+
 def may_send(destination: Destination, level: EvidenceLevel, mode: Mode, simulation: bool) -> tuple[bool, str]:
     """Whether SR, SEG and SC of this evidence level may go there, and why not.
 
     A research archive takes E0. A clinical archive takes E2 in active mode; in a simulation it takes anything in active
     mode if it is on this machine, since simulated patients must never reach a real archive.
     """
-    if simulation and not destination.loopback:
-        return False, f"{destination.name}: simulated studies go to this machine only"
+    reachable, why = may_reach(destination, simulation)
+    if not reachable:
+        return False, why
     if not destination.clinical:
         return True, ""
     if mode is not Mode.ACTIVE:
