@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from triage_node.domain.finding import FINDINGS, EvidenceLevel
+from triage_node.domain.finding import CHRONIC_OUTPUT, FINDINGS, LOCATION_OUTPUT, VOLUME_OUTPUT, EvidenceLevel
 
 SUFFIXES = (".onnx", ".safetensors", ".json", ".md")
 """What a bundle may hold. No pickle, no Python, nothing that runs."""
@@ -131,8 +131,9 @@ class Manifest(Part):
     def _consistent(self) -> Self:
         if self.network not in self.files:
             raise ValueError(f"network {self.network!r} is not among files")
-        for what in (self.evidence, self.operating_points):
-            unknown = sorted(set(what) - set(FINDINGS))
+        measured = {VOLUME_OUTPUT, LOCATION_OUTPUT, CHRONIC_OUTPUT}
+        for what, known in ((self.evidence, {*FINDINGS, *measured}), (self.operating_points, {*FINDINGS})):
+            unknown = sorted(set(what) - known)
             if unknown:
                 raise ValueError(f"no such finding: {', '.join(unknown)}")
         above = sorted(k for k, level in self.evidence.items() if level > EvidenceLevel.E1)

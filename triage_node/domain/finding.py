@@ -65,6 +65,8 @@ FINDINGS: dict[str, FindingType] = {
         ),
     )
 }
+VOLUME_OUTPUT, LOCATION_OUTPUT, CHRONIC_OUTPUT = "hematoma_volume_ml", "location", "chronic"
+"""Outputs of a model that are no finding, under the names by which a bundle states their evidence."""
 SUBTYPES = tuple(f.key for f in FINDINGS.values() if f.parent == "ich")
 
 

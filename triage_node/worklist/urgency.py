@@ -10,13 +10,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from triage_node.domain.finding import BundleIdentity, Component, EvidenceLevel, FindingDecision, Location
+from triage_node.domain.finding import (
+    CHRONIC_OUTPUT,
+    LOCATION_OUTPUT,
+    VOLUME_OUTPUT,
+    BundleIdentity,
+    Component,
+    EvidenceLevel,
+    FindingDecision,
+    Location,
+)
 from triage_node.domain.priority import Urgency
-
-# Names under which a bundle's metadata states the evidence of outputs that are no finding. A subtype's is its own key.
-VOLUME_OUTPUT = "hematoma_volume_ml"
-LOCATION_OUTPUT = "location"
-CHRONIC_OUTPUT = "chronic"
 
 
 @dataclass(frozen=True, slots=True)
