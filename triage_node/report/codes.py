@@ -40,7 +40,6 @@ DEVICE = Code("121007", "DCM", "Device")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 SOURCE_IMAGE = Code("121322", "DCM", "Source Image for Image Processing Operation")
-SEGMENTATION_DERIVED = Code("113076", "DCM", "Segmentation")
 
 # units
 NO_UNITS = Code("1", "UCUM", "no units")

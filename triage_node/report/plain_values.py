@@ -18,7 +18,6 @@ from triage_node.domain.identifiers import is_uid
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError, IndexError)
 """What pydicom raises while it turns bytes into a value."""
 
-LENGTHS = {"LO": 64, "SH": 16, "CS": 16, "ST": 1024, "LT": 10240}
 _DATE = re.compile(r"(\d{4})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\Z")
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?\Z")
 _AGE = re.compile(r"\d{3}[DWMY]\Z")

@@ -11,8 +11,6 @@ from scipy import ndimage
 from triage_node.domain.finding import FINDINGS, Component, Detection, Location
 from triage_node.domain.volume import Volume
 
-Mask = NDArray[np.uint8]
-
 
 @dataclass(frozen=True, slots=True)
 class Segment:
