@@ -8,13 +8,13 @@ DEMO_EXIT=1 ends it by itself: status 0 only when everything came out as it shou
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def _simulated(folder: Path, console: Console) -> int:
     workspace.config.write_text(configuration(workspace, ports, Mode.ACTIVE, ORDER_CLASS_OF_STATION))
     with _waiting(console, "Making a store marked SIMULATION"):
         initialise(workspace, simulation=True)
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         with _waiting(console, "Waiting for the archive and the node's five processes"):
             node = stack.enter_context(running(workspace, ports))
         console.print(f"The page with the list: [bold]{node.url}[/bold]")
@@ -112,7 +112,7 @@ def _own_ct(source: Path, folder: Path, console: Console) -> int:
     try:
         with _waiting(console, "Making a store"):
             initialise(workspace, simulation=False)
-        with ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             with _waiting(console, "Waiting for the archive and the node's five processes"):
                 node = stack.enter_context(running(workspace, ports))
             console.print(f"The page with the list: [bold]{node.url}?view=would-move[/bold]")
@@ -248,11 +248,13 @@ def _end(console: Console, node: Node, started: float, problems: Sequence[str]) 
         console.print(f"not as it should be: {problem}", style="bold red", markup=False)
     if os.environ.get("DEMO_EXIT") != "1":
         console.print(f"The page stays at [bold]{node.url}[/bold] until Ctrl-C.")
-        threading.Event().wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+        console.print("\nstopping the node")
     return 1 if problems else 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def _waiting(console: Console, what: str) -> Iterator[None]:
     """Say what is waited for, and afterwards how long it took."""
     began = time.monotonic()
@@ -265,7 +267,7 @@ def _waiting(console: Console, what: str) -> Iterator[None]:
     console.print(f"{what}: {time.monotonic() - began:.1f} s", markup=False, highlight=False, soft_wrap=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _bar(console: Console, what: str, total: int) -> Iterator[Callable[..., None]]:
     """A progress bar; where there is no terminal, a line at its start and the bar's last state."""
     if not console.is_terminal:

@@ -6,12 +6,13 @@ list before and after shows more than one tier. Heads use seeds from FIRST_DEMO_
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -153,11 +154,25 @@ def write_studies(
     numbered = {study.name: f"{i:02d}-{study.name.replace(' ', '-').lower()}" for i, study in enumerate(studies, 1)}
     largest_first = sorted(studies, key=lambda s: -s.slices)
     written: dict[str, list[Path]] = {}
-    with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
+    before = set(active_children())
+    pool = ProcessPoolExecutor(
+        max_workers=workers, mp_context=get_context("spawn"), initializer=_leave_ctrl_c_to_parent
+    )
+    try:
         work = {pool.submit(_write, study, folder / numbered[study.name]): study for study in largest_first}
         for done in as_completed(work):
             study = work[done]
             written[study.name] = done.result()
             if on_progress is not None:
                 on_progress(study, len(written[study.name]))
+    except BaseException:
+        for worker in set(active_children()) - before:  # nobody waits for heads that nobody will look at
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
     return {study.name: written[study.name] for study in studies}
+
+
+def _leave_ctrl_c_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
