@@ -137,7 +137,7 @@ def test_blob_without_a_row_is_indexed_at_the_next_start(tmp_path, path):
     (tmp_path / "blobs" / "leftover.tmp").write_bytes(b"half")
     again = start(tmp_path, port)
     try:
-        row = again.study("1.2.3")[0]
+        row = wait_until(lambda: again.study("1.2.3"), 10, "the row")[0]
         assert (row.sop_instance_uid, row.header.patient_name) == (uid, "Raw^Client")
         assert (row.calling_ae_title, row.association_id) == ("", None)
         assert again.leftovers() == []

@@ -51,7 +51,7 @@ def report_commitment(services: Services, data_set: Dataset) -> Status:
     except (AttributeError, ValueError, TypeError, KeyError) as error:
         log.warning("storage commitment result cannot be read: %s", type(error).__name__)
         return Status.PROCESSING_FAILURE
-    if not is_uid(transaction) or not all(is_uid(instance) for _, instance, *_ in [*committed, *failed]):
+    if not is_uid(transaction) or not all(is_uid(uid) for uid in [r[1] for r in committed] + [r[1] for r in failed]):
         log.warning("storage commitment result names what is no UID")
         return Status.PROCESSING_FAILURE
     services.on_commitment(transaction, committed, failed)

@@ -24,6 +24,7 @@ STUDY_INSTANCE_UID = 0x0020000D
 SERIES_INSTANCE_UID = 0x0020000E
 
 _TEXT_CHARACTERS = 324  # PN: five components of 64 characters and their separators (PS3.5 6.2)
+_DELIMITERS = set(b"^=\\\r\n\f\t")  # what ends a code extension (PS3.5 6.1.2.5.3)
 _INT32 = 2**31
 _US = struct.Struct("<H")
 
@@ -45,7 +46,7 @@ def _decoder(values: Mapping[int, bytes]) -> Callable[[bytes], str]:
         else:
             if encodings is None:
                 encodings = _encodings(names)
-            text = decode_bytes(value, encodings, {"^", "=", "\\"})
+            text = decode_bytes(value, encodings, _DELIMITERS)
         return text
 
     return decode

@@ -17,8 +17,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
-from triage_node.domain.errors import InstanceRefused
+from triage_node.domain.errors import InstanceRefused, StoreError
 from triage_node.domain.identifiers import is_uid
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.reception import Reception, StoreRequest
@@ -34,6 +35,7 @@ OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _STUDIES_COUNTED = 4096
+_NO_ASSOCIATION = 0
 
 log = logging.getLogger(__name__)
 
@@ -171,8 +173,8 @@ class _Receiving:
             self._intake.count(study)
         received_at = datetime.now(UTC)
 
-        def row() -> ReceivedInstance:
-            return _received(sha256, size, values, request, received_at)
+        def row(with_header: bool) -> ReceivedInstance:
+            return _received(sha256, size, values if with_header else None, request, received_at)
 
         self._intake.journal.received(request.peer.number, row)
         return SUCCESS
@@ -208,40 +210,42 @@ def read_values(data: object, start: int, end: int, transfer_syntax_uid: str) ->
     return read_elements(data, start, end, explicit, header.WANTED)  # type: ignore[arg-type]
 
 
-def reindex(
-    archive: Archive,
-    without_row: Callable[[Iterable[str]], set[str]],
-    record_batch: Callable[[list[ReceivedInstance]], None],
-) -> int:
-    """Write rows for blobs that have none: a crash came between the answer and the batch. Returns how many.
+def reindex(archive: Archive, without_row: Callable[[Iterable[str]], set[str]], journal: Journal) -> int:
+    """Let the journal write rows for blobs that have none: a crash came between the answer and the batch.
 
-    Who sent them is not known any more; the time is that of the file. A blob whose bytes changed or cannot be read is
-    indexed with a reason for quarantine and without header: it was answered 0x0000, so it is never silently dropped.
+    Returns how many. Who sent them is not known any more; the time is that of the file. A blob whose bytes changed or
+    cannot be read is indexed with a reason for quarantine and without header: it was answered 0x0000, so it is never
+    silently dropped.
     """
     missing = sorted(without_row(list(archive.digests())))
-    for k in range(0, len(missing), 64):
-        record_batch([_reread(archive, sha256) for sha256 in missing[k : k + 64]])
+    for sha256 in missing:
+        journal.received(_NO_ASSOCIATION, partial(_reread, archive, sha256))
     return len(missing)
 
 
-def _reread(archive: Archive, sha256: str) -> ReceivedInstance:
-    received_at = archive.received_at(sha256)
-    reason = ""
-    data = b""
-    meta = None
+def _reread(archive: Archive, sha256: str, with_header: bool) -> ReceivedInstance:
+    """The row of a blob that lies in the archive."""
+    received_at = datetime.now(UTC)
+    reason, size = "", 0
+    meta, head = None, None
     try:
+        received_at = archive.received_at(sha256)
         data = archive.read(sha256)
+        size = len(data)
         meta = part10.read_file_head(data)
         if not archive.verify(sha256):
             raise Unreadable("the bytes on disk are not those that were received")
         values = read_values(data, meta.data_set_at, len(data), meta.transfer_syntax_uid)
         _check_identity(values, meta.sop_class_uid, meta.sop_instance_uid)
-        head = header.header_from(values, meta.transfer_syntax_uid)
+        if with_header:
+            head = header.header_from(values, meta.transfer_syntax_uid)
     except InstanceRefused as refusal:
-        head, reason = None, refusal.reason
+        reason = refusal.reason
+    except (OSError, StoreError) as error:
+        reason = f"the bytes on disk cannot be read: {type(error).__name__}"
     return ReceivedInstance(
         sha256=sha256,
-        size_bytes=len(data),
+        size_bytes=size,
         sop_instance_uid=meta.sop_instance_uid if meta else "",
         sop_class_uid=meta.sop_class_uid if meta else "",
         transfer_syntax_uid=meta.transfer_syntax_uid if meta else "",
@@ -264,7 +268,7 @@ def _check_identity(values: dict[int, bytes], sop_class_uid: str, sop_instance_u
 
 
 def _received(
-    sha256: str, size: int, values: dict[int, bytes], request: StoreRequest, received_at: datetime
+    sha256: str, size: int, values: dict[int, bytes] | None, request: StoreRequest, received_at: datetime
 ) -> ReceivedInstance:
     return ReceivedInstance(
         sha256=sha256,
@@ -273,7 +277,7 @@ def _received(
         sop_class_uid=request.sop_class_uid,
         transfer_syntax_uid=request.transfer_syntax_uid,
         received_at=received_at,
-        header=header.header_from(values, request.transfer_syntax_uid),
+        header=header.header_from(values, request.transfer_syntax_uid) if values is not None else None,
         calling_ae_title=request.peer.calling_ae_title,
         called_ae_title=request.peer.called_ae_title,
         peer_address=request.peer.address,

@@ -29,6 +29,14 @@ RETRY_S = 1.0
 log = logging.getLogger(__name__)
 
 
+# Called by the thread that writes, so that the header is read there; False: without the header
+MakeInstance = Callable[[bool], ReceivedInstance]
+
+# Errors that another try does not mend. Those of the database go by name: only the store knows its driver.
+_ABOUT_A_ROW = (ValueError, TypeError, KeyError, IndexError, OverflowError)
+_ABOUT_A_ROW_BY_NAME = ("DataError", "IntegrityError", "ProgrammingError", "StatementError", "DatabaseError")
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What the journal calls; `store.instances` fits once the store is bound."""
@@ -55,7 +63,7 @@ class _Closed:
 @dataclass(frozen=True, slots=True)
 class _Received:
     number: int
-    instance: Callable[[], ReceivedInstance]  # reads the header here, not in the thread that receives
+    instance: MakeInstance
 
 
 _Entry = _Opened | _Closed | _Received
@@ -97,7 +105,7 @@ class Journal:
     def closed(self, number: int, outcome: str, instances: int, at: datetime) -> None:
         self._add(_Closed(number, outcome, instances, at))
 
-    def received(self, number: int, instance: Callable[[], ReceivedInstance]) -> None:
+    def received(self, number: int, instance: MakeInstance) -> None:
         self._add(_Received(number, instance))
 
     def _add(self, entry: _Entry) -> None:
@@ -137,15 +145,27 @@ class Journal:
             try:
                 self._write(part)
                 return True
-            except Exception as error:  # whatever the driver raises, the rows are tried again
+            except Exception as error:
                 tries += 1
                 log.error("rows=%d not written, tries=%d: %s", len(part), tries, type(error).__name__, exc_info=error)
-            if self._stop.is_set():
-                return False
-            if tries >= 3 and len(part) > 1:
+                about_a_row = isinstance(error, _ABOUT_A_ROW) or type(error).__name__ in _ABOUT_A_ROW_BY_NAME
+            if about_a_row and len(part) > 1:
                 # one that cannot be written must not hold up the others
                 return all(self._write_until_done([entry]) for entry in part)
-            self._stop.wait(RETRY_S)
+            if about_a_row and isinstance(part[0], _Received) and self._write_without_header(part[0]):
+                return True
+            if self._stop.wait(RETRY_S):
+                return False
+
+    def _write_without_header(self, entry: _Received) -> bool:
+        """An instance whose header the database cannot hold was answered 0x0000 all the same: show it in quarantine."""
+        bare = replace(entry.instance(False), quarantine_reason="its attributes cannot be stored")
+        try:
+            self._rows.record_batch([bare])
+        except Exception as error:
+            log.error("sha256=%s has no row: %s", bare.sha256, type(error).__name__, exc_info=error)
+            return False
+        return True
 
     def _write(self, part: list[_Entry]) -> None:
         for entry in part:
@@ -155,7 +175,7 @@ class Journal:
                     p.calling_ae_title, p.called_ae_title, p.address, p.tls, entry.at
                 )
         received = [
-            replace(e.instance(), association_id=self._association_ids.get(e.number))
+            replace(e.instance(True), association_id=self._association_ids.get(e.number))
             for e in part
             if isinstance(e, _Received)
         ]

@@ -49,8 +49,10 @@ def read_file_head(data: bytes | memoryview) -> FileMeta:
     values = read_elements(data, 144, end, True, (_CLASS, _INSTANCE, _SYNTAX))
     if len(values) != 3:
         raise Unreadable("file meta information is not complete")
-    texts = [values[tag].rstrip(b"\0 ").decode("ascii", "replace") for tag in (_CLASS, _INSTANCE, _SYNTAX)]
-    return FileMeta(*texts, data_set_at=end)
+    sop_class, instance, syntax = (
+        values[tag].rstrip(b"\0 ").decode("ascii", "replace") for tag in (_CLASS, _INSTANCE, _SYNTAX)
+    )
+    return FileMeta(sop_class, instance, syntax, data_set_at=end)
 
 
 def _uid(element: int, uid: str) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +40,9 @@ log = logging.getLogger(__name__)
 def main(running: Running) -> None:
     """Receive until told to stop. Raises: ConfigError when the port or the certificate cannot be used."""
     sys.setswitchinterval(_SWITCH_S)
+    # what pydicom finds odd in a sender's values tells nobody anything, and may hold a patient's
+    warnings.simplefilter("ignore", UserWarning)
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     settings, store = running.settings.listener, running.store
     archive = Archive(running.settings.store.data_folder)
     instances.close_open_associations(store, now())
@@ -55,9 +59,9 @@ def main(running: Running) -> None:
         stop_free_bytes=int(running.settings.store.stop_free_gb * 1e9),
     )
     intake = Intake(archive, journal, limits)
-    found = reindex(archive, partial(instances.blobs_without_row, store), partial(instances.record_batch, store))
+    found = reindex(archive, partial(instances.blobs_without_row, store), journal)
     if found:
-        log.info("reindexed=%d blobs that had no row", found)
+        log.info("reindexing=%d blobs that have no row", found)
     if settings.receive_path == "stock":
         stock_path.use_spool(archive.blobs)
     listener = Listener(
