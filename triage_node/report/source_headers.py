@@ -249,8 +249,8 @@ def _slice(
     image.SOPClassUID = plain.uid(source, "SOPClassUID") or str(CTImageStorage)
     image.SOPInstanceUID, image.SeriesInstanceUID = true_uid, volume.series_instance_uid
     image.InstanceNumber = _positive(plain.whole_number(source, "InstanceNumber")) or index + 1
-    if volume.frame_numbers:
-        number = volume.frame_numbers[index]
+    number = volume.frame_numbers[index] if volume.frame_numbers else 0
+    if number:
         stand_in = deterministic_uid("frame", true_uid, str(number))
         frames[stand_in] = (true_uid, str(image.SOPClassUID), number)
         image.SOPInstanceUID, image.SOPClassUID = stand_in, str(CTImageStorage)
