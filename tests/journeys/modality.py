@@ -100,6 +100,25 @@ def phantom(
     return Sent(f"phantom {key}", tuple(scanners.write_files(data_sets, folder / key)))
 
 
+def copies(first: Sent, folder: Path, count: int) -> list[Sent]:
+    """The study and `count - 1` more with the same pixels under identifiers of their own: one head, computed once."""
+    out = [first]
+    for k in range(1, count):
+        target = folder / f"copy {k}"
+        target.mkdir()
+        files = []
+        for file in first.files:
+            ds = pydicom.dcmread(file)
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
+                setattr(ds, keyword, deterministic_uid(f"copy {k}", str(ds[keyword].value)))
+            ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+            ds.AccessionNumber = f"SIM-COPY-{k}"
+            files.append(target / file.name)
+            ds.save_as(files[-1])
+        out.append(Sent(f"{first.name} {k}", tuple(files)))
+    return out
+
+
 LARGE_BLEED = Bleed("iph", 42.0, (26.0, 4.0, 6.0), 66.0)
 
 

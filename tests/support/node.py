@@ -76,12 +76,19 @@ class Node:
             self.process.wait()
         self.process = None
 
+    def restart(self) -> None:
+        """Start again after the supervisor died."""
+        assert self.process is not None
+        self.process.wait(STOP_S)
+        self.start()
+
     def pids(self) -> dict[str, int]:
         """Role -> process id, and `supervisor`."""
-        if self.process is None or self.process.poll() is not None:
+        process = self.process
+        if process is None or process.poll() is not None:
             return {}
-        found = {"supervisor": self.process.pid}
-        for pid in _children(self.process.pid):
+        found = {"supervisor": process.pid}
+        for pid in _children(process.pid):
             words = _command_line(pid)
             roles = [w.removeprefix("triage_node.processes.") for w in words if w.startswith("triage_node.processes.")]
             if roles:
