@@ -37,14 +37,34 @@ def test_file_is_flushed_then_named_then_its_folder_flushed_then_answered(tmp_pa
             assert client.store(data, uid) == 0
         assert node.terminate() == 0
     wait_until(lambda: "+++ exited with 0 +++" in trace.read_text(), 10, "the trace to end")
-    calls = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines()]
-    renamed = _only(calls, r"rename\(\".*/blobs/.*\.tmp\", \".*/blobs/(..)/[0-9a-f]{64}\.dcm\"\)")
-    # the thread's calls follow each other, so a finished call is one line
+    calls = _in_order(trace.read_text().splitlines())
+    renamed = _only(calls, r"rename\(\".*/blobs/.*\.tmp\", \".*/blobs/(..)/[0-9a-f]{64}\.dcm\"\)\s+= 0")
     folder = re.search(r"/blobs/(..)/[0-9a-f]{64}\.dcm", calls[renamed])
     file_flushed = _last_before(calls, renamed, r"fsync\(\d+<.*/blobs/.*\.tmp>\)\s+= 0")
     folder_flushed = _first_after(calls, renamed, rf"fsync\(\d+<.*/blobs/{folder[1]}>\)\s+= 0")
     answered = _first_after(calls, renamed, r'sendto\(\d+<.*>, "\\4\\0')
     assert file_flushed < renamed < folder_flushed < answered
+
+
+def _in_order(lines: list[str]) -> list[str]:
+    """System calls by the time at which they returned; those that send, by the time at which they began.
+
+    strace splits a call that another thread's call interrupts in two lines.
+    """
+    begun: dict[str, str] = {}
+    calls = []
+    for line in lines:
+        pid, text = line.split(maxsplit=1)
+        if text.endswith("<unfinished ...>"):
+            begun[pid] = text.removesuffix("<unfinished ...>").rstrip()
+            if text.startswith("sendto"):
+                calls.append(text)
+        elif resumed := re.match(r"<\.\.\. (\w+) resumed>(.*)", text):
+            if resumed[1] != "sendto":
+                calls.append(begun.pop(pid, "") + resumed[2])
+        else:
+            calls.append(text)
+    return calls
 
 
 def _only(calls: list[str], pattern: str) -> int:
