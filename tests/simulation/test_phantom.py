@@ -44,6 +44,8 @@ def test_unusable_parameters_are_refused_by_name():
         head(1, 1, size=100)
     with pytest.raises(ValueError, match="slices"):
         head(1, 1, slices=0)
+    with pytest.raises(ValueError, match="age_years"):
+        head(1, 1, age_years=6)
 
 
 def test_a_head_always_lies_inside_the_field_of_view_and_under_the_top_slice():

@@ -206,6 +206,8 @@ def head(
         raise ValueError(f"size must be 128, 256 or 512, got {size}")
     if slices < 1 or not 0.3 <= slice_thickness_mm <= 10:
         raise ValueError(f"slices must be at least 1 and 0.3-10 mm thick, got {slices} of {slice_thickness_mm} mm")
+    if age_years is not None and not 18 <= age_years <= 110:
+        raise ValueError(f"age_years must be 18 to 110: the phantom is an adult's head, got {age_years}")
     p = draw(anatomy_seed, age_years)
     bumps = bumps_by_name(anatomy_seed)
     fine = min(size, 256)

@@ -241,6 +241,7 @@ def localizer(
     ds.ImagePositionPatient = ["0", _number(float(volume.origins_mm[0, 1])), _number(top)]
     ds.WindowCenter, ds.WindowWidth = ["400"], ["1600"]
     _pixels(ds, stored)
+    ds.RescaleType = "US"  # what a projection adds up is no Hounsfield unit
     return _finish(ds, exam.uid("instance", str(number), "scout"), ExplicitVRLittleEndian)
 
 
