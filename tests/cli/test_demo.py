@@ -16,7 +16,7 @@ from rich.console import Console
 
 from triage_node.cli import demo
 from triage_node.cli.demo_node import Ports, Workspace, configuration, free_ports, tail
-from triage_node.cli.demo_view import before_and_after, kept_kinds, report_as_read, write_pictures
+from triage_node.cli.demo_view import before_and_after, kept_kinds, write_pictures
 from triage_node.config.load import load
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.priority import Mode, OrderClass
@@ -194,9 +194,3 @@ def test_the_end_of_a_log_is_shown_with_the_place_of_the_rest(tmp_path):
     log.write_text("\n".join(str(i) for i in range(40)))
     assert tail(log, 2) == f"38\n39\n(all of it: {log})"
     assert str(Path("nowhere")) in tail(Path("nowhere"))
-
-
-def test_a_report_is_shown_without_geometry_and_says_what_every_group_repeats_only_once():
-    group = "Measurement Group\n  Algorithm Name: bloodnet\n  Image Position (Patient) X: 1 mm\n  Volume: 3\n"
-    shown = "Measurement Group\n  Algorithm Name: bloodnet\n  Volume: 3\nMeasurement Group\n  Volume: 3"
-    assert report_as_read(group + group) == shown

@@ -11,7 +11,8 @@ from tests.report import sample
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.errors import ReportError
 from triage_node.report.build import build_objects
-from triage_node.report.read_back import read, sr_as_text
+from triage_node.report.read_back import read
+from triage_node.report.sr_text import sr_as_text
 
 
 def test_the_same_request_gives_the_same_bytes():

@@ -10,7 +10,8 @@ from triage_node.domain.delivery import ObjectKind
 from triage_node.report import codes
 from triage_node.report.build import build_objects
 from triage_node.report.location_report import OHIF_TOOL
-from triage_node.report.read_back import read, read_report, sr_as_text
+from triage_node.report.read_back import read, read_report
+from triage_node.report.sr_text import sr_as_text
 
 ONLY = frozenset({ObjectKind.LOCATION_SR})
 

@@ -11,7 +11,8 @@ from triage_node.domain.finding import FINDINGS
 from triage_node.domain.prognosis import Prediction
 from triage_node.report import codes
 from triage_node.report.build import build_objects
-from triage_node.report.read_back import read, read_report, sr_as_text
+from triage_node.report.read_back import read, read_report
+from triage_node.report.sr_text import sr_as_text
 
 ONLY = frozenset({ObjectKind.FINDINGS_SR})
 WITH_SEG = frozenset({ObjectKind.FINDINGS_SR, ObjectKind.SEG})

@@ -7,7 +7,8 @@ from tests.report import sample
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.errors import ReportError
 from triage_node.report.build import build_objects
-from triage_node.report.read_back import read, read_report, read_segmentation, rejected_instances, sr_as_text
+from triage_node.report.read_back import read, read_report, read_segmentation, rejected_instances
+from triage_node.report.sr_text import sr_as_text
 
 
 def test_the_report_as_text_begins_with_what_it_is_and_says():

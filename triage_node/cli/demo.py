@@ -31,7 +31,6 @@ from triage_node.cli.demo_view import (
     before_and_after,
     flagged_elsewhere,
     kept_kinds,
-    report_as_read,
     write_pictures,
 )
 from triage_node.cli.send import Outgoing, find_dicom, send_files
@@ -201,7 +200,7 @@ def _show(console: Console, node: Node, workspace: Workspace, applied: bool) -> 
         return
     study = node.get(f"/api/studies/{top['study_instance_uid']}")
     console.print(Rule(f"Structured report of the top case, without geometry and repetitions: {escape(top['label'])}"))
-    console.print(report_as_read(study.get("sr_text", "")) or "(no report was built)", markup=False, highlight=False)
+    console.print(study.get("sr_text") or "(no report was built)", markup=False, highlight=False)
     pictures = write_pictures(study, workspace.archive, workspace.pictures)
     console.print(Rule(f"Its pictures, as the archive holds them: {len(pictures)} PNG"))
     for path in pictures:

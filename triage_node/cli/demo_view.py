@@ -21,17 +21,6 @@ _KIND_OF_CLASS = (
     ("1.2.840.10008.5.1.4.1.1.66.7", "SEG"),
     ("1.2.840.10008.5.1.4.1.1.7", "SC"),
 )
-_FOR_MACHINES = (
-    "Frame of Reference",
-    "Horizontal Pixel",
-    "Image Orientation",
-    "Image Position",
-    "Modality",
-    "Pixel Data",
-    "Slice Thickness",
-    "Tracking Unique Identifier",
-    "Vertical Pixel",
-)
 _STYLE_OF_URGENCY = {"critical": "bold red", "high": "bold yellow", "moderate": "yellow"}
 
 Row = dict[str, Any]
@@ -78,19 +67,6 @@ def flagged_elsewhere(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(_name(row), escape(row["flag"]["words"] if row["flag"] else ""))
     return table
-
-
-def report_as_read(sr_text: str) -> str:
-    """The report's text without the images' geometry and without what every group repeats word for word on the algorithm."""
-    seen: set[str] = set()
-    lines = []
-    for line in sr_text.splitlines():
-        said = line.strip()
-        if said.startswith(_FOR_MACHINES) or (said.startswith("Algorithm ") and said in seen):
-            continue
-        seen.add(said)
-        lines.append(line)
-    return "\n".join(lines)
 
 
 def write_pictures(study: dict[str, Any], archive: Path, folder: Path) -> list[Path]:

@@ -52,7 +52,7 @@ class NodeSettings(Section):
         18, ge=0, le=120, description="Younger patients are declined; unknown age is analysed."
     )
     show_in_observe: bool = Field(False, description="Let readers see in observe mode what would move.")
-    language: str = Field("en-US", description="Language of the SR (RFC 5646).")
+    language: Literal["en", "en-US", "en-GB"] = Field("en-US", description="Language of the SR (RFC 5646).")
 
 
 class StoreSettings(Section):

@@ -6,13 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+
 from triage_node.console.deps import About, Delivery, Output, StudyDetails
-from triage_node.console.sr_text import sr_text
 from triage_node.domain.delivery import ObjectKind, OutboxRow
 from triage_node.domain.finding import FINDINGS, EvidenceLevel, OperatingPoint
 from triage_node.domain.prognosis import Prediction, ScoreItem
 from triage_node.instances.archive import Archive
 from triage_node.processes.listing import study_label
+from triage_node.report.sr_text import sr_as_text
 from triage_node.store import outbox, results, studies, worklist
 from triage_node.store.engine import Store
 from triage_node.worklist.wording import likelihood
@@ -46,7 +49,7 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
         predictions=_predictions(record),
         selection=study.selection,
         objects=tuple((o, tuple(_delivery(row) for row in sent.get(o.sop_instance_uid, []))) for o in objects),
-        sr_text=sr_text(report_file) if report_file is not None else "",
+        sr_text=_sr_text(report_file),
     )
 
 
@@ -57,6 +60,13 @@ def object_file(store: Store, built_folder: Path, sop_instance_uid: str) -> Path
         return None
     file = Archive(built_folder).path(built.sha256)
     return file if file.is_file() else None
+
+
+def _sr_text(file: Path | None) -> str:
+    try:
+        return sr_as_text(dcmread(file)) if file is not None else ""
+    except (OSError, InvalidDicomError):
+        return ""
 
 
 def _delivery(row: OutboxRow) -> Delivery:
