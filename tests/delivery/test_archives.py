@@ -7,6 +7,7 @@ import signal
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
 from tests.delivery.files import STUDY, data_set_of, write
@@ -156,6 +157,7 @@ def test_report_follows_what_it_refers_to(tmp_path):
     assert order == [picture.sop_instance_uid, report.sop_instance_uid]
 
 
+@pytest.mark.slow
 def test_role_that_is_killed_in_mid_batch_loses_nothing(tmp_path):
     objects = [write(tmp_path, n, transfer_syntax_uid=ImplicitVRLittleEndian) for n in range(120)]
     with orthanc(tmp_path / "orthanc", OverwriteInstances=False) as archive:

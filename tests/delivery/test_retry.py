@@ -13,9 +13,9 @@ from triage_node.delivery.retry import (
     LONGEST_WAIT,
     Outcome,
     Verdict,
-    answered,
     next_step,
     outcome_of_status,
+    pause_after,
     wait_after,
 )
 from triage_node.domain.delivery import OutboxState
@@ -85,8 +85,21 @@ def test_object_that_was_not_tried_waits_for_the_queue_only():
     assert step(Verdict.AGAIN, tries=30, resume_at=NOW + SECOND).not_before > NOW + 400 * SECOND
 
 
-def test_peer_that_refuses_an_object_has_answered_and_one_that_is_full_has_not():
-    assert answered([Outcome(Verdict.UNTRIED), Outcome(Verdict.NEVER)])
-    assert answered([Outcome(Verdict.STORED)])
-    assert not answered([Outcome(Verdict.UNTRIED), Outcome(Verdict.AGAIN)])
-    assert not answered([])
+def test_peer_that_decides_on_an_object_makes_no_queue_wait():
+    for verdict in (Verdict.STORED, Verdict.NEVER):
+        outcomes = [Outcome(Verdict.UNTRIED), Outcome(Verdict.AGAIN), Outcome(verdict)]
+        assert pause_after(outcomes, 7, lambda: 0.5) == (timedelta(0), 0)
+
+
+def test_queue_waits_longer_and_longer_only_while_nobody_is_reached():
+    away, failures, waits = [Outcome(Verdict.UNTRIED)], 0, []
+    for _ in range(11):
+        wait, failures = pause_after(away, failures, lambda: 0.999999)
+        waits.append(round(wait.total_seconds()))
+    assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
+    assert pause_after([Outcome(Verdict.STORED)], failures, lambda: 0.5)[1] == 0
+
+
+def test_object_that_fails_for_ever_costs_the_next_patient_seconds_only():
+    assert pause_after([Outcome(Verdict.AGAIN)], 30, lambda: 0.999999)[0] <= FIRST_WAIT
+    assert pause_after([Outcome(Verdict.AGAIN), Outcome(Verdict.UNTRIED)], 30, lambda: 0.0) == (FIRST_WAIT / 2, 0)

@@ -202,6 +202,7 @@ def test_archive_that_hangs_after_the_association_ends_it(tmp_path):
         assert aborted.wait(5)
 
 
+@pytest.mark.slow
 def test_archive_that_stops_reading_does_not_hold_us(tmp_path):
     """The thread that writes is blocked then, and pynetdicom waits for it without end (PEERS.md 2.1, no. 12)."""
     big = write(tmp_path, 1, rows=2048)

@@ -71,9 +71,18 @@ def wait_after(failures: int, jitter: Jitter) -> timedelta:
     return longest * (0.5 + 0.5 * jitter())
 
 
-def answered(outcomes: Iterable[Outcome]) -> bool:
-    """True when the peer decided on an object; else the whole queue waits."""
-    return any(o.verdict in (Verdict.STORED, Verdict.NEVER) for o in outcomes)
+def pause_after(outcomes: Iterable[Outcome], failures: int, jitter: Jitter) -> tuple[timedelta, int]:
+    """How long the queue waits, and how many attempts in a row have then reached nobody (`failures` before this one).
+
+    The wait grows only while nobody is reached: an object that the peer fails on again and again must not keep the next
+    patient's waiting for a quarter of an hour.
+    """
+    verdicts = {o.verdict for o in outcomes}
+    if verdicts & {Verdict.STORED, Verdict.NEVER}:
+        return timedelta(0), 0
+    if Verdict.AGAIN in verdicts:
+        return wait_after(0, jitter), 0
+    return wait_after(failures, jitter), failures + 1
 
 
 def next_step(

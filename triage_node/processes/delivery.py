@@ -10,7 +10,7 @@ from datetime import timedelta
 from triage_node.config.schema import ArchiveSettings
 from triage_node.delivery.commitment import Answer, request_commitment
 from triage_node.delivery.gate import Destination, may_reach
-from triage_node.delivery.retry import Outcome, Verdict, answered, next_step, wait_after
+from triage_node.delivery.retry import Outcome, Verdict, next_step, pause_after
 from triage_node.delivery.store_scu import Outgoing, send_batch
 from triage_node.domain.delivery import OutboxRow, OutboxState
 from triage_node.domain.errors import StoreError
@@ -67,16 +67,15 @@ class Queue:
             return False
         files = [Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)) for r in rows]
         outcomes = send_batch(archive, files, self._running.stop.is_set)
-        reached = answered(outcomes.values())
-        self._failures = 0 if reached else self._failures + 1
-        self._resume_at = now() if reached else now() + wait_after(self._failures - 1, random.random)
+        pause, self._failures = pause_after(outcomes.values(), self._failures, random.random)
+        self._resume_at = now() + pause
         for row in rows:
             self._record(row, outcomes[row.sop_instance_uid])
         failure = next((o.words for o in outcomes.values() if o.verdict is not Verdict.STORED), "")
-        outbox.record_peer(store, archive.name, now(), "" if reached else failure)
+        outbox.record_peer(store, archive.name, now(), failure if pause else "")
         if archive.storage_commitment:
             self._unasked += [r for r in rows if outcomes[r.sop_instance_uid].verdict is Verdict.STORED]
-        return reached
+        return not pause
 
     def ask(self) -> None:
         """Ask for commitment of what was sent since the last time, in one transaction."""
