@@ -62,7 +62,7 @@ def scored(detector: BloodNetDetector, pool: Pool) -> list[Scored]:
         square = Square(0.0, 0.0, float(preprocess.GRID))
         study = GridStudy(hu, inside, s["tissue_hu"], blocks, square, (preprocess.GRID, preprocess.GRID))
         share, logits = detector.read(study)
-        probability = study_probability(logits[:, 0], share[:, 0])
+        probability = study_probability(logits[:, 0])
         label = pool.labels[here]
         mask, truth = (share[:, 0] > 0.5) & (label != IGNORE), (label > 0) & (label != IGNORE)
         dice = 2 * float((mask & truth).sum()) / max(1.0, float(mask.sum() + truth.sum()))

@@ -27,6 +27,7 @@ from torch.nn import functional
 from models.bloodnet.settings import from_command_line
 from models.bloodnet.sources import IGNORE, LEAST_PIXELS
 from triage_node.detection.preprocess import GRID, channels, network_input
+from triage_node.detection.study_score import study_probability
 from triage_node.networks.bloodnet import OUTPUTS, BloodNet
 
 
@@ -193,7 +194,7 @@ def loss_of(net: BloodNet, picture: Tensor, label: Tensor, types: Tensor, real: 
 
 @torch.no_grad()
 def evaluate(net: BloodNet, pool: Pool, patients_only: bool = True) -> dict[str, float]:
-    """Study AUC (mean of the three highest slice logits) of the validation patients against their mirrored normals."""
+    """Study AUC of the validation patients against their mirrored normals, by the score that serves."""
     net.eval()
     scores, truth, real = [], [], []
     for s in pool.studies:
@@ -201,7 +202,7 @@ def evaluate(net: BloodNet, pool: Pool, patients_only: bool = True) -> dict[str,
             continue
         hu = pool.pictures[s["start"] : s["stop"]].astype(np.float32) / 2
         logits = net(torch.from_numpy(network_input(hu, s["tissue_hu"])))[1][:, 0]
-        scores.append(float(logits.topk(3).values.mean()))
+        scores.append(study_probability(logits.numpy()))
         truth.append(float(bool(s["kinds"])))
         real.append(s["origin"] == "real" or not s["kinds"])
     net.train()

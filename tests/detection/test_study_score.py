@@ -1,3 +1,5 @@
+"""Two neighbours decide; one loud slice alone counts half."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,13 +7,17 @@ import pytest
 
 from triage_node.detection.study_score import study_probability
 
-NO_MASK = np.zeros((5, 4, 4), np.float32)
+
+def logistic(x: float) -> float:
+    return 1 / (1 + np.exp(-x))
 
 
-def test_one_loud_slice_counts_a_third():
-    logits = np.array([-6, -6, 3, -6, -6], np.float32)
-    assert study_probability(logits, NO_MASK) == pytest.approx(1 / (1 + np.exp(3.0)))
+def test_best_pair_of_neighbours_decides_and_not_two_loud_slices_apart():
+    near = np.array([-4, 2, 3, -4, -4], np.float32)
+    apart = np.array([2, -4, 3, -4, -4], np.float32)
+    assert study_probability(near) == pytest.approx(logistic(2.5))
+    assert study_probability(apart) == pytest.approx(logistic(-0.5))
 
 
-def test_fewer_slices_than_asked_for_are_enough():
-    assert study_probability(np.array([2.0], np.float32), NO_MASK[:1]) == pytest.approx(1 / (1 + np.exp(-2.0)))
+def test_single_slice_counts_for_itself():
+    assert study_probability(np.array([2.0], np.float32)) == pytest.approx(logistic(2.0))

@@ -53,11 +53,9 @@ class BloodNetDetector:
         slice_probabilities = expit(logits[:, 0]).astype(np.float32)[study.block_of_slice]
         main = max(components, key=lambda c: c.volume_ml, default=None)
         return Detection(
-            study_probability=study_probability(logits[:, 0], share[:, 0]),
+            study_probability=study_probability(logits[:, 0]),
             slice_probabilities=slice_probabilities,
-            subtype_probabilities={
-                kind: study_probability(logits[:, k], share[:, k]) for k, kind in enumerate(SUBTYPES, start=1)
-            },
+            subtype_probabilities={kind: study_probability(logits[:, k]) for k, kind in enumerate(SUBTYPES, start=1)},
             mask=labels,
             heat=heat,
             hematoma_volume_ml=sum(c.volume_ml for c in components),
