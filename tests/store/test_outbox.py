@@ -75,7 +75,8 @@ def test_commitment_finishes_and_failure_sends_again(queued):
     outbox.record_outcome(queued, seg.id, OutboxState.SENT, NOW, transaction_uid="2.25.77")
     assert outbox.commitment_result(queued, "2.25.78", ["2.25.1"], [], NOW) == 0
     assert outbox.commitment_result(queued, "2.25.77", [], [("2.25.1", 0x0112)], NOW) == 1
-    again = next(r for r in claim(queued) if r.kind is ObjectKind.SEG)
+    assert not [r for r in claim(queued) if r.kind is ObjectKind.SEG]
+    again = next(r for r in claim(queued, NOW + 2 * SECOND) if r.kind is ObjectKind.SEG)
     assert again.reason == "not committed, reason 0x0112"
     outbox.record_outcome(queued, again.id, OutboxState.SENT, NOW, transaction_uid="2.25.79")
     assert [r.id for r in outbox.pending_commitments(queued, "pacs", NOW + SECOND)] == [again.id]

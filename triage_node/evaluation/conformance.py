@@ -87,7 +87,7 @@ def conformance_statement() -> str:
         "## Sending",
         "",
         f"Retried from {retry.FIRST_WAIT.total_seconds():.0f} s up to {retry.LONGEST_WAIT.total_seconds() / 60:.0f} min apart, without end: no connection, timeouts, aborts, 0x0110, 0xA7xx.",
-        "Parked at once with an alarm: 0xA9xx, 0xCxxx, "
+        "Parked at once with an alarm: 0xA9xx, 0xC0xx, "
         + ", ".join(f"0x{s:04X}" for s in sorted(retry.PERMANENT))
         + ", rejected permanent, no accepted context. 0x0111 for our own UIDs counts as stored.",
         "",

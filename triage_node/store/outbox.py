@@ -21,6 +21,8 @@ from triage_node.store.engine import Store
 from triage_node.store.schema import built_object, outbox, peer, study
 
 _FINAL = [s.value for s in OUTBOX_FINAL]
+# an archive that never commits must not be sent to without a pause
+_COMMIT_AGAIN, _LONGEST = timedelta(seconds=1), timedelta(minutes=15)
 _GONE_OUT = [OutboxState.SENT.value, *_FINAL]
 _MOMENTS = {
     OutboxState.SENT: Moment.SENT,
@@ -162,7 +164,9 @@ def commitment_result(
                 _set(c, row, OutboxState.COMMITTED, now)
             elif row.sop_instance_uid in lost:
                 why = f"not committed, reason 0x{lost[row.sop_instance_uid]:04X}"
-                _set(c, row, OutboxState.PENDING, now, now, why)
+                _set(
+                    c, row, OutboxState.PENDING, now, now + min(_COMMIT_AGAIN * 2 ** min(row.tries, 10), _LONGEST), why
+                )
             else:
                 continue
             named += 1
