@@ -14,7 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.pacs import Archive, free_port, program
+from pydicom.uid import JPEGLSLossless
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage, Verification
+
+from tests.support.pacs import Archive, free_port
 from tests.support.waiting import wait_until
 
 AE_TITLE = "TRIAGE"
@@ -53,7 +57,7 @@ class Node:
         return subprocess.run(line, capture_output=True, text=True, timeout=120, env=_environment())
 
     def start(self) -> None:
-        """Serve, and return when the listener answers C-ECHO and every role has given a sign of life."""
+        """Serve, and return when every role has given a sign of life and compressed images are taken too."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(PROGRAM), "serve", "--config", str(self.config)],
@@ -62,7 +66,7 @@ class Node:
                 stderr=log,
                 env=_environment(),
             )
-        wait_until(self._ready, START_S, "the node answers C-ECHO and its page is healthy")
+        wait_until(self._ready, START_S, "the node answers C-ECHO, takes JPEG-LS, and its page is healthy")
 
     def stop(self) -> None:
         """As a service manager does: SIGTERM, and SIGKILL only when that does not end it."""
@@ -147,8 +151,7 @@ class Node:
             self.get("/health")
         except OSError:
             return False
-        echo = [program("echoscu"), "-to", "5", "-aec", AE_TITLE, "127.0.0.1", str(self.dicom_port)]
-        return subprocess.run(echo, capture_output=True, env=_environment()).returncode == 0
+        return _offers_compression(self.dicom_port)
 
 
 @contextmanager
@@ -186,6 +189,21 @@ def node(
         raise
     finally:
         served.stop()
+
+
+def _offers_compression(port: int) -> bool:
+    """Whether the listener answers C-ECHO and offers JPEG-LS, so has heard what analysis decodes."""
+    ae = AE("PROBE")
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 5
+    ae.add_requested_context(Verification)
+    ae.add_requested_context(CTImageStorage, JPEGLSLossless)
+    association = ae.associate("127.0.0.1", port, ae_title=AE_TITLE)
+    if not association.is_established:
+        return False
+    answered = association.send_c_echo().get("Status") == 0x0000
+    offered = any(c.transfer_syntax == [JPEGLSLossless] for c in association.accepted_contexts)
+    association.release()
+    return answered and offered
 
 
 def _environment() -> dict[str, str]:
