@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import struct
@@ -235,7 +236,8 @@ def test_what_breaks_the_protocol_ends_the_association_and_nothing_else(node, ga
         client.associate()
         other.associate()
         client.send(garbage)
-        client.send(ABORT)  # pynetdicom passes over some of these
+        with contextlib.suppress(OSError):  # it may have hung up already
+            client.send(ABORT)  # pynetdicom passes over some of these
         assert client.ended_within(8)
         assert other.echo() == 0
 
