@@ -88,14 +88,28 @@ def test_answer_to_a_question_that_nobody_asked_changes_nothing(tmp_path):
     assert site.states() == ["sent"]
 
 
-def test_object_whose_commitment_was_never_asked_for_or_never_answered_is_asked_for_again(tmp_path):
-    """The role was killed between sending and asking, or the archive forgot."""
+def test_object_that_was_sent_before_a_kill_is_asked_for_at_the_next_start(tmp_path):
+    """The role was killed between sending and asking."""
+    asked = []
+    with receiver(CONTEXTS, handlers=archive_that_answers(asked)) as pacs:
+        site = site_for(tmp_path, pacs.port, storage_commitment=True)
+        site.queue([write(tmp_path, 1)])
+        (row,) = site.rows()
+        outbox.record_outcome(site.store, row.id, OutboxState.SENT, now())
+        queue_of(site).ask_again()
+    assert [uids for _, uids in asked] == [[row.sop_instance_uid]]
+    assert site.states() == ["committed"]
+
+
+def test_object_whose_commitment_was_never_answered_is_asked_for_again(tmp_path):
+    """The archive forgot."""
     asked = []
     with receiver(CONTEXTS, handlers=archive_that_answers(asked)) as pacs:
         site = site_for(tmp_path, pacs.port, storage_commitment=True)
         site.queue([write(tmp_path, 1)])
         (row,) = site.rows()
         queue = queue_of(site)
+        queue.ask_again()
         outbox.record_outcome(site.store, row.id, OutboxState.SENT, now())
         queue.ask_again()
         assert asked == []

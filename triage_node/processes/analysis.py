@@ -269,6 +269,7 @@ class Analysis:
 
 def main(running: Running) -> None:
     """Work until told to stop. A study in hand is finished first."""
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # twenty lines a report that nobody needs
     analysis = Analysis(running)
     running.beat({"decodable": list(analysis.decoder.decodable()), "bundle": analysis.bundle.digest})
     try:

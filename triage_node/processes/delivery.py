@@ -40,12 +40,15 @@ class Queue:
         self._failures = 0
         self._resume_at = now()
         self._unasked: list[OutboxRow] = []
+        self._is_new = True
 
     def run(self) -> None:
         """Until the role is stopped. No error ends it: nobody else would send what waits for this archive."""
         stop = self._running.stop
         while not stop.is_set():
             try:
+                if self._is_new:
+                    self.ask_again()
                 busy = self.send_some()
                 if self._unasked and (not busy or len(self._unasked) >= self._archive.batch):
                     self.ask()
@@ -86,7 +89,10 @@ class Queue:
         """Objects whose commitment was not answered in time, or never asked for since we were killed, are asked for again."""
         if not self._archive.storage_commitment:
             return
-        waiting = outbox.pending_commitments(self._running.store, self._archive.name, now() - COMMITMENT_ASKED_AGAIN)
+        # what a process before us had sent it may never have asked for: at our start everything is asked for
+        asked_before = now() if self._is_new else now() - COMMITMENT_ASKED_AGAIN
+        self._is_new = False
+        waiting = outbox.pending_commitments(self._running.store, self._archive.name, asked_before)
         if waiting:
             self._ask(waiting)
 
