@@ -25,7 +25,7 @@ from triage_node.domain.study import SelectedSeries, StudyEvent, StudyIdentity
 from triage_node.processes.listing import reading_list, study_label
 from triage_node.processes.study_details import object_file, study_details
 from triage_node.processes.web import host_names, listen
-from triage_node.store import heartbeat, instances, meta, outbox, policy, results, studies, worklist
+from triage_node.store import audit, heartbeat, instances, meta, outbox, policy, results, studies, worklist
 from triage_node.store.engine import Store, open_store
 from triage_node.store.upgrade import upgrade
 
@@ -262,6 +262,7 @@ def test_the_role_serves_the_store_tells_of_changes_and_stops_with_streams_open(
         after = client.get("/api/worklist").json()
         assert [r["reason"] for r in after["rows"]][0].startswith("Suspected IPH, 34 mL, very likely · raised 1 place")
         assert client.get("/studies/1.2.2").status_code == 200
+        assert audit.entries(store, "1.2.2")[-1][1:] == ("page from 127.0.0.1", "study viewed")
         moments = [m["moment"] for m in client.get("/api/studies/1.2.2/timeline").json()]
         assert "flagged" in moments
         process.send_signal(signal.SIGTERM)

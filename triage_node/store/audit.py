@@ -28,6 +28,13 @@ def record(c: Connection, at: datetime, actor: str, action: str, subject: str, o
     )
 
 
+def entries(store: Store, subject: str) -> list[tuple[datetime, str, str]]:
+    """(at, actor, action) of everything that happened to one subject, oldest first."""
+    with store.read() as c:
+        query = select(audit.c.at, audit.c.actor, audit.c.action).where(audit.c.subject == subject)
+        return [(r.at, r.actor, r.action) for r in c.execute(query.order_by(audit.c.id))]
+
+
 def first_broken(store: Store) -> int | None:
     """The id of the first entry that does not follow from the one before it, or None when the chain holds."""
     previous = _START

@@ -26,7 +26,6 @@ from triage_node.domain.study import (
 from triage_node.store import audit
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
-from triage_node.store.schema import audit as audit_table
 from triage_node.store.schema import series, study, timeline, worklist_row
 
 MAX_TRIES = 3
@@ -239,9 +238,7 @@ def correct_identity(store: Store, uid: str, identity: StudyIdentity, at: dateti
 
 def identity_was_corrected(store: Store, uid: str) -> bool:
     """Whether somebody corrected the identity of this study since it came."""
-    with store.read() as c:
-        query = select(audit_table.c.id).where(audit_table.c.subject == uid, audit_table.c.action == IDENTITY_CORRECTED)
-        return c.execute(query.limit(1)).scalar() is not None
+    return any(action == IDENTITY_CORRECTED for _, _, action in audit.entries(store, uid))
 
 
 def notice(store: Store, uid: str, words: str, at: datetime) -> None:
