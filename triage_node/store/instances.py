@@ -247,7 +247,8 @@ def _as_row(i: ReceivedInstance, first: bool) -> dict[str, Any]:
     return values
 
 
-_HEADER = tuple(f.name for f in fields(InstanceHeader))  # dataclasses.asdict copies deeply, which costs ten times as much
+# dataclasses.asdict copies deeply, which costs ten times as much
+_HEADER = tuple(f.name for f in fields(InstanceHeader))
 _TUPLES = (
     "image_type",
     "convolution_kernel",
