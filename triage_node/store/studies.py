@@ -199,9 +199,12 @@ def give_back(store: Store, uid: str, owner: str, now: datetime, stage: str, rea
 
 def take_from_dead(store: Store, is_dead: Callable[[str], bool], now: datetime) -> int:
     """Give back leases whose owner is known to be gone, instead of waiting until they expire. Returns how many."""
+    at_work = select(study).where(study.c.state == StudyState.ANALYSING.value)
+    with store.read() as c:  # asked five times a second, and hardly ever is there anything to write
+        if not any(is_dead(r.lease_owner) for r in c.execute(at_work)):
+            return 0
     with store.write() as c:
-        rows = c.execute(select(study).where(study.c.state == StudyState.ANALYSING.value)).all()
-        gone = [r for r in rows if is_dead(r.lease_owner)]
+        gone = [r for r in c.execute(at_work).all() if is_dead(r.lease_owner)]
         for r in gone:
             _count_try(
                 c, r.study_instance_uid, r.tries, now, "analysis", f"{r.lease_owner} stopped while working on it"
