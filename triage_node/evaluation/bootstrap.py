@@ -1,0 +1,100 @@
+"""Intervals whose unit is the patient (PAPERS.md 9.3): all slices and studies of one patient are drawn together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from triage_node.evaluation.scored import Answers
+
+RESAMPLES = 2000
+SEED = 8
+LEAST_PATIENTS = 5
+"""Below this an interval by resampling would pretend to know something."""
+
+Array = NDArray[np.float64]
+
+
+def patient_weights(n_patients: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each patient is drawn. Shape: (resamples, n_patients); each row sums to n_patients."""
+    return rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=resamples)
+
+
+def auc_interval(answers: Answers, resamples: int = RESAMPLES, seed: int = SEED) -> tuple[float, float] | None:
+    """95 % of the AUC over resampled patients. None with fewer than LEAST_PATIENTS patients, or hardly a two-class draw.
+
+    Sorted once; a draw is two sums over the distinct scores, so that thousands of slices take seconds.
+    """
+    if not answers.both_classes or answers.n_patients < LEAST_PATIENTS:
+        return None
+    rank = np.unique(answers.probability, return_inverse=True)[1]
+    levels = int(rank.max()) + 1
+    rng = np.random.default_rng(seed)
+    values = []
+    for drawn in patient_weights(answers.n_patients, resamples, rng):
+        weight = drawn[answers.patients].astype(np.float64)
+        positive = np.bincount(rank, weight * answers.truth, levels)
+        negative = np.bincount(rank, weight * ~answers.truth, levels)
+        pairs = positive.sum() * negative.sum()
+        if pairs:
+            below = np.cumsum(negative) - negative / 2
+            values.append(float(positive @ below / pairs))
+    return _middle(values, resamples)
+
+
+def interval(
+    statistic: Callable[[NDArray[np.intp]], float | None],
+    patients: NDArray[np.intp],
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> tuple[float, float] | None:
+    """95 % of any statistic of rows over resampled patients; `statistic` takes row numbers, None where undefined."""
+    n = int(patients.max()) + 1 if len(patients) else 0
+    if n < LEAST_PATIENTS:
+        return None
+    rows = [np.flatnonzero(patients == p) for p in range(n)]
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(resamples):
+        value = statistic(np.concatenate([rows[p] for p in rng.integers(0, n, n)]))
+        if value is not None:
+            values.append(value)
+    return _middle(values, resamples)
+
+
+def _middle(values: list[float], resamples: int) -> tuple[float, float] | None:
+    if len(values) < resamples / 2:
+        return None
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def proportion_interval(hits: NDArray[np.bool_], patients: NDArray[np.intp]) -> tuple[float, float] | None:
+    """95 % Wilson interval of a share, with the number of rows that clustering by patient leaves (Rao and Scott 1992).
+
+    With one row a patient this is Wilson's own. When all rows agree, clustering cannot be measured: patients are counted.
+    """
+    n = len(hits)
+    if n == 0:
+        return None
+    p = float(hits.mean())
+    _, cluster = np.unique(patients, return_inverse=True)
+    k = int(cluster.max()) + 1
+    effective = float(n)
+    if k < n:
+        if 0 < p < 1 and k > 1:
+            residual = np.bincount(cluster, hits - p, k)
+            variance = k / (k - 1) * float((residual**2).sum()) / n**2
+            effective = n / max(1.0, variance * n / (p * (1 - p)))
+        effective = float(k) if not 0 < p < 1 else max(1.0, effective)
+    return wilson(p, effective)
+
+
+def wilson(p: float, n: float) -> tuple[float, float]:
+    """95 % interval of a share `p` of `n` (n may be no whole number)."""
+    z = float(stats.norm.ppf(0.975))
+    middle, half = p + z * z / (2 * n), z * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
+    return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))
