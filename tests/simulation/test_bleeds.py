@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from triage_node.simulation.bleeds import KINDS, Head, draw, parenchymal
+from triage_node.simulation.bleeds import KINDS, Head, Wanted, draw
 from triage_node.simulation.phantom import head as phantom_head
 
 
@@ -29,7 +29,7 @@ def test_bleed_lies_inside_the_skull_and_is_brighter_than_what_it_replaced(head,
         assert not (drawn.mask & ~head.intracranial).any()
         assert drawn.hu.shape == head.hu.shape
         assert np.isfinite(drawn.hu).all()
-        if drawn.facts["sub"] not in ("chronic", "isodense", "layered", "mixed"):
+        if drawn.facts["subtype"] not in ("chronic", "isodense", "layered", "mixed", "post-operative"):
             assert drawn.hu[drawn.mask].mean() > head.hu[drawn.mask].mean() + 5
 
 
@@ -42,13 +42,13 @@ def test_same_seed_draws_the_same_bleed_and_another_seed_another(head, kind):
 
 
 def test_parenchymal_bleed_has_the_volume_it_was_asked_for(head):
-    found = [parenchymal(head, np.random.default_rng(s), volume_ml=12.0) for s in range(12)]
+    found = [draw("iph", head, np.random.default_rng(s), wanted=Wanted("deep", volume_ml=10.0)) for s in range(12)]
     ml = [d.mask.sum() * head.pixel_mm**2 * head.slice_mm / 1000 for d in found if d is not None]
-    assert np.median(ml) == pytest.approx(12, rel=0.3)
+    assert np.median(ml) == pytest.approx(10, rel=0.3)
 
 
 def test_blood_keeps_the_grain_of_the_picture(head):
-    drawn = parenchymal(head, np.random.default_rng(1), volume_ml=20.0)
+    drawn = draw("iph", head, np.random.default_rng(1), wanted=Wanted("deep", volume_ml=20.0))
     other = Head(drawn.hu, head.intracranial, 30.0)
     inside = drawn.mask & (head.depth_mm > 6)
     assert other.grain[inside].std() > 0.5 * head.grain[head.intracranial & (head.depth_mm > 6)].std()
@@ -57,7 +57,7 @@ def test_blood_keeps_the_grain_of_the_picture(head):
 def test_subdural_presses_the_brain_instead_of_cutting_it(head):
     drawn = next(
         d for d in (draw("sdh", head, np.random.default_rng(s)) for s in range(40))
-        if d is not None and d.facts["sub"] == "acute" and d.facts["mm"] > 10
+        if d is not None and d.facts["subtype"] == "acute" and d.facts["thickness_mm"] > 10
     )  # fmt: skip
     beside = head.intracranial & ~drawn.mask
     changed = np.abs(drawn.hu - head.hu)[beside] > 1

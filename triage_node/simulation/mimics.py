@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from triage_node.simulation.bleeds import Array, Head, cloud, softened
+from triage_node.simulation.heads import Array, Head, cloud, softened
 
 Random = np.random.Generator
 
