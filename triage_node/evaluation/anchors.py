@@ -1,0 +1,66 @@
+"""Published figures that stand beside ours. Copied from the papers named; none of them was measured here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+ONLY_A_SITE = (
+    "These are other people's figures on other people's patients. Nothing measured on the data of this report settles how "
+    "the model does at a hospital: only that hospital's own consecutive studies can."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """One published result. `measure`: auc, sensitivity, specificity or ppv; shares from 0 to 1. `about`: whole or small."""
+
+    measure: str
+    value: float
+    data: str
+    source: str
+    about: str = "whole"
+
+
+ANCHORS = (
+    Anchor("auc", 0.9493, "over 1,400 studies, enriched", "Bar 2019 (arXiv 1907.00148), BloodNet"),
+    Anchor("auc", 0.9566, "over 1,400 studies, unselected", "Bar 2019 (arXiv 1907.00148), BloodNet"),
+    Anchor("auc", 0.991, "200 studies, the best published", "Kuo 2019 (PNAS), PatchFCN"),
+    Anchor("auc", 0.949, "CQ500, 491 studies of other hospitals", "Wang 2021 (PMC8377493), RSNA winner"),
+    Anchor("auc", 0.964, "ct-ich, 75 studies of another hospital", "Wang 2021 (PMC8377493), RSNA winner"),
+    Anchor("auc", 0.842, "1,372 studies of a foreign site, trained on public data only", "Abrigo 2023"),
+    Anchor("sensitivity", 0.9615, "220 studies, enriched", "Aidoc K221240 (FDA summary)"),
+    Anchor("specificity", 0.9483, "220 studies, enriched", "Aidoc K221240 (FDA summary)"),
+    Anchor("sensitivity", 0.92, "527 consecutive studies", "VeriScout 2023"),
+    Anchor("specificity", 0.96, "527 consecutive studies", "VeriScout 2023"),
+    Anchor("sensitivity", 0.756, "61,704 consecutive studies of teleradiology, the floor", "Del Gaizo 2024"),
+    Anchor("specificity", 0.921, "61,704 consecutive studies of teleradiology, the floor", "Del Gaizo 2024"),
+    Anchor("ppv", 0.211, "61,704 consecutive studies, 2.7 % positive", "Del Gaizo 2024"),
+    Anchor("ppv", 0.186, "1,372 studies, 6.1 % positive", "Abrigo 2023"),
+    Anchor("ppv", 0.818, "1,446 studies of a trauma centre, 14.7 % positive", "Zia 2022"),
+    Anchor("sensitivity", 0.718, "bleeds under 5 mL of 255 positive studies", "Avicenna CINA (McLouth 2021)", "small"),
+)
+
+PREVALENCES: tuple[tuple[float, str], ...] = (
+    (0.027, "teleradiology (Del Gaizo 2024)"),
+    (0.061, "emergency department (Abrigo 2023)"),
+    (0.147, "trauma centre (Zia 2022)"),
+    (0.21, "mean in practice, 83 papers (PMC9613832)"),
+)
+"""Shares of positive studies at which a PPV is given, and where they were seen."""
+
+
+def beside(report: dict[str, dict]) -> list[dict]:
+    """Each anchor with what this report has for the same measure: the study's figure, else the slice's."""
+    small = next((s for s in report["strata"]["study"]["size"] if s["name"] == "under 5 mL"), None)
+    found = []
+    for a in ANCHORS:
+        ours, unit = None, ""
+        if a.about == "small":
+            ours, unit = (small["sensitivity"], "study, under 5 mL") if small else (None, "")
+        else:
+            for unit in ("study", "slice"):
+                ours = report[unit].get(a.measure)
+                if ours is not None:
+                    break
+        found.append({**asdict(a), "ours": ours, "ours_is": unit if ours is not None else ""})
+    return found

@@ -1,0 +1,115 @@
+"""The draft of an evidence record: what the gate of DESIGN.md section 4 would have to believe, and what is missing yet.
+
+A command cannot sign for people. So the record says which conditions of PAPERS.md 9.4 the figures meet, and leaves open what
+only the site can say: that the studies were consecutive, that somebody adjudicated them, and two names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from triage_node.domain.finding import BundleIdentity, EvidenceLevel
+
+LEAST_STUDIES, LEAST_POSITIVE = 200, 50
+LEAST_BOUND = 0.80
+"""Lower bound of the 95 % intervals of sensitivity and specificity, the goal fixed beforehand (PAPERS.md 9.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`met`: True, False, or None for what the site has to state."""
+
+    text: str
+    met: bool | None
+    found: str
+
+
+def draft(
+    identity: BundleIdentity,
+    preprocessing_version: int,
+    operating_point: dict[str, Any],
+    data: dict[str, Any],
+    study: dict[str, Any],
+) -> dict[str, Any]:
+    """The record for output "ich". `data` and `study` as in report.json.
+
+    `level` is what the figures alone carry: E0 with any simulated study, else E1. `level_when_signed` is E2 only when every
+    condition that can be computed is met.
+    """
+    conditions = _conditions(data, study)
+    computed = [c.met for c in conditions if c.met is not None]
+    level = EvidenceLevel.E0 if data["simulated_cases"] or not data["cases"] else EvidenceLevel.E1
+    reachable = EvidenceLevel.E2 if computed and all(computed) else level
+    return {
+        "format": 1,
+        "draft": True,
+        "output": "ich",
+        "level": level.value,
+        "level_in_words": level.in_words,
+        "level_when_signed": reachable.value,
+        "key": {
+            "bundle": identity.name,
+            "bundle_version": identity.version,
+            "bundle_digest": identity.digest,
+            "preprocessing_version": preprocessing_version,
+            "operating_point": operating_point,
+            "scanners": sorted(data["scanners"]),
+        },
+        "figures": {
+            "n": study["n"],
+            "positives": study["positives"],
+            "sensitivity": study["sensitivity"],
+            "sensitivity_low": _low(study["sensitivity_ci"]),
+            "specificity": study["specificity"],
+            "specificity_low": _low(study["specificity_ci"]),
+            "data_digest": data["digest"],
+        },
+        "conditions": [asdict(c) for c in conditions],
+        "signed_by": [],
+        "note": "A draft gives no level. It counts at a node only after two people have signed it and the node has stored it.",
+    }
+
+
+def _conditions(data: dict[str, Any], study: dict[str, Any]) -> list[Condition]:
+    low_se, low_sp = _low(study["sensitivity_ci"]), _low(study["specificity_ci"])
+    enough = study["n"] >= LEAST_STUDIES and study["positives"] >= LEAST_POSITIVE
+    bounds = low_se is not None and low_sp is not None and min(low_se, low_sp) > LEAST_BOUND
+    received = data["received"]
+    return [
+        Condition(
+            f"{LEAST_STUDIES} studies with {LEAST_POSITIVE} positive, or lower bounds of sensitivity and specificity over {LEAST_BOUND:.2f}",
+            enough or bounds,
+            f"{study['n']} studies, {study['positives']} positive; lower bounds {_words(low_se)} and {_words(low_sp)}",
+        ),
+        Condition(
+            "no simulated data",
+            data["simulated_cases"] == 0 and data["cases"] > 0,
+            f"{data['simulated_cases']} of {data['cases']} cases are simulated",
+        ),
+        Condition(
+            "pixel values in Hounsfield units, as the node gets them",
+            data["picture_cases"] == 0 and data["cases"] > 0,
+            f"{data['picture_cases']} of {data['cases']} cases are 8-bit pictures",
+        ),
+        Condition(
+            "instances that this node received",
+            received["all"],
+            received["words"],
+        ),
+        Condition(
+            "operating point fixed before the data were opened", True, "taken from the bundle, not from this set"
+        ),
+        Condition("studies were consecutive", None, "to be stated by the site"),
+        Condition("reference standard adjudicated, readers blinded to the model", None, "to be stated by the site"),
+        Condition("not among the data that the model was trained on", None, "to be stated by the site"),
+        Condition("signed by two people", None, "to be given by the site"),
+    ]
+
+
+def _low(pair: list[float] | None) -> float | None:
+    return None if pair is None else pair[0]
+
+
+def _words(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
