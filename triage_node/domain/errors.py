@@ -9,6 +9,7 @@ TriageNodeError
 ├── ReportError
 ├── DeliveryError                      TransientDeliveryError (retry), PermanentDeliveryError (park)
 ├── StoreError
+├── DataSetError                       a folder of labelled images is not what it must be: CaseUnreadable for one study
 └── ConfigError(path, line)
 """
 
@@ -86,6 +87,14 @@ class PermanentDeliveryError(DeliveryError):
 
 
 class StoreError(TriageNodeError): ...
+
+
+class DataSetError(TriageNodeError):
+    """A folder of labelled images does not fit; the message names the file or column expected and what was found."""
+
+
+class CaseUnreadable(DataSetError):
+    """The pixels of one study cannot be had; the study is left out with this reason and counted."""
 
 
 class ConfigError(TriageNodeError):
