@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 from triage_node.domain.finding import FINDINGS, Component, Detection, Location
 from triage_node.domain.prognosis import ClinicalFacts, Prediction, ScoreItem
+from triage_node.prognosis import envelope
 
-ADULT_YEARS = 18
-OLDEST_YEARS = 125
 PLACES = frozenset({Location.LOBAR, Location.DEEP, Location.INFRATENTORIAL})
 """Where a parenchymal bleed can begin."""
 
@@ -57,11 +56,10 @@ def abstention(detection: Detection, facts: ClinicalFacts) -> str:
     """Why scores of spontaneous parenchymal hemorrhage say nothing of this patient; empty when they may."""
     if not detection.components:
         return "no hemorrhage was measured"
+    if reason := envelope.refusal(facts):
+        return reason
     if facts.trauma:
         return "trauma: only for spontaneous hemorrhage"
-    age = usable_age(facts)
-    if age is not None and age < ADULT_YEARS:
-        return f"children: only for patients of {ADULT_YEARS} years or more"
     for kind in ("sdh", "edh"):
         if _of_kind(detection, kind):
             return f"{FINDINGS[kind].name}: only for spontaneous parenchymal hemorrhage"
@@ -73,7 +71,7 @@ def abstention(detection: Detection, facts: ClinicalFacts) -> str:
 
 
 def usable_age(facts: ClinicalFacts) -> int | None:
-    return _within(facts.age_years, 0, OLDEST_YEARS)
+    return _within(facts.age_years, 0, envelope.OLDEST_YEARS)
 
 
 def usable_gcs(facts: ClinicalFacts) -> int | None:

@@ -1,11 +1,13 @@
-"""The contract of everything that says how a hemorrhage may turn out."""
+"""The contracts of everything that says how a hemorrhage may turn out."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from triage_node.domain.finding import Detection
 from triage_node.domain.prognosis import ClinicalFacts, Prediction
+from triage_node.domain.volume import Volume
 
 
 class Predictor(Protocol):
@@ -15,3 +17,21 @@ class Predictor(Protocol):
 
     def predict(self, detection: Detection, facts: ClinicalFacts) -> Prediction:
         """Say what is known, what is missing and the interval that follows. Nothing is raised for odd facts."""
+
+
+class ImagePredictor(Protocol):
+    """A predictor that reads pixels, in two steps, so that facts that come later need neither pixels nor a new detection.
+
+    `measure` runs once for a volume and its answer is stored as JSON; `predict` runs again whenever facts change, with the
+    stored answer and a detection whose `mask` and `heat` are empty then (components, volumes and probabilities are kept).
+    The caller has asked `envelope.refusal` before either. Both are pure; neither raises for odd facts.
+    """
+
+    name: str
+    label: str
+
+    def measure(self, volume: Volume, detection: Detection) -> dict[str, Any]:
+        """What the pixels say: JSON values only (numbers, strings, lists, dictionaries)."""
+
+    def predict(self, measured: Mapping[str, Any], detection: Detection, facts: ClinicalFacts) -> Prediction:
+        """Value, interval, inputs used and missing, model and evidence level (fields of `Prediction`)."""
