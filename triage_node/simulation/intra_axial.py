@@ -131,17 +131,19 @@ def parenchymal(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
     if radius > 9 and rng.random() < 0.5:
         lobes += [(rng.normal(0, 0.6), rng.normal(0, 0.6), rng.uniform(0.45, 0.75)) for _ in range(rng.integers(1, 3))]
     soft = {"hyperacute": 1.2, "acute": 0.9, "subacute": 1.9}[age] * rng.uniform(0.8, 1.3)
-    share = np.zeros(head.hu.shape, np.float32)
-    rho = np.full(head.hu.shape, 9.0, np.float32)
+    parts = []
     for part in (-1 / 3, 0.0, 1 / 3):  # a slice is as thick as it is: the blood of its whole height is averaged
         height = ((np.arange(len(head.hu)) + part - z0) * head.slice_mm).astype(np.float32)[:, None, None]
         here = np.full(head.hu.shape, 9.0, np.float32)
         for a, b, size in lobes:
             one = np.sqrt((height / axes[0]) ** 2 + (along / axes[1] - a) ** 2 + (across / axes[2] - b) ** 2) / size
             here = -0.16 * np.logaddexp(-here / 0.16, -one / 0.16)  # lobes grow together
-        here = here + bumpy
-        rho = np.minimum(rho, here)
-        share += np.clip((1 - here) * radius / (soft * 1.6) + 0.5, 0, 1) / 3
+        parts.append(here + bumpy)
+    # lobes and bumps change the volume: back to the one that was drawn
+    now = sum(int((here < 1).sum()) for here in parts) / 3 * head.voxel_ml
+    parts = [here * float(np.clip((now / ml) ** (1 / 3), 0.7, 1.5)) for here in parts]
+    share = sum(np.clip((1 - here) * radius / (soft * 1.6) + 0.5, 0, 1) for here in parts) / np.float32(3)
+    rho = np.minimum.reduce(parts)
     share *= head.intracranial * np.clip((head.depth_mm - 0.6) / 1.5, 0, 1)
     low, high, _ = AGES[age]
     density = float(rng.uniform(low, high)) + head.offset_hu
