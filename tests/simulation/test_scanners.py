@@ -105,3 +105,80 @@ def test_a_real_patient_of_the_shared_data_is_written_with_what_is_assumed(tmp_p
 def test_a_patient_that_is_not_there_is_named():
     with pytest.raises(TriageNodeError, match="9999"):
         scanners.phe_sich_patient(shared_data() / "phe_sich", "9999")
+
+
+def stack() -> tuple[np.ndarray, np.ndarray]:
+    made = head(21, 1, 20, 6.0, size=128)
+    hu = np.clip(made.volume.hu, 0, 100).astype(np.float32)
+    return hu, made.truth.ventricles.astype(np.uint8)
+
+
+def test_a_scan_that_changes_nothing_gives_the_same_stack_and_each_setting_changes_it_reproducibly():
+    hu, labels = stack()
+    for name, scan in scanners.SCANS.items():
+        a, b = (scanners.scanned(hu, labels, 1.9, 6.0, scan, np.random.default_rng(3)) for _ in range(2))
+        assert np.array_equal(a[0], b[0]), name
+        assert np.array_equal(a[1], b[1]), name
+        assert np.isfinite(a[0]).all()
+        assert a[0].min() >= 0
+        assert a[0].max() <= 100
+        assert (name == "as scanned") == (a[0].shape == hu.shape and np.array_equal(a[0], hu))
+
+
+@pytest.mark.parametrize(("mm", "slices"), [(0.6, 200), (3.0, 40), (7.0, 17), (12.0, 10)])
+def test_another_thickness_keeps_height_density_and_volume_of_what_is_marked(mm, slices):
+    hu, labels = stack()
+    out, kept, now = scanners.scanned(hu, labels, 1.9, 6.0, scanners.Scan(slice_mm=mm), np.random.default_rng(1))
+    assert now == mm
+    assert len(out) == len(kept) == slices
+    assert out.mean() == pytest.approx(hu.mean(), rel=0.03)
+    assert kept.sum() * mm == pytest.approx(labels.sum() * 6.0, rel=0.25)
+
+
+def test_noise_kernel_and_offset_do_what_they_say_in_the_brain():
+    hu, labels = stack()
+    brain = (hu > 20) & (hu < 45)
+    flat = np.where(brain, 30, hu).astype(np.float32)
+
+    def shown(**settings):
+        return scanners.scanned(flat, labels, 1.9, 6.0, scanners.Scan(**settings), np.random.default_rng(2))[0]
+
+    assert shown(noise_hu=5.0)[brain].std() == pytest.approx(5, rel=0.45)
+    assert np.median(shown(offset_hu=-6.0)[brain]) == pytest.approx(24, abs=0.5)
+    edges = [np.abs(np.diff(shown(kernel=k), axis=2)).mean() for k in (-1.0, 0.0, 0.8)]
+    assert edges == sorted(edges)
+    assert edges[0] < edges[2]
+
+
+def test_a_tilted_plane_rises_to_the_front():
+    hu = np.repeat(np.arange(21, dtype=np.float32)[:, None, None], 40, axis=1).repeat(8, axis=2)
+    out, _, _ = scanners.scanned(
+        hu, np.zeros(hu.shape, np.uint8), 1.0, 1.0, scanners.Scan(tilt_deg=10.0), np.random.default_rng(0)
+    )
+    assert out[10, 0, 4] > out[10, 20, 4] > out[10, 39, 4]
+    assert out[10, 0, 4] - out[10, 39, 4] == pytest.approx(39 * np.sin(np.radians(10)), abs=0.3)
+
+
+def test_a_rescanned_volume_is_a_volume_with_its_own_uids_and_the_same_height(phantom):
+    made = scanners.rescanned(phantom.volume, scanners.Scan(slice_mm=5.0, noise_hu=4.0, crop=0.05), 1)
+    assert made.hu.shape[0] == 28
+    assert made.series_instance_uid != phantom.volume.series_instance_uid
+    assert np.diff(made.positions_mm) == pytest.approx(5.0)
+    assert made.positions_mm[0] == pytest.approx(phantom.volume.positions_mm[0] - 2.5)
+    again = scanners.rescanned(phantom.volume, scanners.Scan(slice_mm=5.0, noise_hu=4.0, crop=0.05), 1)
+    assert np.array_equal(made.hu, again.hu)
+
+
+def test_scanners_drawn_by_chance_are_legal_and_follow_from_the_seed():
+    drawn = [scanners.drawn_scan(np.random.default_rng(s)) for s in range(60)]
+    assert drawn == [scanners.drawn_scan(np.random.default_rng(s)) for s in range(60)]
+    assert min(d.slice_mm for d in drawn if d.slice_mm) < 1.5
+    assert max(d.slice_mm for d in drawn) == 7.0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kernel": 3.0}, {"noise_hu": -1.0}, {"tilt_deg": 80.0}, {"slice_mm": 0.01}, {"crop": 0.7}]
+)
+def test_a_scan_that_no_scanner_makes_is_refused(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        scanners.Scan(**wrong)

@@ -1,4 +1,7 @@
-"""Writes volumes as a CT scanner would: headers, localizer, bone-kernel series, contrast, character sets.
+"""What scanners do to a head: densities as another scanner would show them, and files as it would write them.
+
+`Scan` and `scanned` change kernel, noise, tilt, thickness and calibration of a stack of HU, each by a function of its own.
+The rest writes volumes: headers, localizer, bone-kernel series, contrast, character sets.
 
 Every patient is plainly fictitious, and every UID follows from a key, so that the same call gives the same files.
 Source of the required attributes: PS3.3 A.3 (CT Image IOD), C.8.2.1 (CT Image Module), C.11.2 (VOI LUT); checked by dciodvfy.
@@ -210,6 +213,183 @@ def sharpened(volume: Volume, seed: int) -> Volume:
         hu + 1.4 * (hu - blurred), np.random.default_rng([seed, 0xB0E]), volume.pixel_spacing_mm[0], 14.0, 0.8
     )
     return replace(volume, hu=np.clip(np.round(sharp), -1024, 3071).astype(np.int16))
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """How another scanner, or another protocol, would have shown the same head. The defaults change nothing.
+
+    kernel: -1 is much smoother, 1 much sharper than the source. noise_hu: added, deviation in the brain of the slices that
+    come out. tilt_deg: planes turned about the left-right axis, front up. slice_mm: thickness and step afterwards, 0 as it was.
+    offset_hu and slope: an error of calibration. crop: share of each side of the picture that is cut off.
+    """
+
+    kernel: float = 0.0
+    noise_hu: float = 0.0
+    tilt_deg: float = 0.0
+    slice_mm: float = 0.0
+    offset_hu: float = 0.0
+    slope: float = 1.0
+    crop: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.kernel <= 1 or not 0 <= self.noise_hu <= 60 or not abs(self.tilt_deg) <= 30:
+            raise ValueError(f"kernel must be -1 to 1, noise_hu 0 to 60, tilt_deg within 30, got {self}")
+        if not (self.slice_mm == 0 or 0.3 <= self.slice_mm <= 20) or not 0 <= self.crop < 0.4 or self.slope <= 0:
+            raise ValueError(f"slice_mm must be 0 or 0.3 to 20, crop 0 to 0.4, slope positive, got {self}")
+
+
+SCANS: dict[str, Scan] = {
+    "as scanned": Scan(),
+    "smooth kernel": Scan(kernel=-1.0),
+    "sharp kernel": Scan(kernel=0.8, noise_hu=3.0),
+    "noise 3 HU": Scan(noise_hu=3.0),
+    "noise 7 HU": Scan(noise_hu=7.0),
+    "0.6 mm": Scan(slice_mm=0.6, noise_hu=9.0),
+    "1.25 mm": Scan(slice_mm=1.25, noise_hu=6.0),
+    "2.5 mm": Scan(slice_mm=2.5, noise_hu=4.0),
+    "7 mm": Scan(slice_mm=7.0),
+    "tilt +15": Scan(tilt_deg=15.0),
+    "tilt -15": Scan(tilt_deg=-15.0),
+    "offset +6 HU": Scan(offset_hu=6.0),
+    "offset -6 HU": Scan(offset_hu=-6.0),
+    "old scanner": Scan(kernel=-0.5, noise_hu=4.0, slice_mm=7.0, tilt_deg=10.0, offset_hu=-4.0),
+    "sharp thin": Scan(kernel=0.7, noise_hu=11.0, slice_mm=1.0, offset_hu=4.0, slope=1.03),
+}
+"""Named sets for stress tests: one scanner for a whole hospital."""
+
+
+def drawn_scan(rng: np.random.Generator) -> Scan:
+    """A scanner by chance, within what the named ones span."""
+    thin = rng.random() < 0.3
+    return Scan(
+        kernel=float(rng.uniform(-1, 0.8)),
+        noise_hu=float(rng.uniform(2, 9) if thin else rng.uniform(0, 6)),
+        tilt_deg=float(rng.uniform(-18, 18)) if rng.random() < 0.4 else 0.0,
+        slice_mm=float(rng.uniform(0.6, 3) if thin else rng.choice([0.0, 4.0, 5.0, 6.0, 7.0])),
+        offset_hu=float(rng.uniform(-6, 6)),
+        slope=float(rng.uniform(0.97, 1.03)),
+        crop=float(rng.uniform(0, 0.06)),
+    )
+
+
+Stack = NDArray[np.float32]
+Labels = NDArray[np.uint8]
+
+
+def with_kernel(hu: Stack, pixel_mm: float, kernel: float) -> Stack:
+    """Smoother (below 0) or sharper (above 0) in the plane. Shape: (slice, row, column)."""
+    if not kernel:
+        return hu
+    blurred = ndimage.gaussian_filter(hu, (0, 0.75 / pixel_mm, 0.75 / pixel_mm))
+    return np.asarray(hu + (1.2 if kernel > 0 else 1.0) * kernel * (hu - blurred), np.float32)
+
+
+def with_noise(hu: Stack, rng: np.random.Generator, pixel_mm: float, level_hu: float, kernel: float = 0.0) -> Stack:
+    """Quantum noise of a deviation of `level_hu` in the brain; a sharper kernel makes it finer."""
+    if not level_hu:
+        return hu
+    _, rows, columns = hu.shape
+    padded = np.pad(hu, ((0, 0), (0, -rows % 4), (0, -columns % 4)), mode="edge")
+    cutoff = min(0.42 * float(np.exp(0.5 * kernel)), 0.45 / pixel_mm)
+    return noisy(padded, rng, pixel_mm, level_hu, cutoff)[:, :rows, :columns]
+
+
+def with_thickness(hu: Stack, labels: Labels, old_mm: float, new_mm: float) -> tuple[Stack, Labels]:
+    """Contiguous slices of another thickness over the same height. Thicker ones average; thinner ones lie on lines between.
+
+    A label stays where at least half of the new slice has it.
+    """
+    if not new_mm or abs(new_mm - old_mm) < 1e-6:
+        return hu, labels
+    n = len(hu)
+    count = max(1, round(n * old_mm / new_mm))
+    edges = np.arange(count + 1) * new_mm / old_mm
+    if new_mm > old_mm:
+        share = np.clip(
+            np.minimum(edges[1:, None], np.arange(1, n + 1)) - np.maximum(edges[:-1, None], np.arange(n)), 0, 1
+        )
+    else:
+        at = np.clip((edges[:-1] + edges[1:]) / 2 - 0.5, 0, n - 1)
+        share = np.clip(1 - np.abs(at[:, None] - np.arange(n)), 0, 1)
+    share = (share / np.maximum(share.sum(axis=1, keepdims=True), 1e-6)).astype(np.float32)
+    out = np.tensordot(share, hu, axes=1).astype(np.float32)
+    kept = np.zeros(out.shape, np.uint8)
+    for value in np.unique(labels[labels > 0]):
+        kept[np.tensordot(share, (labels == value).astype(np.float32), axes=1) > 0.499] = value
+    return out, kept
+
+
+def with_tilt(hu: Stack, labels: Labels, pixel_mm: float, slice_mm: float, degrees: float) -> tuple[Stack, Labels]:
+    """Planes turned about the left-right axis through the middle of the stack; beyond its ends the last slice goes on."""
+    if not degrees:
+        return hu, labels
+    n, rows, _ = hu.shape
+    angle = np.radians(degrees)
+    r, z = (np.arange(rows) - (rows - 1) / 2) * pixel_mm, (np.arange(n) - (n - 1) / 2) * slice_mm
+    # front (row 0) up: the plane rises towards it
+    height = z[:, None] / np.cos(angle) - r[None] * np.sin(angle)
+    back = np.broadcast_to(r[None] * np.cos(angle), height.shape)
+    at = [height / slice_mm + (n - 1) / 2, back / pixel_mm + (rows - 1) / 2]
+    out, kept = np.empty_like(hu), np.empty_like(labels)
+    for column in range(hu.shape[2]):
+        out[:, :, column] = ndimage.map_coordinates(hu[:, :, column], at, order=1, mode="nearest")
+        kept[:, :, column] = ndimage.map_coordinates(labels[:, :, column], at, order=0, mode="nearest")
+    return out, kept
+
+
+def scanned(
+    hu: Stack, labels: Labels, pixel_mm: float, slice_mm: float, scan: Scan, rng: np.random.Generator
+) -> tuple[Stack, Labels, float]:
+    """A stack as `scan` would show it: tilt, thickness, kernel, noise, calibration, crop, in this order.
+
+    Shape: hu, labels (slice, row, column), lowest slice first. Values stay within the range that the source knows, since
+    what was clipped there stays clipped. Returns the stack, its labels and the new thickness in mm.
+    """
+    low, high = float(hu.min()), float(hu.max())
+    out, kept = with_tilt(hu, labels, pixel_mm, slice_mm, scan.tilt_deg)
+    out, kept = with_thickness(out, kept, slice_mm, scan.slice_mm)
+    out = with_noise(with_kernel(out, pixel_mm, scan.kernel), rng, pixel_mm, scan.noise_hu, scan.kernel)
+    if scan.offset_hu or scan.slope != 1:
+        # air and bone that the source clipped have no density to be wrong about
+        known = (out > low + 1) & (out < high - 1)
+        out = np.where(known, out * scan.slope + scan.offset_hu, out)
+    if scan.crop:
+        r, c = (int(scan.crop * side) for side in out.shape[1:])
+        out, kept = (
+            out[:, r : out.shape[1] - r, c : out.shape[2] - c],
+            kept[:, r : kept.shape[1] - r, c : kept.shape[2] - c],
+        )
+    return np.clip(out, low, high).astype(np.float32), kept, scan.slice_mm or slice_mm
+
+
+def rescanned(volume: Volume, scan: Scan, seed: int) -> Volume:
+    """A volume as `scan` would show it, with new UIDs that follow from its own and the arguments.
+
+    The positions are those of upright, contiguous slices: a tilt is in the pixels, as when the patient's chin is up.
+    """
+    pixel, step = volume.pixel_spacing_mm[0], float(np.median(np.diff(volume.positions_mm)))
+    nothing = np.zeros(volume.hu.shape, np.uint8)
+    hu, _, slice_mm = scanned(
+        volume.hu.astype(np.float32), nothing, pixel, step, scan, np.random.default_rng([seed, 0x5CA7])
+    )
+    n = len(hu)
+    key = ("rescanned", volume.series_instance_uid, repr(scan), str(seed))
+    cut = (volume.hu.shape[2] - hu.shape[2]) / 2 * pixel
+    first = volume.origins_mm[0] + (volume.row_cosine + volume.column_cosine) * cut
+    return replace(
+        volume,
+        hu=np.round(hu).astype(np.int16),
+        origins_mm=first + volume.normal * ((np.arange(n) + 0.5) * slice_mm - 0.5 * step)[:, None],
+        slice_extent_mm=np.full(n, slice_mm),
+        slice_thickness_mm=np.full(n, slice_mm),
+        study_instance_uid=deterministic_uid(*key, "study"),
+        series_instance_uid=deterministic_uid(*key, "series"),
+        frame_of_reference_uid=deterministic_uid(*key, "frame"),
+        sop_instance_uids=tuple(deterministic_uid(*key, str(i)) for i in range(n)),
+        frame_numbers=(),
+        notes=(*volume.notes, "shown as another scanner would: simulated"),
+    )
 
 
 def localizer(
