@@ -19,9 +19,8 @@ from monai.metrics import compute_roc_auc
 from numpy.typing import NDArray
 
 from models.bloodnet.export import write_manifest
+from models.bloodnet.pool import IGNORE, Pool
 from models.bloodnet.settings import from_command_line
-from models.bloodnet.sources import IGNORE
-from models.bloodnet.train import Pool
 from triage_node.bundle.load import load_bundle
 from triage_node.detection import preprocess
 from triage_node.detection.ich import BloodNetDetector
@@ -111,7 +110,7 @@ def rounded(figure: dict) -> dict:
 if __name__ == "__main__":
     settings = from_command_line(Settings(), sys.argv[1:])
     bundle = load_bundle(Path(settings.bundle))
-    pool = Pool(Path(settings.pool) / "validation")
+    pool = Pool.read(Path(settings.pool) / "validation")
     studies = scored(BloodNetDetector(bundle), pool)
     rng = np.random.default_rng(settings.seed)
     real = [s for s in studies if s.origin == "real"]

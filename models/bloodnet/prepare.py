@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from models.bloodnet import sources
+from models.bloodnet.pool import LABEL
 from models.bloodnet.settings import from_command_line
-from models.bloodnet.sources import LABEL, Sample, sure_slices
+from models.bloodnet.sources import Sample, sure_slices
 from triage_node.simulation.bleeds import KINDS, Head, draw
 from triage_node.simulation.mimics import dress
 

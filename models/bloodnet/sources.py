@@ -15,19 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from models.bloodnet.pool import IGNORE, LABEL, LEAST_PIXELS
 from triage_node.detection import preprocess
 from triage_node.detection.preprocess import CLIP_HU, GridStudy, grid_study, on_grid
-from triage_node.networks.bloodnet import OUTPUTS
 from triage_node.simulation import ct_noise, phantom
 from triage_node.simulation.bleeds import Array, Bools, Head
 from triage_node.simulation.phantom_bleeds import Bleed
 
-IGNORE = 255
-"""Label of a pixel that no loss may look at."""
-LABEL = {kind: i for i, kind in enumerate(OUTPUTS)}
-"""Label of a pixel by kind: iph 1 .. edh 5; 0 is no blood."""
-LEAST_PIXELS = 12
-"""A slice counts as positive from so many blood pixels on; with fewer it is neither."""
 VALIDATION_DIGITS = ("3", "8")
 VALIDATION_ANATOMY = range(8000, 8100)
 

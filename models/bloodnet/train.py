@@ -1,20 +1,21 @@
-"""Train BloodNet on the pools that prepare.py built. One core is enough; with more, set --threads.
+"""Train BloodNet on the pools that prepare.py built. One core is enough; --gpu=1 uses a GPU with mixed precision.
 
-    python -m models.bloodnet.train --minutes=50 --run=build/bloodnet/first
-    python -m models.bloodnet.train --minutes=50 --run=build/bloodnet/first          # goes on from the last checkpoint
+    python -m models.bloodnet.train --minutes=180 --run=build/bloodnet/long
+    python -m models.bloodnet.train --minutes=180 --run=build/bloodnet/long          # goes on from the last checkpoint
     python -m models.bloodnet.train --start=build/bloodnet/first/last.pt --run=build/bloodnet/second --peak_rate=1e-3
+    python -m models.bloodnet.train --smoke=1                                        # needs no data, under a minute
 
-The rate falls by the clock, so that a run ends annealed whatever the machine does. What is kept is the moving average.
+The rate falls by the clock, so that a run ends annealed whatever the machine does. What is kept is the moving average. A run
+that goes on may do so with another --pool: the same heads with newly drawn bleeds.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,10 @@ from monai.metrics import compute_roc_auc
 from torch import Tensor
 from torch.nn import functional
 
+from models.bloodnet.augment import augmented
+from models.bloodnet.pool import DEVELOPMENT_DIGIT, IGNORE, LEAST_PIXELS, ORIGINS, Pool, built_in
 from models.bloodnet.settings import from_command_line
-from models.bloodnet.sources import IGNORE, LEAST_PIXELS
-from triage_node.detection.preprocess import GRID, channels, network_input
+from triage_node.detection.preprocess import channels, network_input
 from triage_node.detection.study_score import study_probability
 from triage_node.networks.bloodnet import OUTPUTS, BloodNet
 
@@ -38,6 +40,7 @@ class Settings:
     run: str = "build/bloodnet/first"
     start: str = ""  # checkpoint whose weights to begin with (a warm start; the clock starts anew)
     seed: int = 3
+    smoke: int = 0  # a built-in pool and half a minute, to see that everything runs
     # batch: half positive, half negative
     batch: int = 8
     real: float = 0.22  # shares of the origins, the same for positives and negatives so that none is a cue
@@ -45,117 +48,72 @@ class Settings:
     template: float = 0.15
     procedural: float = 0.30
     mining: int = 3  # a negative is the hardest known of so many drawn
+    faint: int = 2  # a positive is the faintest known of so many drawn of its type
+    pictures: float = 0.45  # share of samples that went through an 8-bit picture
     # optimiser; schedule by the clock
-    minutes: float = 50.0
+    minutes: float = 180.0
     peak_rate: float = 2.5e-3
     warm_up_steps: int = 150
     weight_decay: float = 1e-3
     average: float = 0.998
     # system
     threads: int = 1
+    gpu: int = 0
     bfloat16: int = 0
     checkpoint_minutes: float = 2.5
-    evaluate_minutes: float = 10.0
+    evaluate_minutes: float = 15.0
 
 
 # ---- data -------------------------------------------------------------------------------------------------------------
 
 
-class Pool:
-    """Slices of one set (train or validation) by origin. `studies` says where each study starts and stops."""
-
-    def __init__(self, folder: Path) -> None:
-        parts = sorted(p for p in folder.iterdir() if (p / "studies.json").exists())
-        self.sha256 = {p.name: (p / "sha256").read_text().strip() for p in parts}
-        self.pictures = np.concatenate([np.load(p / "pictures.npy") for p in parts])  # (slice, GRID, GRID) HU x 2
-        self.labels = np.concatenate([np.load(p / "labels.npy") for p in parts])
-        self.sure = np.concatenate([np.load(p / "sure.npy") for p in parts])
-        self.studies = []
-        offset = 0
-        for p in parts:
-            studies = json.loads((p / "studies.json").read_text())
-            self.studies += [{**s, "start": s["start"] + offset, "stop": s["stop"] + offset} for s in studies]
-            offset = self.studies[-1]["stop"]
-        self.study_of = np.repeat(np.arange(len(self.studies)), [s["stop"] - s["start"] for s in self.studies])
-        blood = (self.labels > 0) & (self.labels != IGNORE)
-        self.positive = self.sure & (blood.sum(axis=(1, 2)) >= LEAST_PIXELS)
-        self.negative = self.sure & ~self.positive & ((self.pictures > 20).mean(axis=(1, 2)) > 0.02)
-        self.types = np.stack([(self.labels == k).sum(axis=(1, 2)) >= LEAST_PIXELS for k in range(1, len(OUTPUTS))], 1)
-        self.index = {}  # origin: (positives of each type that occurs, negatives)
-        origins = np.array([s["origin"] for s in self.studies])[self.study_of]
-        for origin in ("real", "mirrored", "template", "procedural"):
-            here = origins == origin
-            by_type = [np.flatnonzero(here & self.positive & self.types[:, k]) for k in range(self.types.shape[1])]
-            self.index[origin] = ([i for i in by_type if len(i)], np.flatnonzero(here & self.negative))
-        self.hardness = np.zeros(len(self.sure), np.float32)  # last known logit of a negative
-
-    def choose(self, rng: np.random.Generator, settings: Settings) -> list[int]:
-        names = [o for o, (pos, neg) in self.index.items() if pos and len(neg)]
-        share = np.array([getattr(settings, o) for o in names])
-        chosen = []
-        for b in range(settings.batch):
-            positives, negatives = self.index[str(rng.choice(names, p=share / share.sum()))]
-            if b < settings.batch // 2:
-                chosen.append(int(rng.choice(positives[rng.integers(len(positives))])))
-            else:
-                drawn = rng.choice(negatives, settings.mining)
-                chosen.append(int(drawn[self.hardness[drawn].argmax()]))
-        return chosen
-
-    def three(self, i: int, rng: np.random.Generator) -> np.ndarray:
-        """A slice between its neighbours in HU; often they are the slice itself, as in thick or single ones."""
-        s = self.studies[self.study_of[i]]
-        near = [max(s["start"], i - 1), i, min(s["stop"] - 1, i + 1)]
-        stack = self.pictures[near].astype(np.float32) / 2
-        coin = rng.random()
-        if coin < 0.25:
-            stack[[0, 2]] = stack[1]
-        elif coin < 0.4:
-            part = rng.uniform(0.2, 0.8)
-            stack[[0, 2]] = part * stack[[0, 2]] + (1 - part) * stack[1]
-        return stack[::-1].copy() if rng.random() < 0.5 else stack
+def choose(pool: Pool, rng: np.random.Generator, settings: Settings) -> list[int]:
+    """A batch: first half positive, every type as often; hard negatives and faint positives more often than others."""
+    names = [o for o in ORIGINS if o in pool.index]
+    share = np.array([getattr(settings, o) for o in names])
+    chosen = []
+    for b in range(settings.batch):
+        positives, negatives = pool.index[str(rng.choice(names, p=share / share.sum()))]
+        if b < settings.batch // 2:
+            drawn = rng.choice(positives[rng.integers(len(positives))], settings.faint)
+            chosen.append(int(drawn[pool.known_logit[drawn].argmin()]))
+        else:
+            drawn = rng.choice(negatives, settings.mining)
+            chosen.append(int(drawn[pool.known_logit[drawn].argmax()]))
+    return chosen
 
 
-def augmented(hu: Tensor, label: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Another pose, kernel, calibration and dose. Shape: hu (n, 3, GRID, GRID), label (n, GRID, GRID)."""
-    n = len(hu)
+@dataclass(frozen=True)
+class Batch:
+    """Shape: picture (n, 4, GRID, GRID), label (n, GRID, GRID), types (n, 6) 0/1; sure and real (n,) bool.
 
-    def uniform(low: float, high: float, chance: float = 1.0) -> Tensor:
-        values = rng.uniform(low, high, (n, 1, 1, 1)) * (rng.random((n, 1, 1, 1)) < chance)
-        return torch.from_numpy(values.astype(np.float32))
+    real: only "any" is well known there. sure: the bleed was not pushed out of the picture.
+    """
 
-    turn = np.deg2rad(rng.uniform(-25, 25, n))
-    scale, aspect = rng.uniform(0.87, 1.15, n), np.exp(rng.normal(0, 0.06, n))
-    flip = rng.choice([-1.0, 1.0], n)
-    theta = np.zeros((n, 2, 3), np.float32)
-    theta[:, 0, 0], theta[:, 0, 1] = np.cos(turn) * aspect * flip, -np.sin(turn) / aspect
-    theta[:, 1, 0], theta[:, 1, 1] = np.sin(turn) * aspect * flip, np.cos(turn) / aspect
-    theta[:, :, :2] *= scale[:, None, None]
-    theta[:, :, 2] = rng.uniform(-0.06, 0.06, (n, 2))
-    grid = functional.affine_grid(torch.from_numpy(theta), [n, 1, GRID, GRID], align_corners=False)
-    hu = functional.grid_sample(hu, grid, align_corners=False)
-    label = functional.grid_sample(label[:, None].float(), grid, mode="nearest", align_corners=False)[:, 0].byte()
-    air = hu < 0.5
-    hu = hu + uniform(-1.3, 0.9, 0.6) * (blurred(hu) - hu)  # kernel, sharper or softer
-    if rng.random() < 0.2:
-        side = int(GRID * rng.uniform(0.5, 0.9))
-        hu = functional.interpolate(functional.interpolate(hu, size=side, mode="area"), size=GRID, mode="bilinear")
-    hu = (hu - 30) * uniform(0.93, 1.08) + 30 + uniform(-4, 4)
-    shade = torch.from_numpy(rng.standard_normal((n, 1, 4, 4)).astype(np.float32))
-    hu = hu + functional.interpolate(shade, size=GRID, mode="bilinear") * uniform(0, 2, 0.5)
-    white = torch.from_numpy(rng.standard_normal(hu.shape, dtype=np.float32))
-    part = uniform(0, 1)
-    noise = white * part + blurred(white) * 2 * (1 - part)
-    hu = hu + noise * uniform(0, 5.5, 0.75)
-    return torch.where(air, hu.clamp(0, 3), hu.clamp(0, 100)), label
+    picture: Tensor
+    label: Tensor
+    types: Tensor
+    sure: Tensor
+    real: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        moved = (t.to(device, non_blocking=True) for t in (self.label, self.types, self.sure, self.real))
+        return Batch(self.picture.to(device, memory_format=torch.channels_last, non_blocking=True), *moved)
 
 
-KERNEL = torch.outer(torch.tensor([1.0, 2.0, 1.0]), torch.tensor([1.0, 2.0, 1.0]))[None, None] / 16
-
-
-def blurred(x: Tensor) -> Tensor:
-    flat = x.reshape(-1, 1, *x.shape[-2:])
-    return functional.conv2d(functional.pad(flat, (1, 1, 1, 1), mode="replicate"), KERNEL).reshape(x.shape)
+def batch_of(pool: Pool, chosen: list[int], rng: np.random.Generator, settings: Settings) -> Batch:
+    hu = torch.from_numpy(np.stack([pool.three(i, rng) for i in chosen]))
+    studies = [pool.studies[pool.study_of[i]] for i in chosen]
+    tissue = np.array([s["tissue_hu"] for s in studies], np.float32)
+    hu, label, tissue = augmented(hu, torch.from_numpy(pool.labels[chosen]), tissue, rng, settings.pictures)
+    below, centre, above = hu.numpy().transpose(1, 0, 2, 3)
+    picture = torch.from_numpy(channels(below, centre, above, tissue[:, None, None, None]))
+    pixels = torch.stack([(label == k).sum(dim=(1, 2)) for k in range(1, len(OUTPUTS))], dim=1)
+    blood = ((label > 0) & (label != IGNORE)).sum(dim=(1, 2))
+    positive = torch.from_numpy(pool.positive[chosen])
+    types = torch.cat([positive[:, None], pixels >= LEAST_PIXELS], dim=1).float()
+    sure = ~positive | (blood >= LEAST_PIXELS)
+    return Batch(picture, label, types, sure, torch.tensor([s["origin"] == "real" for s in studies]))
 
 
 # ---- losses -----------------------------------------------------------------------------------------------------------
@@ -165,24 +123,29 @@ misses = TverskyLoss(alpha=0.3, beta=0.7, smooth_nr=5.0, smooth_dr=5.0, reductio
 POSITIVE_WEIGHT = torch.tensor([4.0, 3.0, 3.0, 5.0, 4.0, 4.0])[:, None, None]
 
 
-def loss_of(net: BloodNet, picture: Tensor, label: Tensor, types: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss and slice logits of "any". Shape: types (n, 6) 0/1, real (n,) bool: there only "any" is well known."""
-    by_extent, by_picture, mask = (t.float() for t in net.heads(picture))
+def loss_of(net: BloodNet, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Loss and slice logits of "any"."""
+    by_extent, by_picture, mask = (t.float() for t in net.heads(batch.picture))
+    label, types = batch.label, batch.types
     known = (label != IGNORE)[:, None].float()
     target = torch.stack([(label > 0) & (label != IGNORE), *(label == k for k in range(1, len(OUTPUTS)))], 1).float()
-    weight = torch.ones(len(label), len(OUTPUTS), 1, 1)
+    weight = torch.ones(len(label), len(OUTPUTS), 1, 1, device=label.device)
     weight[:, 1:] = 0.5
-    weight[real, 1:] *= 0.3
-    pixel = functional.binary_cross_entropy_with_logits(mask, target, pos_weight=POSITIVE_WEIGHT, reduction="none")
+    weight[batch.real, 1:] *= 0.3
+    pixel = functional.binary_cross_entropy_with_logits(
+        mask, target, pos_weight=POSITIVE_WEIGHT.to(label.device), reduction="none"
+    )
     total = 10 * (pixel * known * weight).mean()
     share = mask.sigmoid() * known
     dice = overlap(share, target).flatten()
     total = total + dice[0] + 0.3 * dice[1:].mean()
-    bleeding = types[:, 0] > 0
-    total = total + misses(share[bleeding, :1], target[bleeding, :1]).mean()  # small bleeds count as much as large ones
+    bleeding = batch.sure & (types[:, 0] > 0)
+    if bleeding.any():  # small bleeds count as much as large ones
+        total = total + misses(share[bleeding, :1], target[bleeding, :1]).mean()
     weight = torch.ones_like(types)
     weight[:, 1:] = 0.3
-    weight[real, 1:] = 0.1
+    weight[batch.real, 1:] = 0.1
+    weight = weight * batch.sure[:, None]
     for logits in (by_extent, by_picture):
         head = functional.binary_cross_entropy_with_logits(logits, types * 0.98 + 0.01, reduction="none")
         total = total + 1.5 * (head * weight).mean()
@@ -193,25 +156,24 @@ def loss_of(net: BloodNet, picture: Tensor, label: Tensor, types: Tensor, real: 
 
 
 @torch.no_grad()
-def evaluate(net: BloodNet, pool: Pool, patients_only: bool = True) -> dict[str, float]:
-    """Study AUC of the validation patients against their mirrored normals, by the score that serves."""
+def evaluate(net: BloodNet, pool: Pool) -> dict[str, float]:
+    """Study AUC of the development heads, those of patients apart, by the score that serves."""
+    device = next(net.parameters()).device
     net.eval()
-    scores, truth, real = [], [], []
-    for s in pool.studies:
-        if patients_only and not (s["origin"] == "real" or (s["origin"] == "mirrored" and not s["kinds"])):
-            continue
-        hu = pool.pictures[s["start"] : s["stop"]].astype(np.float32) / 2
-        logits = net(torch.from_numpy(network_input(hu, s["tissue_hu"])))[1][:, 0]
-        scores.append(study_probability(logits.numpy()))
+    scores, truth, patients = [], [], []
+    for s in pool.development():
+        picture = torch.from_numpy(network_input(pool.hu(s), s["tissue_hu"])).to(device)
+        logits = torch.cat([net(part)[1][:, 0] for part in picture.split(16)])
+        scores.append(study_probability(logits.cpu().numpy()))
         truth.append(float(bool(s["kinds"])))
-        real.append(s["origin"] == "real" or not s["kinds"])
+        patients.append(s["origin"] == "real" or (s["origin"] == "mirrored" and not s["kinds"]))
     net.train()
-    y, p, r = torch.tensor(truth), torch.tensor(scores), torch.tensor(real)
+    y, p, r = torch.tensor(truth), torch.tensor(scores), torch.tensor(patients)
     return {
-        "auc_real": float(compute_roc_auc(p[r], y[r])),
+        "auc_real": float(compute_roc_auc(p[r], y[r])) if len(set(y[r].tolist())) == 2 else math.nan,
         "auc_all": float(compute_roc_auc(p, y)),
         "normal_90": float(p[y == 0].quantile(0.9)),
-        "real_10": float(p[r & (y > 0)].quantile(0.1)),
+        "bleed_10": float(p[y > 0].quantile(0.1)),
     }
 
 
@@ -228,24 +190,26 @@ def rate(settings: Settings, step: int, elapsed: float) -> float:
 def main(settings: Settings) -> None:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
+    device = torch.device("cuda" if settings.gpu else "cpu")
     folder = Path(settings.run)
     folder.mkdir(parents=True, exist_ok=True)
-    train, validation = Pool(Path(settings.pool) / "train"), Pool(Path(settings.pool) / "validation")
-    print(f"{len(train.sure)} slices, {train.positive.sum()} positive, {train.negative.sum()} negative", flush=True)
+    pool = built_in(settings.seed) if settings.smoke else Pool.read(Path(settings.pool) / "train")
+    pool.index_for_training()
+    print(f"{len(pool.sure)} slices, {pool.positive.sum()} positive, {pool.negative.sum()} negative", flush=True)
 
-    net = BloodNet()
+    net, average = BloodNet().to(device), BloodNet().to(device)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.peak_rate, weight_decay=settings.weight_decay)
-    average = BloodNet()
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
     step, elapsed = 0, 0.0
     last = folder / "last.pt"
     if last.exists():
-        kept = torch.load(last, weights_only=True)
+        kept = torch.load(last, weights_only=True, map_location=device)
         net.load_state_dict(kept["net"])
         average.load_state_dict(kept["average"])
         optimiser.load_state_dict(kept["optimiser"])
         step, elapsed = kept["step"], kept["elapsed"]
     elif settings.start:
-        kept = torch.load(settings.start, weights_only=True)
+        kept = torch.load(settings.start, weights_only=True, map_location=device)
         net.load_state_dict(kept["average"])
         average.load_state_dict(kept["average"])
     else:
@@ -257,55 +221,60 @@ def main(settings: Settings) -> None:
     def save() -> None:
         state = {
             "net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(), "step": step,
-            "elapsed": elapsed, "settings": asdict(settings), "revision": revision, "data": train.sha256,
-            "validation_data": validation.sha256,
+            "elapsed": elapsed, "settings": asdict(settings), "revision": revision, "data": pool.sha256,
+            "splits": {
+                "development": f"names ending in {DEVELOPMENT_DIGIT}",
+                "development_patients": sorted({s["patient"] for s in pool.development()}),
+                "trained_patients": sorted({s["patient"] for s in pool.studies} - {s["patient"] for s in pool.development()}),
+            },
         }  # fmt: skip
         torch.save(state, last.with_suffix(".tmp"))
         last.with_suffix(".tmp").rename(last)
 
-    began = time.monotonic() - elapsed
-    saved, evaluated, running = elapsed, elapsed, 0.0
+    began, first_step = time.monotonic() - elapsed, step
+    saved = evaluated = begun = elapsed
+    running = 0.0
     while elapsed < 60 * settings.minutes:
         for group in optimiser.param_groups:
             group["lr"] = rate(settings, step, elapsed)
-        chosen = train.choose(rng, settings)
-        hu = torch.from_numpy(np.stack([train.three(i, rng) for i in chosen]))
-        hu, label = augmented(hu, torch.from_numpy(train.labels[chosen]), rng)
-        studies = [train.studies[train.study_of[i]] for i in chosen]
-        tissue = np.array([s["tissue_hu"] for s in studies], np.float32) + rng.normal(0, 1.2, len(chosen))
-        below, centre, above = hu.numpy().transpose(1, 0, 2, 3)
-        picture = torch.from_numpy(channels(below, centre, above, tissue[:, None, None, None].astype(np.float32)))
-        types = np.concatenate([train.positive[chosen][:, None], train.types[chosen]], axis=1).astype(np.float32)
-        real = torch.tensor([s["origin"] == "real" for s in studies])
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(settings.bfloat16)):
-            loss, logits = loss_of(
-                net, picture.contiguous(memory_format=torch.channels_last), label, torch.from_numpy(types), real
-            )
+        chosen = choose(pool, rng, settings)
+        batch = batch_of(pool, chosen, rng, settings).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bool(settings.gpu or settings.bfloat16)):
+            loss, logits = loss_of(net, batch)
         optimiser.zero_grad()
-        loss.backward()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimiser)
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        train.hardness[chosen] = logits.numpy()
-        keep = min(settings.average, (step + 1) / (step + 30)) if not settings.start else settings.average
+        scaler.step(optimiser)
+        scaler.update()
+        pool.known_logit[chosen] = logits.cpu().numpy()
+        keep = settings.average if settings.start else min(settings.average, (step + 1) / (step + 30))
         with torch.no_grad():
             for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
                 a.copy_(b) if not a.is_floating_point() else a.mul_(keep).add_(b, alpha=1 - keep)
         step += 1
         elapsed = time.monotonic() - began
-        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+        running = loss.item() if not running else 0.98 * running + 0.02 * loss.item()
         if step % 50 == 0:
+            pace = (elapsed - begun) / (step - first_step)
+            left = 60 * settings.minutes - elapsed
             print(
-                f"{step} steps {elapsed:.0f} s loss {running:.3f} rate {rate(settings, step, elapsed):.5f}", flush=True
+                f"step {step} of about {step + int(left / pace)}, {pace:.2f} s each, {left / 60:.0f} min left, "
+                f"loss {running:.3f}, rate {rate(settings, step, elapsed):.5f}",
+                flush=True,
             )
         if elapsed - saved > 60 * settings.checkpoint_minutes:
             save()
             saved = elapsed
         if elapsed - evaluated > 60 * settings.evaluate_minutes:
-            print(step, {k: round(v, 3) for k, v in evaluate(average, validation).items()}, flush=True)
+            print(step, {k: round(v, 3) for k, v in evaluate(average, pool).items()}, flush=True)
             evaluated = elapsed = time.monotonic() - began
     save()
-    print(step, {k: round(v, 3) for k, v in evaluate(average, validation, patients_only=False).items()}, flush=True)
+    print(step, {k: round(v, 3) for k, v in evaluate(average, pool).items()}, flush=True)
 
+
+SMOKE = {"run": "build/bloodnet/smoke", "minutes": 0.4, "warm_up_steps": 5, "average": 0.9, "checkpoint_minutes": 0.15}
 
 if __name__ == "__main__":
-    main(from_command_line(Settings(), sys.argv[1:]))
+    wanted = from_command_line(Settings(), sys.argv[1:])
+    main(from_command_line(replace(Settings(), smoke=1, **SMOKE), sys.argv[1:]) if wanted.smoke else wanted)

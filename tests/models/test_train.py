@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from models.bloodnet.augment import augmented, exported
+from models.bloodnet.pool import built_in, is_development
 from models.bloodnet.settings import from_command_line
-from models.bloodnet.train import Settings, augmented, loss_of, rate
+from models.bloodnet.train import SMOKE, Batch, Settings, choose, loss_of, main, rate
 from triage_node.detection.preprocess import channels
 from triage_node.networks.bloodnet import BloodNet
 
 
-def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Four discs of brain in rings of bone, two with a clot. Shape: picture (4, 4, 96, 96), label, types."""
+def _batch() -> Batch:
+    """Four discs of brain in rings of bone, two with a clot. Shape: picture (4, 4, 96, 96)."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:96, :96] - 47.5
     radius = np.hypot(x, y)
@@ -27,62 +31,110 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     hu = hu.astype(np.float32)
     types = torch.zeros(4, 6)
     types[:2, :2] = 1
-    return torch.from_numpy(channels(hu, hu, hu, 30.0)), torch.from_numpy(label), types
+    no, yes = torch.zeros(4, dtype=torch.bool), torch.ones(4, dtype=torch.bool)
+    return Batch(torch.from_numpy(channels(hu, hu, hu, 30.0)), torch.from_numpy(label), types, sure=yes, real=no)
 
 
 def test_one_batch_is_overfitted_in_mask_and_class():
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    picture, label, types = _batch()
+    batch = _batch()
     net = BloodNet()
     optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3)
-    real = torch.zeros(4, dtype=torch.bool)
     first = None
     for _ in range(90):
-        loss, _ = loss_of(net, picture, label, types, real)
+        loss, _ = loss_of(net, batch)
         first = first or loss.item()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        by_extent, by_picture, mask = net.heads(picture)
+        by_extent, by_picture, mask = net.heads(batch.picture)
     assert loss.item() < 0.3 * first
     logits = (by_extent + by_picture)[:, 0] / 2
     assert logits[:2].min() > 1 > -1 > logits[2:].max()
-    found, truth = mask[:, 0] > 0, label > 0
+    found, truth = mask[:, 0] > 0, batch.label > 0
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
 
 
 def test_ignored_pixels_change_no_loss():
     torch.manual_seed(0)
-    picture, label, types = _batch()
+    batch = _batch()
     net = BloodNet().eval()
-    label[3, 20:30, 20:30] = 255
-    other = label.clone()
-    real = torch.zeros(4, dtype=torch.bool)
+    batch.label[3, 20:30, 20:30] = 255
+    heads = net.heads
     with torch.no_grad():
-        before = loss_of(net, picture, label, types, real)[0]
-        other[3, 20:30, 20:30] = 255
-        net_mask = net.heads
-        net.heads = lambda p: (*net_mask(p)[:2], net_mask(p)[2].index_put(
+        before = loss_of(net, batch)[0]
+        net.heads = lambda p: (*heads(p)[:2], heads(p)[2].index_put(
             (torch.tensor(3), torch.tensor(0), torch.tensor(25), torch.tensor(25)), torch.tensor(9.0)))  # fmt: skip
-        after = loss_of(net, picture, other, types, real)[0]
+        after = loss_of(net, batch)[0]
     assert after == pytest.approx(before.item(), rel=1e-5)
 
 
-def test_augmentation_moves_picture_and_label_together():
+def test_bleed_that_left_the_picture_teaches_no_head():
+    torch.manual_seed(0)
+    batch = _batch()
+    net = BloodNet().eval()
+    pushed_out = replace(batch, sure=torch.tensor([False, True, True, True]))
+    wrong = replace(pushed_out, types=1 - batch.types[[0, 0, 0, 0]] * torch.tensor([1.0, 0, 0, 0])[:, None])
+    wrong.types[1:] = batch.types[1:]
+    with torch.no_grad():
+        assert loss_of(net, pushed_out)[0] == pytest.approx(loss_of(net, wrong)[0].item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("pictures", [0.0, 1.0])
+def test_augmentation_moves_picture_and_label_together(pictures):
     rng = np.random.default_rng(3)
-    hu = torch.full((2, 3, 192, 192), 30.0)
-    hu[:, :, 60:90, 100:140] = 70.0
-    label = torch.zeros(2, 192, 192, dtype=torch.uint8)
+    hu = torch.full((8, 3, 192, 192), 30.0)
+    hu[:, :, 60:90, 100:140] = 60.0
+    label = torch.zeros(8, 192, 192, dtype=torch.uint8)
     label[:, 60:90, 100:140] = 4
-    moved, mask = augmented(hu, label, rng)
+    moved, mask, tissue = augmented(hu, label, np.full(8, 30, np.float32), rng, pictures)
     assert moved.shape == hu.shape
     assert set(mask.unique().tolist()) == {0, 4}
-    for i in range(2):
-        assert moved[i, 1][mask[i] == 4].mean() > moved[i, 1][mask[i] == 0].mean() + 20
+    for i in range(8):
+        assert moved[i, 1][mask[i] == 4].median() > moved[i, 1][mask[i] == 0].median() + 4
+        assert abs(float(tissue[i] - moved[i, 1][(mask[i] == 0) & (moved[i, 1] > 3)].median())) < 14
     assert float(moved.min()) >= 0
     assert float(moved.max()) <= 100
+
+
+def test_exported_picture_is_the_same_for_a_seed_and_keeps_bone_white():
+    hu = np.full((3, 192, 192), 32, np.float32)
+    hu[:, 40:50] = 100
+    one, two = (exported(hu.copy(), 32.0, True, np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(one[0], two[0])
+    assert one[1] == two[1]
+    assert one[0][:, 40:50].mean() > one[0][:, 60:].mean() + 20
+
+
+def test_batch_is_half_positive_and_never_from_development():
+    pool = built_in(1)
+    pool.index_for_training()
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        chosen = choose(pool, rng, Settings())
+        assert pool.positive[chosen].tolist() == [True] * 4 + [False] * 4
+        assert not any(is_development(pool.studies[pool.study_of[i]]["patient"]) for i in chosen)
+    pool.known_logit[pool.index["real"][1]] = -9
+    hardest = pool.index["real"][1][0]
+    pool.known_logit[hardest] = 9
+    only_real = Settings(real=1, mirrored=0, template=0, procedural=0, mining=400)
+    assert hardest in choose(pool, rng, only_real)[4:]
+
+
+def test_smoke_run_writes_a_checkpoint_that_says_where_it_comes_from_and_goes_on(tmp_path):
+    torch.set_num_threads(1)
+    short = replace(Settings(), **{**SMOKE, "smoke": 1, "run": str(tmp_path), "minutes": 0.02})
+    main(short)
+    first = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert first["step"] >= 1
+    assert first["settings"]["seed"] == short.seed
+    assert first["data"] == {"built in": str(short.seed)}
+    assert len(first["revision"]) in (0, 40)
+    assert not set(first["splits"]["development_patients"]) & set(first["splits"]["trained_patients"])
+    main(replace(short, minutes=0.05))
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] > first["step"]
 
 
 def test_rate_warms_up_then_falls_to_nothing_by_the_clock():

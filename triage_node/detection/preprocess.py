@@ -71,12 +71,17 @@ def on_grid(volume: Volume) -> GridStudy:
 def grid_study(clipped: Array, block_of_slice: NDArray[np.intp] | None = None) -> GridStudy:
     """The same from clipped HU. Shape: clipped (block, row, column)."""
     square = skull_square(clipped)
-    to_rows = _averaging(clipped.shape[1], square.row, square.side)
-    to_columns = _averaging(clipped.shape[2], square.column, square.side)
-    hu = np.stack([to_rows @ image @ to_columns.T for image in clipped]).astype(np.float32)
+    hu = np.stack([resampled(image, square) for image in clipped])
     inside = intracranial(hu)
     blocks = np.arange(len(clipped)) if block_of_slice is None else block_of_slice
     return GridStudy(hu, inside, tissue_mode(hu, inside), blocks, square, (clipped.shape[1], clipped.shape[2]))
+
+
+def resampled(image: Array, square: Square) -> Array:
+    """What a square of the native picture shows, averaged to the grid; 0 outside the picture. Shape: (row, column) -> GRID^2."""
+    rows = _averaging(image.shape[0], square.row, square.side)
+    columns = _averaging(image.shape[1], square.column, square.side)
+    return (rows @ image @ columns.T).astype(np.float32)
 
 
 def network_input(hu: Array, tissue_hu: float) -> Array:

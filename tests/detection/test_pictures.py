@@ -1,0 +1,74 @@
+"""Foreign pictures: any size, border, text and colour table end on the grid as the same head; what is none is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from triage_node.detection.pictures import TABLES, grey_of, grid_of_pictures
+from triage_node.detection.preprocess import GRID
+from triage_node.domain.errors import StudyRejected
+
+
+def head(size: int = 300, radius: float = 90.0, row: float = 140.0) -> np.ndarray:
+    """Brain of grey 96 in a white ring on black, with a brighter clot."""
+    y, x = np.mgrid[:size, :size].astype(float)
+    r = np.hypot(x - 160, y - row)
+    picture = np.where(r < radius - 8, 96.0, np.where(r < radius, 255.0, 0.0))
+    picture[np.hypot(x - 130, y - row) < 14] = 200
+    return picture.astype(np.uint8)
+
+
+def test_head_fills_its_share_of_the_grid_wherever_it_lay_and_whatever_is_written_beside_it():
+    plain = head()
+    plain[4:14, 4:90] = 255
+    plain[-12:-4, 180:290] = 220
+    study = grid_of_pictures([plain])
+    bright = np.argwhere(study.hu[0] > 90)
+    assert bright.max(axis=0) - bright.min(axis=0) == pytest.approx(0.94 * GRID, abs=4)
+    assert study.tissue_hu == pytest.approx(96 / 255 * 80, abs=0.8)
+    assert study.intracranial.any()
+
+
+def test_pictures_of_one_volume_share_their_box():
+    study = grid_of_pictures([head(radius=40), head(radius=90)])
+    seen = [np.ptp(np.argwhere(hu > 10), axis=0).max() for hu in study.hu]
+    assert seen[0] < 0.55 * seen[1]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_colour_table_is_undone(name):
+    grey = ndimage.gaussian_filter(head().astype(float), 2)
+    coloured = np.round(TABLES[name][np.round(grey).astype(int)] * 255).astype(np.uint8)
+    assert np.abs(grey_of(coloured) - grey / 255).mean() < 0.02
+
+
+def test_inverted_and_transparent_pictures_are_dark_outside_the_head():
+    plain = head()
+    assert np.abs(grey_of(255 - plain) - plain / 255).max() < 0.01
+    clear = np.dstack([plain, plain, plain, np.where(plain > 0, 255, 0)]).astype(np.uint8)
+    assert np.abs(grey_of(clear) - plain / 255).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        [],
+        [np.zeros((64, 64), np.uint16)],
+        [np.zeros((64, 64, 5), np.uint8)],
+        [np.zeros((64, 8), np.uint8)],
+        [np.zeros((2, 64, 64, 3), np.uint8)],
+        [np.zeros((64, 64), np.uint8), np.zeros((65, 64), np.uint8)],
+    ],
+)
+def test_what_is_no_set_of_pictures_is_refused(pictures):
+    with pytest.raises(StudyRejected):
+        grid_of_pictures(pictures)
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_empty_picture_gives_a_grid_without_a_skull(value):
+    study = grid_of_pictures([np.full((100, 60), value, np.uint8)])
+    assert study.hu.shape == (1, GRID, GRID)
+    assert not study.intracranial.any()
