@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from triage_node.evaluation.metrics import ppv_at
+
 ONLY_A_SITE = (
     "These are other people's figures on other people's patients. Nothing measured on the data of this report settles how "
     "the model does at a hospital: only that hospital's own consecutive studies can."
@@ -19,6 +21,8 @@ class Anchor:
     data: str
     source: str
     about: str = "whole"
+    prevalence: float | None = None
+    """Of a PPV: ours is computed for the same share of positives, since an enriched set flatters it."""
 
 
 ANCHORS = (
@@ -34,9 +38,9 @@ ANCHORS = (
     Anchor("specificity", 0.96, "527 consecutive studies", "VeriScout 2023"),
     Anchor("sensitivity", 0.756, "61,704 consecutive studies of teleradiology, the floor", "Del Gaizo 2024"),
     Anchor("specificity", 0.921, "61,704 consecutive studies of teleradiology, the floor", "Del Gaizo 2024"),
-    Anchor("ppv", 0.211, "61,704 consecutive studies, 2.7 % positive", "Del Gaizo 2024"),
-    Anchor("ppv", 0.186, "1,372 studies, 6.1 % positive", "Abrigo 2023"),
-    Anchor("ppv", 0.818, "1,446 studies of a trauma centre, 14.7 % positive", "Zia 2022"),
+    Anchor("ppv", 0.211, "61,704 consecutive studies, 2.7 % positive", "Del Gaizo 2024", prevalence=0.027),
+    Anchor("ppv", 0.186, "1,372 studies, 6.1 % positive", "Abrigo 2023", prevalence=0.061),
+    Anchor("ppv", 0.818, "1,446 studies of a trauma centre, 14.7 % positive", "Zia 2022", prevalence=0.147),
     Anchor("sensitivity", 0.718, "bleeds under 5 mL of 255 positive studies", "Avicenna CINA (McLouth 2021)", "small"),
 )
 
@@ -59,8 +63,14 @@ def beside(report: dict[str, dict]) -> list[dict]:
             ours, unit = (small["sensitivity"], "study, under 5 mL") if small else (None, "")
         else:
             for unit in ("study", "slice"):
-                ours = report[unit].get(a.measure)
+                ours = _ours(report[unit], a)
                 if ours is not None:
                     break
         found.append({**asdict(a), "ours": ours, "ours_is": unit if ours is not None else ""})
     return found
+
+
+def _ours(figures: dict, anchor: Anchor) -> float | None:
+    if anchor.prevalence is None:
+        return figures[anchor.measure]
+    return ppv_at(figures["sensitivity"], figures["specificity"], anchor.prevalence)

@@ -75,10 +75,9 @@ def scores(answers: Answers, thresholds: dict[str, float], title: str) -> str:
                 counts = np.histogram(of_class, edges)[0] / len(of_class)
                 axes.stairs(counts, edges, color=colour, lw=1.6, label=f"{name}, n {len(of_class)}")
         for name, value in thresholds.items():
-            axes.axvline(value, color=QUIET, lw=1, ls="--")
-            axes.text(value, 1.0, f" {name}", color=QUIET, transform=axes.get_xaxis_transform(), rotation=90, va="top")
+            axes.axvline(value, color=QUIET, lw=1, ls="--" if name == "raise" else ":", label=f"{name} {value:.2f}")
         axes.set(xlabel="probability", ylabel="share of the class", title=title)
-        axes.legend(loc="upper center")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)
 
     return _svg(draw, f"scores-{title}")
 
