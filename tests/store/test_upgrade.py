@@ -1,3 +1,11 @@
+"""Migrations: from nothing, from the first release, and twice."""
+
+from alembic import command
+
+from tests.store.conftest import NOW
+from triage_node.domain.finding import OperatingPoint
+from triage_node.store import policy
+from triage_node.store import upgrade as store_upgrade
 from triage_node.store.upgrade import differences, is_current, upgrade
 
 
@@ -5,10 +13,26 @@ def test_empty_database_to_head_equals_the_schema(empty_store):
     assert not is_current(empty_store)
     old, new = upgrade(empty_store)
     assert old is None
-    assert new == "0001"
+    assert new == "0002"
     assert differences(empty_store) == []
 
 
 def test_second_upgrade_changes_nothing(store):
-    assert upgrade(store) == ("0001", "0001")
+    assert upgrade(store) == ("0002", "0002")
     assert is_current(store)
+
+
+def test_a_store_of_the_first_release_keeps_its_studies(empty_store):
+    with empty_store.engine.connect() as c:
+        config = store_upgrade._config()
+        config.attributes["connection"] = c
+        command.upgrade(config, "0001")
+        c.commit()
+    add_policy(empty_store)
+    assert upgrade(empty_store) == ("0001", "0002")
+    assert differences(empty_store) == []
+    assert policy.current(empty_store)["ich"].version == 1
+
+
+def add_policy(store):
+    policy.add(store, [OperatingPoint("ich", 0.3, 0.6, 0)], "test", "first", NOW)

@@ -97,12 +97,14 @@ class Moment(StrEnum):
     VOLUME = "volume assembled"
     DECIDED = "decided"
     FLAGGED = "flagged"
+    PROGNOSIS = "prognosis computed"
     REPORTED = "report built"
     SENT = "object sent"
     COMMITTED = "object committed"
     PARKED = "object parked"
     DECLINED = "declined"
     FAILED = "failed"
+    FACTS = "clinical facts entered"
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,35 @@ finding = Table(
     Column("evidence", String(2), nullable=False),
 )
 
+clinical_facts = Table(
+    "clinical_facts",
+    metadata,
+    _id(),
+    _uid("study_instance_uid"),
+    Column("revision", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("via", String(16), nullable=False),
+    Column("patient_digest", String(64), nullable=False),  # facts do not follow a study to another patient
+    Column("entry", JSON, nullable=False),
+    UniqueConstraint("study_instance_uid", "revision"),
+)
+
+prognosis = Table(
+    "prognosis",
+    metadata,
+    _id(),
+    _uid("study_instance_uid"),
+    Column("result_revision", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("clinical_revision", Integer, nullable=False),  # 0: nobody has stated anything yet
+    Column("clinical_inputs_digest", String(64), nullable=False),
+    Column("measured", JSON, nullable=False),  # what the pixels said, so that later facts need no pixels
+    Column("predictions", JSON, nullable=False),
+    UniqueConstraint("study_instance_uid", "result_revision", "revision"),
+)
+
 built_object = Table(
     "object",
     metadata,
