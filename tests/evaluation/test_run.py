@@ -14,7 +14,8 @@ from tests.evaluation.sets import case
 from triage_node.bundle.load import load_bundle
 from triage_node.domain.case import HeadVolume, LabelMask, Labels
 from triage_node.domain.errors import StudyRejected
-from triage_node.evaluation.run import Source, dice, evaluate, folder_digest, study_label
+from triage_node.evaluation.run import dice, evaluate, study_label
+from triage_node.evaluation.source import Source, folder_digest
 
 BLOODNET = Path(__file__).resolve().parents[2] / "models" / "bloodnet"
 

@@ -115,6 +115,19 @@ def timeline(
     raise typer.Exit(0 if show(config, study, console) else 1)
 
 
+@app.command()
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or the name of one that ships (bloodnet).")],
+    data: Annotated[Path, typer.Argument(help="Labelled folder: a public data set, or labels.csv with images.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for report.html, report.md, report.json, evidence.json.")],
+    config: Config = None,
+) -> None:
+    """Measure a detector on labelled data and write a report. With --config: the node's thresholds, and a draft of evidence."""
+    from triage_node.cli.evaluate import run
+
+    run(bundle, data, out, config, console)
+
+
 @db.command("upgrade")
 def db_upgrade(config: Config = None) -> None:
     """Bring the store's schema to this version. SQLite is copied beside itself first."""

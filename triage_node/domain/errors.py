@@ -9,7 +9,9 @@ TriageNodeError
 ├── ReportError
 ├── DeliveryError                      TransientDeliveryError (retry), PermanentDeliveryError (park)
 ├── StoreError
+├── StatementRefused(problems)         what somebody stated of a patient cannot be; StatementConflict: not now
 ├── DataSetError                       a folder of labelled images is not what it must be: CaseUnreadable for one study
+├── EvaluationError                    an evaluation cannot begin, or its report cannot be written
 └── ConfigError(path, line)
 """
 
@@ -89,6 +91,18 @@ class PermanentDeliveryError(DeliveryError):
 class StoreError(TriageNodeError): ...
 
 
+class StatementRefused(TriageNodeError):
+    """Clinical facts that cannot be true; `problems` are sentences for whoever stated them."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(" ".join(problems))
+        self.problems = problems
+
+
+class StatementConflict(StatementRefused):
+    """The statement may be true, but it does not fit what the node holds now: look again, then state again."""
+
+
 class DataSetError(TriageNodeError):
     """A folder of labelled images does not fit; the message names the file or column expected and what was found."""
 
@@ -99,3 +113,7 @@ class CaseUnreadable(DataSetError):
 
 class ConfigError(TriageNodeError):
     """The configuration file does not say what it must; the message names file, key and remedy."""
+
+
+class EvaluationError(TriageNodeError):
+    """An evaluation that cannot begin, or whose report cannot be written; the message names the remedy."""

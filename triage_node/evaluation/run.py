@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,31 +17,21 @@ from triage_node import __version__
 from triage_node.bundle.load import Bundle
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.domain.case import NOT_SCORED, Case, HeadVolume
-from triage_node.domain.errors import StudyRejected, TriageNodeError
+from triage_node.domain.errors import EvaluationError, TriageNodeError
 from triage_node.domain.finding import SUBTYPES, BundleIdentity, OperatingPoint
 from triage_node.evaluation.answering import Answer, answer
 from triage_node.evaluation.report import Material, Points, Report, build, write
 from triage_node.evaluation.scored import Scored
+from triage_node.evaluation.source import Source
 from triage_node.evaluation.worst import WINDOW_HU, tile
 
 STRESS = "stress_"
 """Figures of the bundle whose names begin so were measured under altered appearances, thresholds fixed before."""
 
+NOTES_SHOWN = 40
+
 Bools = NDArray[np.bool_]
 Masks = tuple[Bools, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A data set that was opened. `digest` names its bytes; `received`: whether a node had got these very files."""
-
-    name: str
-    layout: str
-    digest: str
-    cases: tuple[Case, ...]
-    skipped: tuple[tuple[str, str], ...]
-    received: bool
-    received_words: str
 
 
 def evaluate(
@@ -53,8 +43,10 @@ def evaluate(
 ) -> tuple[Report, list[Path]]:
     """Score all cases and write the reports into `out`. `point`: thresholds in force at a node, else the bundle's own.
 
-    `advance` is told after each case how many slices it had. Raises: BundleError, OSError when `out` cannot be written.
+    `advance` is told after each case how many slices it had. Raises: BundleError, EvaluationError.
     """
+    _reads_heads(bundle)
+    prepare(out)
     begun = time.monotonic()
     detector = BloodNetDetector(bundle)
     points = points_of(bundle, point)
@@ -69,11 +61,33 @@ def evaluate(
         "name": source.name,
         "layout": source.layout,
         "digest": source.digest,
+        "notes": list(source.notes[:NOTES_SHOWN]),
         "received": {"all": source.received, "words": source.received_words},
     }
     described = describe(bundle, detector.identity, point)
     report = build(detector.identity, described, points, material, data, made, _stress(bundle))
-    return report, write(report, material, points, out)
+    try:
+        return report, write(report, material, points, out)
+    except OSError as error:
+        raise EvaluationError(f"{out}: the report cannot be written: {error.strerror}") from error
+
+
+def prepare(out: Path) -> None:
+    """Make the folder and try to write, before hours are spent. Raises: EvaluationError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            return
+    except OSError as error:
+        raise EvaluationError(f"--out {out}: {error.strerror}; name a folder that this user may write") from error
+
+
+def _reads_heads(bundle: Bundle) -> None:
+    outputs = bundle.manifest.network_data_format.outputs
+    if not {"mask", "slices"} <= set(outputs):
+        raise EvaluationError(
+            f"bundle {bundle.manifest.name} has outputs {', '.join(outputs)}; this command evaluates detectors, which have mask and slices"
+        )
 
 
 def points_of(bundle: Bundle, point: OperatingPoint | None) -> dict[str, Points]:
@@ -138,7 +152,7 @@ def collect(
             _matches(case, head)
             found = answer(detector, head)
             _take(material, case, head, found, _blood(case, head), points)
-        except (TriageNodeError, StudyRejected, ValueError, OSError) as error:
+        except (TriageNodeError, ValueError, OSError) as error:
             material.skipped.append((case.key, str(error) or type(error).__name__))
         advance(max(1, len(case.slice_ids)))
     if not material.studies:
@@ -296,14 +310,3 @@ def _offer(
     if threshold is not None:
         words += ", flagged" if scored.probability >= threshold else ", not flagged"
     material.worst[unit].offer(scored.truth, scored.probability, scored.key, words, draw)
-
-
-def folder_digest(folder: Path, tell: Callable[[str], None] = lambda digest: None) -> str:
-    """SHA-256 over name and SHA-256 of every file below, in the order of names. `tell` gets each file's SHA-256."""
-    whole = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
-            of_file = hashlib.file_digest(file, "sha256").hexdigest()
-        tell(of_file)
-        whole.update(f"{path.relative_to(folder).as_posix()}\0{of_file}\n".encode(errors="surrogateescape"))
-    return whole.hexdigest()

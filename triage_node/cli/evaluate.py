@@ -1,0 +1,74 @@
+"""`triage-node evaluate`: a detector on a labelled folder; also a hospital's acceptance test on its own studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from triage_node.bundle.load import load_bundle
+from triage_node.config.load import load
+from triage_node.domain.errors import StoreError
+from triage_node.domain.finding import OperatingPoint
+from triage_node.evaluation.report import UNIT_WORDS, ci, number
+from triage_node.evaluation.run import evaluate, prepare
+from triage_node.evaluation.source import open_source
+from triage_node.instances.archive import Archive
+from triage_node.processes.wiring import bundle_folder
+from triage_node.store import policy
+from triage_node.store.engine import open_store
+
+
+def run(bundle_name: str, data: Path, out: Path, config: Path | None, console: Console) -> None:
+    """Raises: TriageNodeError of every kind, each with what was expected and found."""
+    bundle = load_bundle(bundle_folder(bundle_name))
+    prepare(out)
+    archive, point = _node(config) if config is not None else (None, None)
+    with console.status("reading the folder"):
+        source = open_source(data, archive)
+    slices = sum(max(1, len(c.slice_ids)) for c in source.cases)
+    console.print(
+        f"{escape(source.layout)}: {len(source.cases)} cases, {slices} slices, {len(source.skipped)} files not read"
+    )
+    columns = (
+        TextColumn("slices"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("slices", total=slices)
+        report, files = evaluate(bundle, source, out, point, lambda n: progress.advance(task, n))
+    console.print(_table(report))
+    for unit, words in UNIT_WORDS.items():
+        for what, why in report[unit]["reasons"].items():
+            console.print(f"{words}: {what} is not defined: {why}", markup=False)
+    if report["skipped"]:
+        console.print(f"{len(report['skipped'])} files or cases were not read; report.md names them", markup=False)
+    level, signed = report["evidence"]["level"], report["evidence"]["level_when_signed"]
+    console.print(f"evidence {level}, when signed by the site {signed}; not for diagnostic use")
+    for file in files[:4]:
+        console.print(str(file), markup=False, highlight=False, soft_wrap=True)
+
+
+def _node(config: Path) -> tuple[Archive, OperatingPoint | None]:
+    """What this node has received, and the thresholds in force there."""
+    settings, _ = load(config)
+    store = open_store(settings.database_url)
+    try:
+        point = policy.current(store).get("ich")
+    except StoreError:
+        point = None
+    finally:
+        store.close()
+    return Archive(settings.store.data_folder), point
+
+
+def _table(report: dict[str, Any]) -> Table:
+    table = Table("", "n", "positive", "AUC", "sensitivity", "specificity", "PPV here")
+    for unit, words in UNIT_WORDS.items():
+        f = report[unit]
+        shown = [f"{number(f[k])} {ci(f[f'{k}_ci'])}".strip() for k in ("auc", "sensitivity", "specificity", "ppv")]
+        table.add_row(words, str(f["n"]), str(f["positives"]), *shown)
+    return table
