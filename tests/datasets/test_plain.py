@@ -1,0 +1,341 @@
+"""The plain folder: generous in form, strict in content, every file accounted for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.tiny_data import write_ct_slice, write_grey, write_hu_png
+from triage_node.datasets import DataSet, open_data_set
+from triage_node.domain.errors import CaseUnreadable, DataSetError
+
+
+def labels(folder: Path, text: str, name: str = "labels.csv", encoding: str = "utf-8") -> None:
+    (folder / name).write_text(text, encoding=encoding)
+
+
+def opened(folder: Path) -> DataSet:
+    data = open_data_set(folder)
+    assert data.files_in == data.files_used + len(data.skipped)
+    assert data.files_used == sum(len(c.slice_ids) for c in data)
+    return data
+
+
+def reasons(data: DataSet) -> dict[str, str]:
+    return {s.name: s.reason for s in data.skipped}
+
+
+def test_pictures_without_a_study_are_one_case_each_with_their_label(tmp_path: Path) -> None:
+    for i in range(3):
+        write_grey(tmp_path / f"{i}.png", seed=i)
+    labels(tmp_path, "file,label\n0.png,1\n1.png,0\n2.png,-1\n")
+    data = opened(tmp_path)
+    assert [(c.slice_ids, c.labels.slice_labels, c.labels.study_label) for c in data] == [
+        (("0.png",), (1,), 1),
+        (("1.png",), (0,), 0),
+        (("2.png",), (None,), None),
+    ]
+    assert not data.cases[0].is_hu
+    assert len(data.patients) == 3
+
+
+def test_opening_holds_no_pixels_and_loading_gives_those_of_the_file(tmp_path: Path) -> None:
+    image = write_grey(tmp_path / "a.png", size=(40, 30))
+    labels(tmp_path, "file,label\na.png,0\n")
+    volume = opened(tmp_path).cases[0].load()
+    assert volume.grey[0].shape == (40, 30)
+    np.testing.assert_array_equal(volume.grey[0], image)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "CMYK", "1", "I;16"])
+def test_every_colour_mode_becomes_grey_levels_of_the_same_picture(tmp_path: Path, mode: str) -> None:
+    grey = np.zeros((32, 32), np.uint8)
+    grey[8:24, 8:24] = 255
+    image = Image.fromarray(grey)
+    suffix = ".jpg" if mode == "CMYK" else ".png"
+    if mode == "I;16":
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
+    elif mode != "L":
+        image = image.convert(mode)
+    image.save(tmp_path / f"a{suffix}")
+    labels(tmp_path, f"file,label\na{suffix},1\n")
+    case = opened(tmp_path).cases[0]
+    assert not case.is_hu
+    read = case.load().grey[0]
+    assert read[16, 16] > 250
+    assert read[2, 2] < 5
+
+
+def test_transparency_is_put_on_black(tmp_path: Path) -> None:
+    rgba = np.full((20, 20, 4), 200, np.uint8)
+    rgba[:, :10, 3], rgba[:, 10:, 3] = 0, 255
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    labels(tmp_path, "file,label\na.png,1\n")
+    read = opened(tmp_path).cases[0].load().grey[0]
+    assert (read[5, 5], read[5, 15]) == (0, 200)
+
+
+def test_16_bit_pictures_hold_hu_plus_1024_and_make_a_volume_sorted_by_slice(tmp_path: Path) -> None:
+    for i in range(12):
+        write_hu_png(tmp_path / f"s{i}.png", np.full((24, 24), 10 * i - 30, np.int16))
+    rows = [f"s{i}.png,{int(i == 5)},st1,{i}" for i in (3, 11, 0, 5, 1, 2, 4, 6, 7, 8, 9, 10)]
+    labels(tmp_path, "file,label,study,slice\n" + "\n".join(rows) + "\n")
+    case = opened(tmp_path).cases[0]
+    assert case.is_hu
+    assert case.slice_ids == tuple(f"s{i}.png" for i in range(12))
+    assert case.labels.slice_labels == tuple(int(i == 5) for i in range(12))
+    assert case.labels.study_label == 1
+    volume = case.load()
+    assert volume.hu is not None
+    assert volume.hu.dtype == np.int16
+    np.testing.assert_array_equal(volume.hu[:, 0, 0], [10 * i - 30 for i in range(12)])
+    assert volume.contiguous
+
+
+def test_a_slice_of_air_belongs_to_its_16_bit_study(tmp_path: Path) -> None:
+    write_hu_png(tmp_path / "a.png", np.full((24, 24), -1000, np.int16))
+    write_hu_png(tmp_path / "b.png", np.full((24, 24), 40, np.int16))
+    labels(tmp_path, "file,label,study,slice\na.png,0,s,1\nb.png,0,s,0\n")
+    volume = opened(tmp_path).cases[0].load()
+    assert volume.hu is not None
+    np.testing.assert_array_equal(volume.hu[:, 0, 0], [40, -1000])
+
+
+def test_grey_slices_of_one_study_may_differ_in_size(tmp_path: Path) -> None:
+    write_grey(tmp_path / "a.png", size=(40, 30))
+    write_grey(tmp_path / "b.jpg", size=(64, 64))
+    labels(tmp_path, "file,label,study,slice\nb.jpg,0,s,2\na.png,1,s,1\n")
+    volume = opened(tmp_path).cases[0].load()
+    assert [g.shape for g in volume.grey] == [(40, 30), (64, 64)]
+
+
+def test_the_form_of_table_and_names_is_taken_generously(tmp_path: Path) -> None:
+    (tmp_path / "Images").mkdir()
+    write_grey(tmp_path / "Images" / "A 1.PNG", seed=1)
+    write_grey(tmp_path / "Images" / "007.JPG", seed=2)
+    write_grey(tmp_path / "Images" / "c.png", seed=3)
+    write_grey(tmp_path / "Images" / "d.png", seed=4)
+    text = " File ; Label ;Sub-Type\n images\\a 1.png ; 1.0 ; EDH + Subdural\n7;0,0;\n./Images/c;yes;IPH\nd.jpg;-1.0;\n"
+    labels(tmp_path, text, "Labels.CSV", "utf-8-sig")
+    data = opened(tmp_path)
+    assert [c.labels.slice_labels[0] for c in data] == [1, 0, 1, None]
+    assert data.cases[0].labels.study_subtypes == {"edh": 1, "sdh": 1}
+    assert data.cases[1].labels.study_subtypes == dict.fromkeys(("iph", "ivh", "sah", "sdh", "edh"), 0)
+    assert data.cases[2].slice_ids == ("Images/c.png",)
+
+
+def test_utf_16_tab_table_is_read(tmp_path: Path) -> None:
+    write_grey(tmp_path / "a.png")
+    labels(tmp_path, "file\tlabel\na.png\t1\n", encoding="utf-16")
+    assert opened(tmp_path).cases[0].labels.study_label == 1
+
+
+def test_dicom_slices_make_a_volume_by_position_whatever_the_slice_column_says(tmp_path: Path) -> None:
+    for i in range(12):
+        write_ct_slice(tmp_path / f"{i}", z_mm=5.0 * i, hu=float(i), study="1.2.3", series="1.2.3.1")
+    rows = [f"{i},{int(i == 2)},s,{11 - i}" for i in range(12)]
+    labels(tmp_path, "file,label,study,slice\n" + "\n".join(rows) + "\n")
+    case = opened(tmp_path).cases[0]
+    assert case.slice_ids == tuple(str(i) for i in range(12))
+    assert case.labels.slice_labels[2] == 1
+    volume = case.load()
+    assert volume.native is not None
+    assert volume.hu is not None
+    np.testing.assert_array_equal(volume.hu[:, 0, 0], np.arange(12))
+    assert case.patient_id == "s"
+    assert volume.pixel_spacing_mm == (0.5, 0.5)
+
+
+def test_single_dicom_is_a_case_of_one_slice_in_hu(tmp_path: Path) -> None:
+    write_ct_slice(tmp_path / "a.dcm", hu=55.0, patient="P1")
+    labels(tmp_path, "file,label\na.dcm,1\n")
+    case = opened(tmp_path).cases[0]
+    volume = case.load()
+    assert volume.hu is not None
+    assert volume.hu.shape[0] == 1
+    assert volume.hu[0, 0, 0] == 55
+    assert case.patient_id == "P1"
+
+
+def test_dicom_study_with_a_gap_is_a_stack_that_is_not_contiguous(tmp_path: Path) -> None:
+    for i in (0, 1, 2, 6, 7):
+        write_ct_slice(tmp_path / f"{i}.dcm", z_mm=5.0 * i, hu=float(i), study="1.2.3", series="1.2.3.1")
+    labels(tmp_path, "file,label,study,slice\n" + "".join(f"{i}.dcm,0,s,{i}\n" for i in (0, 1, 2, 6, 7)))
+    volume = opened(tmp_path).cases[0].load()
+    assert volume.native is None
+    assert not volume.contiguous
+    assert volume.hu is not None
+    np.testing.assert_array_equal(volume.hu[:, 0, 0], [0, 1, 2, 6, 7])
+
+
+def test_post_contrast_dicom_is_declined(tmp_path: Path) -> None:
+    write_ct_slice(tmp_path / "a.dcm", hu=55.0)
+    write_ct_slice(tmp_path / "b.dcm", hu=55.0, ContrastBolusAgent="Iomeprol")
+    write_ct_slice(tmp_path / "c.dcm", hu=55.0, SeriesDescription="CT POST CONTRAST")
+    labels(tmp_path, "file,label\na.dcm,0\nb.dcm,0\nc.dcm,0\n")
+    data = opened(tmp_path)
+    assert len(data) == 1
+    assert all("contrast" in r for r in reasons(data).values())
+
+
+def test_wrong_intercept_of_some_rsna_files_is_undone(tmp_path: Path) -> None:
+    hu = np.full((32, 32), -1000)
+    hu[8:24, 8:24] = 40
+    write_ct_slice(tmp_path / "a.dcm", words=(hu % 4096).astype(np.uint16), intercept=0, bits_stored=12)
+    labels(tmp_path, "file,label\na.dcm,0\n")
+    volume = opened(tmp_path).cases[0].load()
+    assert volume.hu is not None
+    assert (volume.hu[0, 16, 16], volume.hu[0, 0, 0]) == (40, -1000)
+
+
+def test_8_bit_dicom_is_a_picture(tmp_path: Path) -> None:
+    words = np.zeros((32, 32), np.uint8)
+    words[8:24, 8:24] = 200
+    write_ct_slice(tmp_path / "a.dcm", words=words)
+    labels(tmp_path, "file,label\na.dcm,1\n")
+    case = opened(tmp_path).cases[0]
+    assert not case.is_hu
+    np.testing.assert_array_equal(case.load().grey[0], words)
+
+
+def test_broken_files_are_skipped_with_a_reason_and_counted(tmp_path: Path) -> None:
+    write_grey(tmp_path / "good.png", seed=1)
+    write_grey(tmp_path / "extra.png", seed=9)
+    write_grey(tmp_path / "cut.jpg", seed=2, size=(200, 200))
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:900])
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    Image.new("L", (1, 1)).save(tmp_path / "dot.png")
+    write_ct_slice(tmp_path / "short.dcm", hu=1.0)
+    (tmp_path / "short.dcm").write_bytes((tmp_path / "short.dcm").read_bytes()[:-500])
+    names = ("good.png", "good.png", "cut.jpg", "text.png", "empty.png", "dot.png", "short.dcm", "gone.png")
+    labels(tmp_path, "file,label\n" + "".join(f"{n},1\n" for n in names))
+    data = opened(tmp_path)
+    assert [c.slice_ids for c in data] == [("good.png",)]
+    told = reasons(data)
+    assert len(told) == 8
+    assert "truncated" in told["cut.jpg"]
+    assert "no picture" in told["text.png"]
+    assert "no picture" in told["empty.png"]
+    assert "1 x 1" in told["dot.png"]
+    assert "cut short" in told["short.dcm"]
+    assert told["extra.png"] == "not named in labels.csv"
+    assert "the same as line 2" in told["labels.csv line 3 (good.png)"]
+    assert "not there" in told["labels.csv line 9 (gone.png)"]
+
+
+def test_two_labels_for_one_file_fail_and_name_both_lines(tmp_path: Path) -> None:
+    write_grey(tmp_path / "a.png")
+    labels(tmp_path, "file,label\na.png,1\na.png,0\n")
+    with pytest.raises(DataSetError, match="line 3.*line 2"):
+        open_data_set(tmp_path)
+
+
+def test_one_picture_under_two_names_is_one_patient_and_with_two_labels_none(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        write_grey(tmp_path / name, seed=1)
+    for name in ("c.png", "d.png"):
+        write_grey(tmp_path / name, seed=2)
+    labels(tmp_path, "file,label\na.png,1\nb.png,1\nc.png,1\nd.png,0\n")
+    data = opened(tmp_path)
+    assert [c.patient_id for c in data] == ["a.png", "a.png"]
+    assert "labelled otherwise" in reasons(data)["c.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,lable\na.png,1\n", "no column 'label'.*did you mean 'lable'"),
+        ("name,label\na.png,1\n", "no column 'file'; found 'name', 'label'"),
+        ("file,label\na.png,2\n", "line 2: label '2' is not 1"),
+        ("file,label\n../a.png,1\n", "leads out of the folder"),
+        ("file,label\n/etc/passwd,1\n", "leads out of the folder"),
+        ("file,label\nC:\\\\a.png,1\n", "leads out of the folder"),
+        ("file,label\n,1\n", "line 2: no file name"),
+        ("file,label\n", "a header and no rows"),
+        ("", "empty"),
+        ("file,label\nb.png,1\n", "1 of 1 rows name files that are not there.*did you mean 'a.png'"),
+        ("file,label\na.png,1,3\n", "3 values in a table of 2 columns"),
+        ("file,label,label\na.png,1,0\n", "two columns 'label'"),
+        ("file,label,study,slice\na.png,1,s,first\n", "slice 'first' is no number"),
+        ("file,label,subtype\na.png,0,EDH\n", "label 0 .none., but subtype edh"),
+        ("file,label\0\na.png,1\n", "binary content"),
+    ],
+)
+def test_a_table_that_does_not_fit_says_what_was_expected_and_found(tmp_path: Path, text: str, words: str) -> None:
+    write_grey(tmp_path / "a.png")
+    labels(tmp_path, text)
+    with pytest.raises(DataSetError, match=words):
+        open_data_set(tmp_path)
+
+
+def test_an_empty_folder_and_one_that_is_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match=r"labels\.csv.*found no files"):
+        open_data_set(tmp_path)
+    with pytest.raises(DataSetError, match="no such folder"):
+        open_data_set(tmp_path / "gone")
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    write_grey(tmp_path / "secret.png")
+    inside = tmp_path / "set"
+    inside.mkdir()
+    write_grey(inside / "a.png", seed=3)
+    (inside / "link.png").symlink_to(tmp_path / "secret.png")
+    labels(inside, "file,label\na.png,1\nlink.png,1\n")
+    data = opened(inside)
+    assert [c.slice_ids for c in data] == [("a.png",)]
+    assert "not there" in reasons(data)["labels.csv line 3 (link.png)"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("a.png,1,s,1\nb.png,0,s,1\n", "two files at slice 1"),
+        ("a.png,1,s,1\nb.png,0,s,\n", "no slice number"),
+        ("a.png,1,s,1\nd.dcm,0,s,2\n", "different kinds"),
+    ],
+)
+def test_a_study_that_makes_no_volume_is_left_out_and_the_others_stay(tmp_path: Path, rows: str, reason: str) -> None:
+    for i, name in enumerate(("a.png", "b.png", "c.png")):
+        write_grey(tmp_path / name, seed=i)
+    write_ct_slice(tmp_path / "d.dcm", hu=3.0)
+    labels(tmp_path, "file,label,study,slice\n" + rows + "c.png,0,t,1\n")
+    data = opened(tmp_path)
+    assert [c.study_id for c in data] == ["t"]
+    assert reason in reasons(data)["a.png"]
+
+
+def test_a_negative_study_with_unscored_slices_has_no_study_label(tmp_path: Path) -> None:
+    for i in range(4):
+        write_grey(tmp_path / f"{i}.png", seed=i)
+    labels(tmp_path, "file,label,study,slice\n0.png,0,s,0\n1.png,-1,s,1\n2.png,1,t,0\n3.png,-1,t,1\n")
+    data = opened(tmp_path)
+    assert {c.study_id: c.labels.study_label for c in data} == {"s": None, "t": 1}
+    assert any("study label is unknown" in n for n in data.notes)
+
+
+def test_a_file_that_breaks_after_opening_leaves_the_set_with_its_reason(tmp_path: Path) -> None:
+    write_grey(tmp_path / "a.png", seed=1)
+    write_grey(tmp_path / "b.png", seed=2)
+    labels(tmp_path, "file,label\na.png,1\nb.png,0\n")
+    data = opened(tmp_path)
+    (tmp_path / "a.png").write_text("gone")
+    with pytest.raises(CaseUnreadable):
+        data.cases[0].load()
+    assert [c.slice_ids for c, _ in data.volumes()] == [("b.png",)]
+    assert data.files_in == data.files_used + len(data.skipped) == 2
+
+
+def test_the_digest_changes_with_a_label_and_with_nothing_else(tmp_path: Path) -> None:
+    write_grey(tmp_path / "a.png", seed=1)
+    write_grey(tmp_path / "b.png", seed=2)
+    labels(tmp_path, "file,label\na.png,1\nb.png,0\n")
+    first = open_data_set(tmp_path).digest()
+    labels(tmp_path, "file;label\nb.png;0\na.png;1\n")
+    assert open_data_set(tmp_path).digest() == first
+    labels(tmp_path, "file,label\na.png,1\nb.png,1\n")
+    assert open_data_set(tmp_path).digest() != first

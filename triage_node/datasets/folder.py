@@ -1,0 +1,112 @@
+"""Files of one folder by the names that tables give them, never outside of it."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from triage_node.datasets.tables import nearest
+from triage_node.domain.errors import DataSetError
+
+IGNORED = frozenset({"thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Folder:
+    """All files below a folder; hidden ones and links that lead out of it are not among them."""
+
+    path: Path
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """Names relative to the folder, with slashes, sorted."""
+        root = os.path.realpath(self.path)
+        found: list[str] = []
+        for where, folders, names in os.walk(root, followlinks=False):
+            folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
+            for name in names:
+                full = os.path.join(where, name)
+                if name.startswith(".") or name.casefold() in IGNORED or not os.path.isfile(full):
+                    continue
+                if os.path.islink(full) and not os.path.realpath(full).startswith(root + os.sep):
+                    continue
+                found.append(os.path.relpath(full, root).replace(os.sep, "/"))
+        return tuple(sorted(found))
+
+    def ending(self, *suffixes: str) -> tuple[str, ...]:
+        """Files with one of these endings, in any case."""
+        return tuple(f for f in self.files if f.casefold().endswith(suffixes))
+
+    def at(self, name: str) -> Path:
+        """The path of a file of this folder."""
+        return self.path / name
+
+    @cached_property
+    def _by_path(self) -> dict[str, str]:
+        return {f.casefold(): f for f in self.files}
+
+    @cached_property
+    def _by_tail(self) -> dict[str, tuple[str, ...]]:
+        """Every ending of a path at a slash, with and without the extension."""
+        tails: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        for f in self.files:
+            parts = f.casefold().split("/")
+            for i in range(len(parts)):
+                tail = "/".join(parts[i:])
+                tails[tail][f] = None
+                tails[_stem(tail)][f] = None
+        return {t: tuple(fs) for t, fs in tails.items()}
+
+    @cached_property
+    def _by_number(self) -> dict[int, tuple[str, ...]]:
+        numbers: defaultdict[int, list[str]] = defaultdict(list)
+        for f in self.files:
+            stem = _stem(PurePosixPath(f).name)
+            if stem.isascii() and stem.isdigit():
+                numbers[int(stem)].append(f)
+        return {n: tuple(fs) for n, fs in numbers.items()}
+
+    def matches(self, told: str) -> tuple[str, ...]:
+        """Files that a table may mean by this name: the very path, else the end of one, with or without its extension.
+
+        `7` means `007.png` when nothing is called `7`. Raises DataSetError when the name leads out of the folder.
+        """
+        clean = told.strip().replace("\\", "/")
+        parts = [p for p in clean.split("/") if p not in ("", ".")]
+        if ".." in parts or clean.startswith(("/", "~")) or ":" in (parts[0] if parts else "")[:2]:
+            raise DataSetError(f"the name {told[:80]!r} leads out of the folder; names are relative to it")
+        if "\0" in clean or not parts:
+            return ()
+        key = "/".join(parts).casefold()
+        if key in self._by_path:
+            return (self._by_path[key],)
+        if key in self._by_tail:
+            return self._by_tail[key]
+        stem = _stem(key)
+        # a table may say .dcm where the folder holds .png, but only when the folder has just one such picture
+        if stem in self._by_tail:
+            return self._by_tail[stem]
+        whole = stem.removesuffix(".0")
+        return self._by_number.get(int(whole), ()) if whole.isascii() and whole.isdigit() and len(whole) < 10 else ()
+
+    def suggestion(self, told: str) -> str:
+        """The nearest file name, in words."""
+        name = PurePosixPath(told.replace("\\", "/")).name
+        return nearest(name, (PurePosixPath(f).name for f in self.files[:20000]))
+
+    def found_words(self) -> str:
+        """What lies in the folder, for messages."""
+        top = sorted({f.split("/")[0] + ("/" if "/" in f else "") for f in self.files})
+        more = f" and {len(top) - 8} more" if len(top) > 8 else ""
+        return f"found {', '.join(top[:8])}{more}" if top else "found no files"
+
+
+def _stem(name: str) -> str:
+    for ending in (".nii.gz",):
+        if name.endswith(ending):
+            return name.removesuffix(ending)
+    head, _, tail = name.rpartition(".")
+    return head if head and len(tail) <= 5 and "/" not in tail else name

@@ -1,0 +1,82 @@
+"""What people write for "bleeds", for a subtype, for a number, and what is meant by it."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from triage_node.domain.finding import SUBTYPES
+
+_YES = frozenset("1 yes y true t positive pos present hemorrhage haemorrhage bleed bleeding ich abnormal".split())
+_NO = frozenset("0 no n false f negative neg absent none normal".split())
+_UNKNOWN = frozenset(("-1", "", "na", "n/a", "nan", "none given", "unknown", "not scored", "?", "null"))
+
+_SUBTYPE_WORDS = {
+    "iph": "iph intraparenchymal intracerebral parenchymal intraaxial intraparenchymalhemorrhage",
+    "ivh": "ivh intraventricular ventricular intraventricularhemorrhage",
+    "sah": "sah subarachnoid subarachnoidhemorrhage",
+    "sdh": "sdh subdural subduralhemorrhage subduralhematoma",
+    "edh": "edh epidural extradural epiduralhemorrhage epiduralhematoma",
+}
+_SUBTYPE_OF = {word: key for key, words in _SUBTYPE_WORDS.items() for word in words.split()}
+_NO_SUBTYPE = frozenset(
+    "none no normal negative nan na any ich hemorrhage 0 1 nohemorrhage unknown other mixed".split()
+)
+
+
+def stated_label(text: str) -> int | None:
+    """1 hemorrhage, 0 none, None not scored (-1 or nothing). Raises ValueError for anything else; "1.0" and "1,0" are 1."""
+    word = text.strip().casefold()
+    if word in _UNKNOWN:
+        return None
+    if word in _YES or word in _NO:
+        return int(word in _YES)
+    value = number(word)
+    if value in (0.0, 1.0, -1.0):
+        return None if value == -1.0 else int(value)
+    raise ValueError(f"label {text[:40]!r} is not 1 (hemorrhage), 0 (none) or -1 (not scored)")
+
+
+def number(text: str) -> float | None:
+    """A finite number, with a point or a comma; None for anything else."""
+    word = text.strip()
+    if not re.fullmatch(r"[+-]?[\d.,]+(?:[eE][+-]?\d+)?", word):
+        return None
+    try:
+        value = float(word.replace(",", ".") if word.count(",") == 1 and "." not in word else word)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def subtypes_named(text: str) -> tuple[frozenset[str], tuple[str, ...]]:
+    """(keys of SUBTYPES that the text names, words that mean nothing here). "EDH + SDH" and "Subdural;ivh" name two."""
+    known: set[str] = set()
+    foreign: list[str] = []
+    for part in re.split(r"[;,|+/&]|\band\b", text.casefold()):
+        word = re.sub(r"[\W_\d]+", "", part.replace("haem", "hem").replace("hemorrhagic", "hemorrhage"))
+        word = word or part.strip()
+        key = _SUBTYPE_OF.get(word) or _SUBTYPE_OF.get(re.sub(r"(hemorrhage|hematoma|bleed|bleeding)$", "", word))
+        if key is not None:
+            known.add(key)
+        elif word and word not in _NO_SUBTYPE:
+            foreign.append(part.strip())
+    return frozenset(known), tuple(foreign)
+
+
+def any_of(labels: tuple[int | None, ...]) -> int | None:
+    """The label of a study from those of its slices: 1 when one bleeds, 0 when all are known not to, else unknown."""
+    if 1 in labels:
+        return 1
+    return 0 if labels and all(one == 0 for one in labels) else None
+
+
+def merged_subtypes(slices: tuple[dict[str, int], ...]) -> dict[str, int]:
+    """Subtypes of a study: present when in one slice, absent when known absent in all."""
+    merged = {key: any_of(tuple(s.get(key) for s in slices)) for key in SUBTYPES}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def natural(text: str) -> tuple[tuple[int, int | str], ...]:
+    """Sort key under which `slice2` comes before `slice10`."""
+    return tuple((0, int(p)) if p.isdigit() else (1, p) for p in re.split(r"(\d+)", text.casefold()) if p)
