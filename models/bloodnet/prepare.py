@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from models.bloodnet import sources
-from models.bloodnet.pool import LABEL
+from models.bloodnet.pool import LABEL, is_development
 from models.bloodnet.settings import from_command_line
 from models.bloodnet.sources import Sample, sure_slices
-from triage_node.simulation.bleeds import KINDS, Head, draw
+from triage_node.simulation.bleeds import ANY, KINDS, SUBTYPES, Head, Wanted, draw
 from triage_node.simulation.mimics import dress
 
 
@@ -31,25 +31,43 @@ class Settings:
     data: str = "../shared/data"
     out: str = "build/bloodnet"
     part: str = "all"  # patients, template, procedural or contrast: one part, to build them side by side
+    subset: str = "both"  # train, validation or both
     seed: int = 20261121
-    bleeds_per_patient: int = 5
+    bleeds_per_patient: int = 7
     template_heads: int = 30
-    procedural_heads: int = 110
+    procedural_heads: int = 90
     contrast_heads: int = 45
 
 
-def simulated(head: Head, patient: str, origin: str, rng: np.random.Generator, kind: str = "") -> Sample | None:
+EACH_SUBTYPE = [(kind, Wanted(subtype=sub)) for kind in KINDS for sub in SUBTYPES[kind]]
+SMALL = [("iph", Wanted(volume_ml=ml)) for ml in (0.4, 0.8, 2.5)]
+MEASURED = [*EACH_SUBTYPE, *SMALL]
+"""What every head bleeds from that measures: each subtype once, and small parenchymal clots."""
+
+
+def wanted(kind: str, rng: np.random.Generator) -> Wanted:
+    """Every second extra-axial bleed to train on is 2 to 6 mm thick: those are missed."""
+    if kind == "sdh" and rng.random() < 0.4:
+        return Wanted(subtype=str(rng.choice(["thin", "acute"])), thickness_mm=float(rng.uniform(2, 6)))
+    if kind == "edh" and rng.random() < 0.35:
+        return Wanted(thickness_mm=float(rng.uniform(2.5, 6)))
+    return ANY
+
+
+def simulated(
+    head: Head, patient: str, origin: str, rng: np.random.Generator, kind: str = "", exactly: Wanted | None = None
+) -> Sample | None:
     """A head with one or two bleeds; six of ten are dressed with mimics first."""
     names: tuple[str, ...] = ()
     if rng.random() < 0.6:
         head, names = dress(head, rng)
-    kinds = [kind or str(rng.choice(KINDS, p=[0.2, 0.15, 0.22, 0.28, 0.15]))]
+    kinds = [kind or str(rng.choice(KINDS, p=[0.2, 0.14, 0.24, 0.28, 0.14]))]
     if not kind and rng.random() < 0.2:
         kinds.append(str(rng.choice(KINDS)))
     label = np.zeros(head.hu.shape, np.uint8)
     facts = []
     for k in dict.fromkeys(kinds):
-        drawn = draw(k, head, rng)
+        drawn = draw(k, head, rng, wanted=exactly or wanted(k, rng))
         if drawn is None:
             continue
         head = head.with_hu(np.clip(drawn.hu, 0, 100))
@@ -73,25 +91,29 @@ def normal(head: Head, patient: str, origin: str, rng: np.random.Generator, dres
 
 
 def patients(settings: Settings, validation: bool) -> Iterator[Sample]:
+    """Real, mirrored and bleeding anew. Patients who measure (held out, or for development) bleed from every subtype."""
     data = Path(settings.data)
     for name in sources.patient_names(data):
         if sources.is_validation(name) != validation:
             continue
         rng = np.random.default_rng([settings.seed, int(name)])
         p = sources.patient(data, name)
+        measures = validation or is_development(name)
         real = sources.real_sample(p)
         yield real
-        if not validation:  # the same bleed in an older head, in a worse scanner
-            dressed, _ = dress(Head(p.study.hu, p.study.intracranial, p.study.tissue_hu), rng)
-            yield Sample(name, "real", True, ("iph",), dressed.hu, real.label, real.sure, real.tissue_hu)
+        if not measures:  # the same bleed in an older head, in a worse scanner
+            for _ in range(2):
+                dressed, _ = dress(Head(p.study.hu, p.study.intracranial, p.study.tissue_hu), rng)
+                if not dressed.plastic:
+                    yield Sample(name, "real", True, ("iph",), dressed.hu, real.label, real.sure, real.tissue_hu)
         head = sources.mirrored(p)
         if head is None or len(head.slices) < 8:
             continue
         yield normal(head, name, "mirrored", rng, False)
-        for _ in range(2):
+        for _ in range(5 if measures else 3):
             yield normal(head, name, "mirrored", rng, True)
-        kinds = KINDS if validation else ("",) * settings.bleeds_per_patient
-        yield from filter(None, (simulated(head, name, "mirrored", rng, kind) for kind in kinds))
+        plan = MEASURED if measures else [("", None)] * settings.bleeds_per_patient
+        yield from filter(None, (simulated(head, name, "mirrored", rng, kind, w) for kind, w in plan))
 
 
 def templates(settings: Settings, validation: bool) -> Iterator[Sample]:
@@ -103,7 +125,7 @@ def templates(settings: Settings, validation: bool) -> Iterator[Sample]:
             continue
         yield normal(head, f"template {i}", "template", rng, False)
         yield normal(head, f"template {i}", "template", rng, True)
-        yield from filter(None, (simulated(head, f"template {i}", "template", rng) for _ in range(2)))
+        yield from filter(None, (simulated(head, f"template {i}", "template", rng) for _ in range(3)))
 
 
 def procedurals(settings: Settings, validation: bool) -> Iterator[Sample]:
@@ -111,7 +133,7 @@ def procedurals(settings: Settings, validation: bool) -> Iterator[Sample]:
     seeds = range(first, first + 24) if validation else range(1000, 1000 + settings.procedural_heads)
     for seed in seeds:
         rng = np.random.default_rng([settings.seed, 3, seed])
-        bleed = seed % 2 == 1
+        bleed = (seed + seed // 10) % 2 == 1  # of the seeds that end in a digit every second one
         head, label, kinds = sources.procedural(seed, rng, bleed)
         if len(head.slices) < 8:
             continue
@@ -121,8 +143,9 @@ def procedurals(settings: Settings, validation: bool) -> Iterator[Sample]:
                 sure = sure_slices(label)
                 yield Sample(name, "procedural", False, kinds, head.hu, label, sure, head.tissue_hu)
                 other, _ = dress(head, rng)
-                hu = np.clip(other.hu, 0, 100)
-                yield Sample(name, "procedural", True, kinds, hu, label, sure, head.tissue_hu)
+                if not other.plastic:
+                    hu = np.clip(other.hu, 0, 100)
+                    yield Sample(name, "procedural", True, kinds, hu, label, sure, head.tissue_hu)
         else:
             yield normal(head, name, "procedural", rng, False)
             yield normal(head, name, "procedural", rng, True)
@@ -185,11 +208,11 @@ def write(samples: Iterator[Sample], folder: Path) -> None:
 
 if __name__ == "__main__":
     settings = from_command_line(Settings(), sys.argv[1:])
-    if settings.part not in (*PARTS, "all"):
-        raise SystemExit(f"--part must be all, {', '.join(PARTS)}")
+    if settings.part not in (*PARTS, "all") or settings.subset not in ("train", "validation", "both"):
+        raise SystemExit(f"--part must be all, {', '.join(PARTS)}; --subset train, validation or both")
     began = time.monotonic()
     for name, part in PARTS.items():
-        if settings.part in (name, "all"):
-            for subset, validation in (("validation", True), ("train", False)):
+        for subset, validation in (("train", False), ("validation", True)):
+            if settings.part in (name, "all") and settings.subset in (subset, "both"):
                 write(part(settings, validation), Path(settings.out) / subset / name)
     print(f"{time.monotonic() - began:.0f} s")

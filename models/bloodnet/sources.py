@@ -221,6 +221,7 @@ def procedural(
         int(150 / thick),
         thick,
         size=256,
+        age_years=int(rng.integers(66, 95)) if rng.random() < 0.4 else None,
         bleeds=bleeds,
         contrast=contrast,
         gantry_tilt_deg=float(rng.choice([0, 0, rng.uniform(-20, 20)])),

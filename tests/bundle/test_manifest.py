@@ -63,6 +63,15 @@ def test_thresholds_out_of_order_or_range_are_refused(tmp_path):
     refused(tmp_path, lambda m: m["operating_points"]["ich"].update(raise_probability=1.5), "raise_probability")
 
 
+def test_band_of_not_sure_above_raise_or_an_unknown_way_of_joining_slices_is_refused(tmp_path):
+    point = {"raise_probability": 0.5, "notify_probability": 0.9, "chosen_on": "x", "unsure_from": 0.6}
+    refused(tmp_path, lambda m: m["operating_points"].update(ich=point), "unsure_from")
+    bent = {"aggregation": "mean", "slope": 1, "offset": 0, "slice_slope": 1, "slice_offset": 0, "chosen_on": "x"}
+    refused(tmp_path, lambda m: m.update(calibration={"ich": bent}), "aggregation")
+    falling = {**bent, "aggregation": "max", "slope": -1}
+    refused(tmp_path, lambda m: m.update(calibration={"ich": falling}), "slope")
+
+
 def test_channels_without_names_are_refused(tmp_path):
     def drop(manifest):
         manifest["network_data_format"]["outputs"]["mask"]["channel_def"].pop("5")

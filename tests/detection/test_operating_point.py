@@ -80,3 +80,17 @@ def test_decision_does_not_change_what_it_was_given():
     before = (d.study_probability, d.components)
     assert decide(d, POINT, E0) == decide(d, POINT, E0)
     assert (d.study_probability, d.components) == before
+
+
+@pytest.mark.parametrize(
+    ("probability", "flagged", "unsure"),
+    [(0.6, True, False), (0.599, False, True), (0.4, False, True), (0.399, False, False)],
+)
+def test_between_silence_and_raise_the_answer_is_not_sure(probability, flagged, unsure):
+    d = decide(detection(probability, KNOWN, *BOTH), OperatingPoint("ich", 0.6, 0.9, 4, unsure_from=0.4), E0)
+    assert (d.flagged, d.unsure) == (flagged, unsure)
+    assert d.subtypes == (() if not flagged else ("sdh", "iph"))
+
+
+def test_policy_without_such_a_band_is_never_unsure():
+    assert not decide(detection(0.599, KNOWN), POINT, E0).unsure

@@ -1,11 +1,11 @@
-"""Two neighbours decide; one loud slice alone counts half."""
+"""Two neighbours decide; one loud slice alone counts half; every way of joining slices grows with each of them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from triage_node.detection.study_score import study_probability
+from triage_node.detection.study_score import AGGREGATIONS, Scoring, study_probability
 
 
 def logistic(x: float) -> float:
@@ -21,3 +21,30 @@ def test_best_pair_of_neighbours_decides_and_not_two_loud_slices_apart():
 
 def test_single_slice_counts_for_itself():
     assert study_probability(np.array([2.0], np.float32)) == pytest.approx(logistic(2.0))
+
+
+def test_noisy_or_is_one_minus_the_product():
+    logits = np.array([-1.0, 0.5, 2.0])
+    p = 1 - np.prod(1 - logistic(logits))
+    assert logistic(AGGREGATIONS["noisy-or"](logits)) == pytest.approx(p)
+    assert np.isfinite(AGGREGATIONS["noisy-or"](np.array([40.0, 40.0])))
+    assert np.isfinite(AGGREGATIONS["noisy-or"](np.array([-40.0, -40.0])))
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_no_slice_that_rises_lowers_the_study(name):
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 30):
+        logits = rng.normal(0, 2, n)
+        before = AGGREGATIONS[name](logits)
+        for i in range(n):
+            higher = logits.copy()
+            higher[i] += 1
+            assert AGGREGATIONS[name](higher) >= before - 1e-12
+
+
+def test_calibration_bends_study_and_slices_apart():
+    s = Scoring("max", slope=2.0, offset=-1.0, slice_slope=0.5, slice_offset=0.25)
+    logits = np.array([-2.0, 1.0, 0.0])
+    assert s.study(logits) == pytest.approx(logistic(1.0))
+    assert s.slices(logits) == pytest.approx(logistic(0.5 * logits + 0.25), abs=1e-6)

@@ -78,13 +78,28 @@ class OperatingPointEntry(Part):
 
     raise_probability: Probability
     notify_probability: Probability
+    unsure_from: Probability | None = Field(None, description="From here to raise_probability the answer is: not sure.")
+    slice_probability: Probability | None = Field(None, description="Threshold of a single slice or picture.")
     chosen_on: Words
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.raise_probability > self.notify_probability:
             raise ValueError("raise_probability must not exceed notify_probability")
+        if self.unsure_from is not None and self.unsure_from > self.raise_probability:
+            raise ValueError("unsure_from must not exceed raise_probability")
         return self
+
+
+class Calibration(Part):
+    """How slice logits of one finding become probabilities (detection/study_score.py): logit' = slope x logit + offset."""
+
+    aggregation: Literal["max", "pair", "top2", "top3", "top5", "noisy-or", "sequence"]
+    slope: float = Field(gt=0)
+    offset: float
+    slice_slope: float = Field(gt=0)
+    slice_offset: float
+    chosen_on: Words
 
 
 class Figure(Part):
@@ -122,6 +137,7 @@ class Manifest(Part):
     preprocessing: Preprocessing
     evidence: dict[str, EvidenceLevel]
     operating_points: dict[str, OperatingPointEntry]
+    calibration: dict[str, Calibration] = {}
     evaluation: tuple[Figure, ...]
     training: dict[str, str | int | float | dict[str, str]]
     network: FileName
@@ -132,7 +148,11 @@ class Manifest(Part):
         if self.network not in self.files:
             raise ValueError(f"network {self.network!r} is not among files")
         measured = {VOLUME_OUTPUT, LOCATION_OUTPUT, CHRONIC_OUTPUT}
-        for what, known in ((self.evidence, {*FINDINGS, *measured}), (self.operating_points, {*FINDINGS})):
+        for what, known in (
+            (self.evidence, {*FINDINGS, *measured}),
+            (self.operating_points, {*FINDINGS}),
+            (self.calibration, {*FINDINGS}),
+        ):
             unknown = sorted(set(what) - known)
             if unknown:
                 raise ValueError(f"no such finding: {', '.join(unknown)}")

@@ -41,7 +41,7 @@ def initialise(config: Path | None, simulation: bool) -> Iterator[str]:
     except StoreError:
         bundle = load_bundle(bundle_folder(settings.model.bundle))
         points_of_bundle = [
-            OperatingPoint(name, p.raise_probability, p.notify_probability, 0)
+            OperatingPoint(name, p.raise_probability, p.notify_probability, 0, p.unsure_from)
             for name, p in bundle.manifest.operating_points.items()
         ]
         version = policy.add(store, points_of_bundle, "triage-node init", f"from bundle {bundle.digest[:12]}", now())

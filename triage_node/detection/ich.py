@@ -12,7 +12,7 @@ from triage_node.bundle.load import Bundle
 from triage_node.detection import preprocess
 from triage_node.detection.components import LEAST_ML, MOST_COMPONENTS, connected, location_of, measured, subtype_of
 from triage_node.detection.preprocess import GRID, GridStudy, network_input, on_grid
-from triage_node.detection.study_score import study_probability
+from triage_node.detection.study_score import scoring_of
 from triage_node.domain.errors import ManifestInvalid
 from triage_node.domain.finding import SUBTYPES, Component, Detection, Location
 from triage_node.domain.volume import Volume
@@ -41,6 +41,7 @@ class BloodNetDetector:
         self._session = onnxruntime.InferenceSession(
             bundle.read(bundle.manifest.network), options, providers=["CPUExecutionProvider"]
         )
+        self.scoring = scoring_of(bundle.manifest)
         self.identity = bundle.identity(f"onnxruntime {onnxruntime.__version__} cpu")
         self._run(np.zeros((1, preprocess.CHANNELS, GRID, GRID), np.float32))
 
@@ -50,12 +51,12 @@ class BloodNetDetector:
         share, logits = self.read(study)
         labels, components = self._bleeds(volume, study, share)
         heat = _heat(study, share[:, 0], volume.hu.shape)
-        slice_probabilities = expit(logits[:, 0]).astype(np.float32)[study.block_of_slice]
+        slice_probabilities = self.scoring.slices(logits[:, 0])[study.block_of_slice]
         main = max(components, key=lambda c: c.volume_ml, default=None)
         return Detection(
-            study_probability=study_probability(logits[:, 0]),
+            study_probability=self.scoring.study(logits[:, 0]),
             slice_probabilities=slice_probabilities,
-            subtype_probabilities={kind: study_probability(logits[:, k]) for k, kind in enumerate(SUBTYPES, start=1)},
+            subtype_probabilities={kind: self.scoring.study(logits[:, k]) for k, kind in enumerate(SUBTYPES, start=1)},
             mask=labels,
             heat=heat,
             hematoma_volume_ml=sum(c.volume_ml for c in components),

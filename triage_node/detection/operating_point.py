@@ -13,7 +13,7 @@ from triage_node.domain.finding import (
 
 
 def decide(detection: Detection, operating_point: OperatingPoint, least_level: EvidenceLevel) -> FindingDecision:
-    """Flagged from `raise_probability` on. Raises: ValueError for an unknown finding.
+    """Flagged from `raise_probability` on, unsure from `unsure_from` to there. Raises: ValueError for an unknown finding.
 
     A more specific name, subtypes, locations and the volume count only when the output they come from has `least_level`
     (DESIGN.md section 4): a subtype by its own level, place and volume by the level of the finding itself. Otherwise the
@@ -25,6 +25,8 @@ def decide(detection: Detection, operating_point: OperatingPoint, least_level: E
     bundle = detection.bundle
     known = bundle.level(finding) >= least_level
     flagged = detection.study_probability >= operating_point.raise_probability
+    unsure_from = operating_point.unsure_from
+    unsure = not flagged and unsure_from is not None and detection.study_probability >= unsure_from
     largest = sorted(detection.components, key=lambda c: c.volume_ml, reverse=True)
     named = [c for c in largest if flagged and known and bundle.level(c.subtype) >= least_level]
     subtypes = tuple(dict.fromkeys(c.subtype for c in named))
@@ -40,4 +42,5 @@ def decide(detection: Detection, operating_point: OperatingPoint, least_level: E
         locations=tuple(dict.fromkeys(places)),
         bundle=bundle,
         evidence=bundle.level(specific),
+        unsure=unsure,
     )

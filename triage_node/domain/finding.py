@@ -119,12 +119,16 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """Thresholds in force for one finding; `raise_probability` <= `notify_probability`. `version` names the policy row."""
+    """Thresholds in force for one finding; `raise_probability` <= `notify_probability`. `version` names the policy row.
+
+    From `unsure_from` up to `raise_probability` the answer is "not sure", which is no negative; None: there is no such answer.
+    """
 
     finding: str
     raise_probability: float
     notify_probability: float
     version: int
+    unsure_from: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,7 @@ class FindingDecision:
     """Probability, operating point and decision, all three kept (DESIGN.md invariant 7).
 
     `finding` is the most specific finding whose output has the evidence level that the action needs, else "ich".
+    `unsure`: not flagged and not silent either; it must never be shown as if the model had said no.
     """
 
     flagged: bool
@@ -143,3 +148,4 @@ class FindingDecision:
     locations: tuple[Location, ...]
     bundle: BundleIdentity
     evidence: EvidenceLevel
+    unsure: bool = False

@@ -19,7 +19,9 @@ def add(store: Store, points: list[OperatingPoint], by: str, why: str, at: datet
     for p in points:
         if not 0.0 < p.raise_probability <= p.notify_probability < 1.0:
             raise StoreError(f"{p.finding}: 0 < raise <= notify < 1 does not hold")
-    body = {p.finding: {"raise": p.raise_probability, "notify": p.notify_probability} for p in points}
+        if p.unsure_from is not None and not 0.0 < p.unsure_from <= p.raise_probability:
+            raise StoreError(f"{p.finding}: 0 < unsure <= raise does not hold")
+    body = {p.finding: _body(p) for p in points}
     with store.write() as c:
         version = int(c.execute(select(func.coalesce(func.max(policy.c.version), 0))).scalar_one()) + 1
         c.execute(insert(policy).values(version=version, created_at=at, created_by=by, why=why, body=body))
@@ -36,5 +38,11 @@ def current(store: Store) -> dict[str, OperatingPoint]:
     return {name: _point(name, body, row.version) for name, body in row.body.items()}
 
 
+def _body(point: OperatingPoint) -> dict[str, float]:
+    body = {"raise": point.raise_probability, "notify": point.notify_probability}
+    return body if point.unsure_from is None else {**body, "unsure": point.unsure_from}
+
+
 def _point(name: str, body: dict[str, Any], version: int) -> OperatingPoint:
-    return OperatingPoint(name, float(body["raise"]), float(body["notify"]), version)
+    unsure = None if body.get("unsure") is None else float(body["unsure"])
+    return OperatingPoint(name, float(body["raise"]), float(body["notify"]), version, unsure)
