@@ -42,8 +42,8 @@ def run(bundle_name: str, data: Path, out: Path, config: Path | None, console: C
         report, files = evaluate(bundle, source, out, point, lambda n: progress.advance(task, n))
     console.print(_table(report))
     for unit, words in UNIT_WORDS.items():
-        for what, why in report[unit]["reasons"].items():
-            console.print(f"{words}: {what} is not defined: {why}", markup=False)
+        for what in report[unit]["undefined"]:
+            console.print(f"{words}, not defined: {what}", markup=False)
     if report["skipped"]:
         console.print(f"{len(report['skipped'])} files or cases were not read; report.md names them", markup=False)
     level, signed = report["evidence"]["level"], report["evidence"]["level_when_signed"]
@@ -69,6 +69,6 @@ def _table(report: dict[str, Any]) -> Table:
     table = Table("", "n", "positive", "AUC", "sensitivity", "specificity", "PPV here")
     for unit, words in UNIT_WORDS.items():
         f = report[unit]
-        shown = [f"{number(f[k])} {ci(f[f'{k}_ci'])}".strip() for k in ("auc", "sensitivity", "specificity", "ppv")]
+        shown = [f"{number(f[k])} {ci(f[f'{k}_ci'], 2)}".strip() for k in ("auc", "sensitivity", "specificity", "ppv")]
         table.add_row(words, str(f["n"]), str(f["positives"]), *shown)
     return table

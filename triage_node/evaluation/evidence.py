@@ -85,7 +85,7 @@ def _conditions(data: dict[str, Any], study: dict[str, Any]) -> list[Condition]:
         Condition(
             "no simulated data",
             data["simulated_cases"] == 0 and data["cases"] > 0,
-            f"{data['simulated_cases']} of {data['cases']} cases are simulated",
+            f"{data['simulated_cases']} of {data['cases']} cases are marked as simulated; a plain folder has no such mark",
         ),
         Condition(
             "pixel values in Hounsfield units, as the node gets them",

@@ -90,6 +90,11 @@ def build(
         report[unit]["operating_point"] = points[unit].words
     if material.no_studies_reason and not report["study"]["n"]:
         report["study"]["reasons"] = {k: material.no_studies_reason for k in report["study"]["reasons"]}
+    for unit in UNITS:
+        by_reason: dict[str, list[str]] = {}
+        for what, why in report[unit]["reasons"].items():
+            by_reason.setdefault(why, []).append(what)
+        report[unit]["undefined"] = [f"{', '.join(names)}: {why}" for why, names in by_reason.items()]
     report["declined"] = [{"case": c, "reason": r} for c, r in material.declined]
     report["as_used"] = _as_used(material.studies, points["study"].threshold)
     report["strata"] = {u: strata(material.of(u), points[u].threshold) for u in UNITS}

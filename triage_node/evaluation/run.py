@@ -48,7 +48,7 @@ def evaluate(
     _reads_heads(bundle)
     prepare(out)
     begun = time.monotonic()
-    detector = BloodNetDetector(bundle)
+    detector = _detector(bundle)
     points = points_of(bundle, point)
     material = collect(detector, source.cases, points, advance)
     material.skipped = [*source.skipped, *material.skipped]
@@ -88,6 +88,17 @@ def _reads_heads(bundle: Bundle) -> None:
         raise EvaluationError(
             f"bundle {bundle.manifest.name} has outputs {', '.join(outputs)}; this command evaluates detectors, which have mask and slices"
         )
+
+
+def _detector(bundle: Bundle) -> BloodNetDetector:
+    try:
+        return BloodNetDetector(bundle)
+    except TriageNodeError:
+        raise
+    except Exception as error:  # the runtime has errors of its own for a file that is no network
+        raise EvaluationError(
+            f"the network of bundle {bundle.manifest.name} does not load: {str(error)[:200]}"
+        ) from error
 
 
 def points_of(bundle: Bundle, point: OperatingPoint | None) -> dict[str, Points]:

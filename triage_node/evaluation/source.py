@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from triage_node.datasets import open_data_set
 from triage_node.domain.case import Case
 from triage_node.instances.archive import Archive
 
@@ -30,8 +31,6 @@ def open_source(folder: Path, archive: Archive | None) -> Source:
 
     Raises: DataSetError with what was expected and found.
     """
-    from triage_node.datasets import open_data_set
-
     data = open_data_set(folder)
     own = 0
     images = 0
