@@ -57,6 +57,7 @@ def test_same_bytes_again_make_no_second_file(archive, size):
     path = archive.path(first[0])
     written_at = path.stat().st_mtime_ns
     again = put(archive, data, True)
+    again.complete()
     assert again.is_known()
     assert again.commit() == (first[0], False)
     assert path.stat().st_mtime_ns == written_at
@@ -76,7 +77,7 @@ def test_discarded_file_leaves_nothing(archive, size):
 def test_view_before_commit_shows_everything(archive, size):
     data = os.urandom(size)
     file = put(archive, data, True)
-    view = file.view()
+    view = file.complete()
     assert bytes(view[:]) == data
     if not isinstance(view, memoryview):
         view.close()

@@ -29,6 +29,7 @@ class Setup:
         self.disk = Disk()
         self.journal = Journal(Rows(lambda *_: 1, lambda *_: None, self.rows.extend), maximum_waiting=4)
         self.archive = Archive(folder)
+        self.archive.prepare()
         self.intake = Intake(self.archive, self.journal, LIMITS, self.disk)
 
     def written(self) -> list[ReceivedInstance]:

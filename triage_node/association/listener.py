@@ -5,7 +5,8 @@ all of them in a selector (the "lobby"), does their TLS handshakes, and closes e
 balancer's connects, half a PDU on thirty sockets or two hundred silent ones take no thread and no association, and a
 C-ECHO of somebody else passes them by. Only a whole request takes a place among the associations, and then a thread.
 
-Both receive paths (fast, stock) begin after that, so admission is the same for both.
+Both receive paths (fast, stock) begin after that, so admission is the same for both. What the fast path serves without
+TLS may be served by another process (`receiver.py`); the thread here then only waits for its end.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from triage_node.association import negotiation, stock_path
 from triage_node.association.contexts import supported_contexts
 from triage_node.association.fast_path import FastAssociation
 from triage_node.association.limits import ASSOCIATE_PDU_BYTES, Limits
-from triage_node.association.negotiation import NotARequest, Request
+from triage_node.association.negotiation import Context, NotARequest, Request
 from triage_node.association.peers import Places, Sender, is_allowed
 from triage_node.association.session import OnCommitment, Outcome, Services
 from triage_node.association.status import Abort, Reject
@@ -36,8 +38,12 @@ from triage_node.association.wire import ConnectionLost, TooSlow, Wire, close
 from triage_node.domain.reception import Peer, Reception, StoreRequest
 
 _BACKLOG = 128
+_RECEIVE_BYTES = 1 << 20  # two CT slices: the sender need not wait while the one before is flushed
 _LOBBY_TICK_S = 0.25
 _ASSOCIATE_RQ = 1
+
+# Serves an established association elsewhere; returns how it ended and how many instances it brought
+ServeElsewhere = Callable[[socket.socket, Peer, Mapping[int, Context]], tuple[Outcome, int]]
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +84,10 @@ class Listener:
         on_commitment: OnCommitment,
         on_opened: Callable[[Peer, datetime], None],
         on_closed: Callable[[int, str, int, datetime], None],
+        elsewhere: ServeElsewhere | None = None,
     ) -> None:
         """`on_opened(peer, at)` and `on_closed(peer.number, outcome, instances, at)` must not block."""
+        self._elsewhere = elsewhere
         self._endpoint, self._senders, self._limits = endpoint, tuple(senders), limits
         self._on_opened, self._on_closed = on_opened, on_closed
         self._stop = threading.Event()
@@ -116,6 +124,7 @@ class Listener:
         self._socket = socket.create_server(
             (self._endpoint.host, self._endpoint.port), family=family, backlog=_BACKLOG, reuse_port=False
         )
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)  # inherited by what is accepted
         self._socket.setblocking(False)
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._thread.start()
@@ -302,6 +311,9 @@ class Listener:
             if self._endpoint.fast:
                 answer, contexts = negotiation.accept(request, self._supported, self._limits.maximum_pdu_bytes)
                 wire.send(answer)
+                if self._elsewhere is not None and self._only_stores(contexts):
+                    outcome, instances = self._elsewhere(waiting.socket, peer, contexts)
+                    return
                 fast = FastAssociation(wire, peer, contexts, self._services)
                 try:
                     outcome = fast.serve()
@@ -318,6 +330,11 @@ class Listener:
                 outcome.value,
                 instances,
             )
+
+    def _only_stores(self, contexts: Mapping[int, Context]) -> bool:
+        """True for what another process can serve: plain, and nothing that speaks of our own storage commitments."""
+        commitment = any(c.sop_class_uid == StorageCommitmentPushModel for c in contexts.values())
+        return self._endpoint.tls is None and not commitment
 
     def _refusal(self, request: Request, address: str) -> tuple[int, int, int] | None:
         if self._endpoint.require_called_ae_title and request.called_ae_title != self._endpoint.ae_title:

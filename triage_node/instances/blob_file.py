@@ -5,7 +5,10 @@ costs 5 to 14 us on a virtual machine, and a file of 526 KB written through the 
 (MEASUREMENTS.md section 1). From that buffer the file is written with O_DIRECT, rounded up to whole blocks and then cut
 to its length; where the file system refuses O_DIRECT (tmpfs, some network file systems) by a plain write. A file that
 does not fit the buffer goes to disk a buffer at a time, so memory stays bounded whatever arrives. Order, before anybody
-is told: fsync(file), rename, fsync(directory). The hash is computed while the sender sends.
+is told: fsync(file), rename, fsync(directory).
+
+The hash, a quarter of the time that an instance takes, is computed by a second thread while the first one waits for the
+disk; so the name is known only after the bytes are written, and they are written under another one.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import logging
 import mmap
 import os
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from triage_node.instances.archive import Archive
@@ -24,16 +28,20 @@ from triage_node.instances.archive import Archive
 BUFFER_BYTES = 2 << 20  # a CT slice is 0.5 MB; 64 associations touch 0.5 MB of theirs each
 _BLOCK = 4096
 _FREE_BUFFERS = 16
-_PROCESS = os.getpid()
+_HASHING_THREADS = 2
 _serial = itertools.count()
 
 log = logging.getLogger(__name__)
 
 
 class Buffers:
-    """Lends aligned buffers; the one that came back last goes out first, since its pages are there already."""
+    """Lends aligned buffers; the one that came back last goes out first, since its pages are there already.
+
+    `hashing` is the pool of threads that the files of one process share.
+    """
 
     def __init__(self) -> None:
+        self.hashing = ThreadPoolExecutor(_HASHING_THREADS, "hash")
         self._free: list[mmap.mmap] = []
         self._lock = threading.Lock()
 
@@ -59,7 +67,8 @@ class BlobFile:
         self._view = memoryview(self._buffer)
         self._view[: len(head)] = head
         self._held = len(head)  # bytes in the buffer
-        self._hash = hashlib.sha256(head)
+        self._hash = hashlib.sha256()
+        self._hashing: Future[None] | None = None
         self._written = 0  # bytes in the file
         self._descriptor = -1
         self._temporary = ""
@@ -75,49 +84,51 @@ class BlobFile:
 
     def room(self, wanted: int) -> memoryview:
         """At least one and at most `wanted` bytes to fill. Raises: OSError when the disk takes no more."""
+        if self._descriptor < 0:
+            self._open()
         if self._held == BUFFER_BYTES:
-            self._spill()
+            self._hash.update(self._view)
+            self._write_held(last=False)
         return self._view[self._held : self._held + wanted]
 
     def filled(self, count: int) -> None:
-        end = self._held + count
-        self._hash.update(self._view[self._held : end])
-        self._held = end
+        self._held += count
 
-    def view(self) -> memoryview | mmap.mmap:
-        """Everything received so far, to read. What went to disk already is mapped, not loaded."""
-        if self._descriptor < 0:
+    def complete(self) -> memoryview | mmap.mmap:
+        """No more bytes come; begins to hash. Returns everything, to read: what went to disk is mapped, not loaded."""
+        self._hashing = self._buffers.hashing.submit(self._hash.update, self._view[: self._held])
+        if not self._written:
             return self._view[: self._held]
+        self._hashing.result()
         self._write_held(last=True)
         with open(self._temporary, "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def is_known(self) -> bool:
-        """True when these bytes are stored already."""
-        return self._archive.path(self._hash.hexdigest()).exists()
+        """True when these bytes are stored already. Call `complete` first."""
+        return self._archive.path(self._sha256()).exists()
 
     def commit(self) -> tuple[str, bool]:
         """Make the file durable. Returns (sha256, whether it was not there before). Raises: OSError."""
-        sha256 = self._hash.hexdigest()
-        folder = self._archive.folder_descriptor(sha256[:2])
-        parent = f"{self._archive.blobs}/{sha256[:2]}"  # text, not Path: this runs for every instance before its answer
-        path = f"{parent}/{sha256}.dcm"
-        if os.path.exists(path):  # whoever renamed it there had flushed it; the directory perhaps not yet
-            os.fsync(folder)
-            self.discard()
-            return sha256, False
         if self._descriptor < 0:
-            self._open(parent)
+            self._open()
+        if self._hashing is None:
+            self.complete()
         if self._held or not self._written:
             self._write_held(last=True)
         os.fsync(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
-        os.rename(self._temporary, path)
-        self._temporary = ""
+        sha256 = self._sha256()
+        folder = self._archive.folder_descriptor(sha256[:2])
+        path = f"{self._archive.blobs}/{sha256[:2]}/{sha256}.dcm"  # text, not Path: this runs before each answer
+        known = os.path.exists(path)  # whoever renamed it there had flushed it; the directory perhaps not yet
+        if not known:
+            os.rename(self._temporary, path)
+            self._temporary = ""
         os.fsync(folder)
-        self._release()
-        return sha256, True
+        self.discard()
+        return sha256, not known
 
     def discard(self) -> None:
         """Leave nothing behind. Can be called twice, and after a failed `commit`."""
@@ -129,22 +140,23 @@ class BlobFile:
             self._temporary = ""
         self._release()
 
+    def _sha256(self) -> str:
+        assert self._hashing is not None
+        self._hashing.result()
+        return self._hash.hexdigest()
+
     def _release(self) -> None:
+        if self._hashing is not None:
+            wait([self._hashing])  # it reads the buffer
         if self._buffer is not None:
             self._view.release()
             self._buffers.give_back(self._buffer)
             self._buffer = None  # type: ignore[assignment]
 
-    def _open(self, folder: str) -> None:
-        self._temporary = f"{folder}/{_PROCESS}-{next(_serial)}.tmp"
+    def _open(self) -> None:
+        self._temporary = f"{self._archive.blobs}/{os.getpid()}-{next(_serial)}.tmp"
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | (os.O_DIRECT if self._direct else 0)
         self._descriptor = os.open(self._temporary, flags, 0o640)
-
-    def _spill(self) -> None:
-        """The buffer is full: write it, go on at its start."""
-        if self._descriptor < 0:
-            self._open(str(self._archive.blobs))
-        self._write_held(last=False)
 
     def _write_held(self, last: bool) -> None:
         length = self._held

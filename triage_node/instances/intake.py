@@ -12,29 +12,28 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Protocol
 
 from triage_node.domain.errors import InstanceRefused, StoreError
 from triage_node.domain.identifiers import is_uid
 from triage_node.domain.instance import ReceivedInstance
-from triage_node.domain.reception import Reception, StoreRequest
+from triage_node.domain.reception import Peer, Reception, StoreRequest
 from triage_node.instances import header, part10
 from triage_node.instances.archive import Archive
 from triage_node.instances.blob_file import BUFFER_BYTES, BlobFile, Buffers, direct_writes_work
 from triage_node.instances.elements import Unreadable, read_elements
-from triage_node.instances.journal import Journal
+from triage_node.instances.journal import Journal, MakeInstance
+from triage_node.instances.study_counts import StudyCounts
 
 SUCCESS = 0x0000
 INVALID_SOP_INSTANCE = 0x0117
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-_STUDIES_COUNTED = 4096
 _NO_ASSOCIATION = 0
 
 log = logging.getLogger(__name__)
@@ -49,25 +48,77 @@ class IntakeLimits:
     stop_free_bytes: int = 5_000_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was stored, as the journal wants it. It travels between processes."""
+
+    sha256: str
+    size_bytes: int
+    values: dict[int, bytes]
+    request: StoreRequest
+    received_at: datetime
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Plain values: pickle calls Python for each dataclass, and this happens for every instance."""
+        r, p = self.request, self.request.peer
+        peer = (p.number, p.calling_ae_title, p.called_ae_title, p.address, p.tls)
+        request = (r.sop_class_uid, r.sop_instance_uid, r.transfer_syntax_uid)
+        return _stored, (self.sha256, self.size_bytes, self.values, peer, request, self.received_at)
+
+    def __call__(self, with_header: bool) -> ReceivedInstance:
+        request = self.request
+        return ReceivedInstance(
+            sha256=self.sha256,
+            size_bytes=self.size_bytes,
+            sop_instance_uid=request.sop_instance_uid,
+            sop_class_uid=request.sop_class_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+            received_at=self.received_at,
+            header=header.header_from(self.values, request.transfer_syntax_uid) if with_header else None,
+            calling_ae_title=request.peer.calling_ae_title,
+            called_ae_title=request.peer.called_ae_title,
+            peer_address=request.peer.address,
+        )
+
+
+def _stored(
+    sha256: str,
+    size_bytes: int,
+    values: dict[int, bytes],
+    peer: tuple[int, str, str, str, bool],
+    request: tuple[str, str, str],
+    received_at: datetime,
+) -> Stored:
+    return Stored(sha256, size_bytes, values, StoreRequest(Peer(*peer), *request), received_at)
+
+
+class WaitingRows(Protocol):
+    """Where an instance's row is asked for: the journal, or the way to it from another process."""
+
+    @property
+    def is_full(self) -> bool: ...
+
+    def received(self, number: int, instance: MakeInstance) -> None: ...
+
+
 class Intake:
     """Opens a reception for each C-STORE request. Shared by all associations."""
 
     def __init__(
         self,
         archive: Archive,
-        journal: Journal,
+        journal: WaitingRows,
         limits: IntakeLimits,
         free_bytes: Callable[[], int] | None = None,
         direct: bool = True,
+        counts: StudyCounts | None = None,
     ) -> None:
-        """`free_bytes` tells what the disk still takes; `direct` False: never O_DIRECT."""
+        """The archive is prepared. `free_bytes` tells what the disk still takes; `direct` False: never O_DIRECT."""
         self.archive, self.journal, self.limits = archive, journal, limits
-        archive.prepare()
+        self._counts = counts or StudyCounts(1).of(0)
         self._buffers = Buffers()
         self._direct = direct and direct_writes_work(archive.blobs)
         self._free_bytes = free_bytes or self._free_on_disk
-        self._studies: OrderedDict[str, int] = OrderedDict()
-        self._lock = threading.Lock()
 
     def open(self, request: StoreRequest) -> Reception:
         """Never raises for what a sender says: a refusal is told when its data set has been read."""
@@ -88,13 +139,10 @@ class Intake:
 
     def is_full(self, study_instance_uid: str) -> bool:
         """True when a study has as many instances as it may. Counted since the start: the database is not asked."""
-        return self._studies.get(study_instance_uid, 0) >= self.limits.instances_per_study
+        return self._counts.total(study_instance_uid) >= self.limits.instances_per_study
 
     def count(self, study_instance_uid: str) -> None:
-        with self._lock:
-            self._studies[study_instance_uid] = self._studies.pop(study_instance_uid, 0) + 1
-            if len(self._studies) > _STUDIES_COUNTED:
-                self._studies.popitem(last=False)
+        self._counts.add(study_instance_uid)
 
     def _check_command(self, request: StoreRequest) -> None:
         if not is_uid(request.sop_instance_uid):
@@ -159,7 +207,7 @@ class _Receiving:
     def _keep(self) -> int:
         request = self._request
         size = self._file.size_bytes
-        view = self._file.view()
+        view = self._file.complete()
         try:
             values = read_values(view, self._data_set_at, size, request.transfer_syntax_uid)
         finally:
@@ -171,12 +219,8 @@ class _Receiving:
         sha256, new = self._file.commit()
         if new:
             self._intake.count(study)
-        received_at = datetime.now(UTC)
-
-        def row(with_header: bool) -> ReceivedInstance:
-            return _received(sha256, size, values if with_header else None, request, received_at)
-
-        self._intake.journal.received(request.peer.number, row)
+        stored = Stored(sha256, size, values, request, datetime.now(UTC))
+        self._intake.journal.received(request.peer.number, stored)
         return SUCCESS
 
 
@@ -265,23 +309,6 @@ def _check_identity(values: dict[int, bytes], sop_class_uid: str, sop_instance_u
     if not study or not header.uid_text(values.get(header.SERIES_INSTANCE_UID, b"")):
         raise InstanceRefused(DOES_NOT_MATCH, "Study or Series Instance UID is missing or no UID")
     return study
-
-
-def _received(
-    sha256: str, size: int, values: dict[int, bytes] | None, request: StoreRequest, received_at: datetime
-) -> ReceivedInstance:
-    return ReceivedInstance(
-        sha256=sha256,
-        size_bytes=size,
-        sop_instance_uid=request.sop_instance_uid,
-        sop_class_uid=request.sop_class_uid,
-        transfer_syntax_uid=request.transfer_syntax_uid,
-        received_at=received_at,
-        header=header.header_from(values, request.transfer_syntax_uid) if values is not None else None,
-        calling_ae_title=request.peer.calling_ae_title,
-        called_ae_title=request.peer.called_ae_title,
-        peer_address=request.peer.address,
-    )
 
 
 def _no_writing(error: OSError) -> InstanceRefused:

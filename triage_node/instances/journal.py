@@ -11,6 +11,8 @@ waiting: their files are re-indexed at the next start.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -25,6 +27,7 @@ BATCH_INSTANCES = 64
 QUIET_S = 0.05
 LONGEST_S = 0.25
 RETRY_S = 1.0
+_NICENESS = 10
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +118,10 @@ class Journal:
             self._many.set()
 
     def _run(self) -> None:
+        if (
+            sys.platform == "linux"
+        ):  # where a thread has a priority of its own: senders wait for answers, nobody for rows
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while True:
             self._some.wait()
             self._some.clear()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import threading
 import warnings
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,12 @@ from triage_node.association.peers import Sender
 from triage_node.association.session import Committed, Failed
 from triage_node.association.tls import server_context
 from triage_node.config.schema import ListenerSettings
-from triage_node.domain.errors import ConfigError
+from triage_node.domain.errors import ConfigError, TriageNodeError
 from triage_node.instances.archive import Archive
 from triage_node.instances.intake import Intake, IntakeLimits, reindex
 from triage_node.instances.journal import Journal, Rows
+from triage_node.instances.study_counts import StudyCounts
+from triage_node.processes.receivers import RECEIVERS, Receivers
 from triage_node.processes.running import Running, now, run_role
 from triage_node.store import heartbeat, instances, outbox
 from triage_node.store.engine import Store
@@ -45,6 +48,17 @@ def main(running: Running) -> None:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     settings, store = running.settings.listener, running.store
     archive = Archive(running.settings.store.data_folder)
+    archive.prepare()
+    limits = IntakeLimits(
+        instance_bytes=settings.maximum_instance_mb << 20,
+        instances_per_study=settings.maximum_instances_per_study,
+        stop_free_bytes=int(running.settings.store.stop_free_gb * 1e9),
+    )
+    counts = StudyCounts(RECEIVERS + 1)
+    receivers = Receivers(archive, limits, association_limits(settings), counts)
+    gc.collect()
+    gc.freeze()  # what was loaded stays, shared by all; a collection need not walk a quarter of a million objects
+    receivers.fork()
     instances.close_open_associations(store, now())
     journal = Journal(
         Rows(
@@ -53,12 +67,7 @@ def main(running: Running) -> None:
             partial(instances.record_batch, store),
         )
     )
-    limits = IntakeLimits(
-        instance_bytes=settings.maximum_instance_mb << 20,
-        instances_per_study=settings.maximum_instances_per_study,
-        stop_free_bytes=int(running.settings.store.stop_free_gb * 1e9),
-    )
-    intake = Intake(archive, journal, limits)
+    intake = Intake(archive, journal, limits, counts=counts.of(RECEIVERS))
     found = reindex(archive, partial(instances.blobs_without_row, store), journal)
     if found:
         log.info("reindexing=%d blobs that have no row", found)
@@ -72,8 +81,11 @@ def main(running: Running) -> None:
         partial(_on_commitment, store),
         journal.opened,
         journal.closed,
+        receivers.serve,
     )
     journal.start()
+    died = threading.Event()
+    receivers.listen(journal, lambda: (died.set(), running.stop.set()))
     try:
         listener.start()
     except OSError as error:
@@ -81,15 +93,18 @@ def main(running: Running) -> None:
             f"listener: {settings.host}:{settings.port} cannot be listened on: {error.strerror}"
         ) from error
     log.info("listening host=%s port=%d ae_title=%s", settings.host, listener.port, settings.ae_title)
-    gc.collect()
-    gc.freeze()  # what was loaded stays; a collection need not walk a quarter of a million objects each time
     running.beat({"port": listener.port, "associations": 0, "rows_waiting": 0})
     while not running.stop.wait(_TICK_S):
+        receivers.say_full(journal.is_full)
         _tick(running, listener, journal)
+    receivers.say_stopping()
     listener.stop(FINISH_S)
+    receivers.stop(FINISH_S / 5)
     if not journal.stop(FINISH_S / 2):
         log.error("rows=%d were not written, the next start re-indexes them", journal.waiting)
     archive.close()
+    if died.is_set():
+        raise TriageNodeError("a process that receives has ended")
 
 
 def endpoint(settings: ListenerSettings, spool: Path) -> Endpoint:
