@@ -12,6 +12,7 @@ from tests.store.conftest import NOW
 from tests.store.test_studies import received
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
 from triage_node.domain.finding import BundleIdentity, EvidenceLevel, FindingDecision, OperatingPoint
+from triage_node.domain.prognosis import Estimate, Prediction, ScoreItem
 from triage_node.domain.study import StudyEvent
 from triage_node.store import audit, clinical, instances, policy, prognosis, results, studies
 from triage_node.store.prognosis import PrognosisRecord
@@ -20,7 +21,18 @@ from triage_node.store.schema import audit as audit_table
 UID = "1.2.3"
 FIRST = ClinicalRevision(UID, 1, NOW, "Dr. Lee", "form", "p", ClinicalEntry(gcs=9, onset_at=NOW - timedelta(hours=2)))
 SECOND = replace(FIRST, revision=2, by="ward system", via="REST", entry=ClinicalEntry(gcs=8, trauma=False))
-MADE = PrognosisRecord(UID, 1, 1, NOW, 0, "c" * 64, {"image": {"slices": 32}}, [{"name": "ich_score"}])
+PREDICTION = Prediction(
+    "expansion",
+    "Expansion",
+    items=(ScoreItem("GCS", False, "not computable", None, (0, 2)),),
+    missing=("GCS",),
+    score_range=(1, 3),
+    columns=(("30-day mortality", 13.0, 72.0, "%"),),
+    estimates=(Estimate("growth", 0.3, 0.1, 0.6, ""),),
+    used=(("age", "71 (DICOM header)"),),
+    warnings=("mask and regression disagree",),
+)
+MADE = PrognosisRecord(UID, 1, 1, NOW, 0, "c" * 64, {"image": {"slices": 32}}, (PREDICTION,))
 
 
 @pytest.fixture

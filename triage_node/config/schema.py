@@ -138,6 +138,20 @@ class ModelSettings(Section):
     decode_timeout_s: float = Field(60.0, gt=0, description="Wall clock for decoding one series.")
 
 
+class PrognosisSettings(Section):
+    """Prognosis stands on the study page, below the result; it never moves a study."""
+
+    bundles: tuple[str, ...] = Field(
+        ("expansion", "quantification", "multitask_prognosis"),
+        max_length=16,
+        description="Models beside the clinical scores: names of bundles that ship with the node, or paths; one that is missing is off.",
+    )
+    in_objects: bool = Field(
+        False,
+        description="Prognosis in objects that leave the node too, once this site's own evaluation (E2) allows it.",
+    )
+
+
 class ArchiveSettings(Section):
     """One destination of our objects."""
 
@@ -186,6 +200,7 @@ class Settings(Section):
     completeness: CompletenessSettings = CompletenessSettings()
     intake: tuple[IntakeRule, ...] = Field((), description="Intake rules, first match wins.")
     model: ModelSettings = ModelSettings()
+    prognosis: PrognosisSettings = PrognosisSettings()
     archives: tuple[ArchiveSettings, ...] = Field((), description="Where our objects go.")
     web: WebSettings = WebSettings()
     worklist: WorklistSettings = WorklistSettings()

@@ -22,12 +22,14 @@ from triage_node.detection.operating_point import decide
 from triage_node.domain.errors import DecodeError, DuplicatePositions, MissingSlices, MixedOrientation, StudyRejected
 from triage_node.domain.finding import Detection, FindingDecision
 from triage_node.domain.instance import ReceivedInstance
+from triage_node.domain.prognosis import Prediction
 from triage_node.domain.study import Moment, StudyEvent
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.processes import identity, reporting
 from triage_node.processes.decision import commit_decision, flag_of
-from triage_node.processes.intake import facts_of, rule_for, rules_of, too_young
+from triage_node.processes.intake import rule_for, rules_of, too_young
+from triage_node.processes.prognosis import Prognosis
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
 from triage_node.processes.wiring import (
     built_folder,
@@ -37,9 +39,8 @@ from triage_node.processes.wiring import (
     least_level,
     list_policy,
 )
-from triage_node.prognosis.scores import predict
 from triage_node.report.request import BuiltFile
-from triage_node.store import instances, meta, outbox, policy, results, studies, worklist
+from triage_node.store import instances, meta, outbox, policy, prognosis, results, studies, worklist
 from triage_node.store.engine import Connection
 from triage_node.store.evaluations import site_levels
 from triage_node.study.selection import SeriesHeaders, select
@@ -84,6 +85,7 @@ class Analysis:
         self.policy = list_policy(self.settings, self.mode)
         self.reporter = reporting.Reporter(self.store, self.settings, self.bundle, self.simulation, self.mode)
         Archive(built_folder(self.settings)).prepare()
+        self.prognosis = Prognosis(self.store, self.settings, self.bundle)
         self.rules = rules_of(self.settings)
         self.may_correct = frozenset(s.ae_title for s in self.settings.listener.senders if s.may_correct_identity)
         self.owner = owner("analysis")
@@ -131,9 +133,13 @@ class Analysis:
             point = policy.current(self.store)["ich"]
             earlier = results.latest(self.store, uid)
             # the same pixels, identity, model and thresholds: an earlier run, or a re-send that changed nothing
-            same = earlier is not None and (input_digest, identity_digest, self.bundle.digest, point.version) == (
+            # facts enter the UIDs of objects that hold a prognosis, and of no others
+            facts_digest = self.prognosis.digest_now(uid, held) if self.reporter.may_tell_prognosis() else ""
+            made_from = (input_digest, identity_digest, facts_digest, self.bundle.digest, point.version)
+            same = earlier is not None and made_from == (
                 earlier.input_digest,
                 earlier.detail["identity_digest"],
+                earlier.detail.get("clinical_inputs_digest", ""),
                 earlier.bundle_digest,
                 earlier.policy_version,
             )
@@ -146,18 +152,19 @@ class Analysis:
             record = earlier
             if record is None or not same:
                 flag = flag_of(decision, detection, least, now())
-                predictions = predict(detection, facts_of(held)) if decision.flagged else ()
-                detail = reporting.detail_of(detection, decision, flag, predictions, identity_digest)
+                detail = reporting.detail_of(detection, decision, flag, identity_digest, facts_digest)
                 record = self._record(study, input_digest, detection, decision, detail)
                 commit_decision(self.store, record, decision, flag, self.policy, now())
         self.running.beat()
+        with self._at("prognosis"):
+            predictions = self._predictions(record, volume, detection, held, chosen) if decision.flagged else ()
         with self._at("report"):
             reported = None if same else earlier
             if reported is not None and not reporting.is_worth_sending(reported, record):
                 return self._end(
                     study, StudyEvent.REPORTED, f"0 objects, revision {record.revision}: nothing new to say"
                 )
-            files = self.reporter.build(record, identity_digest, chosen, volume, detection, decision)
+            files = self.reporter.build(record, predictions, identity_digest, chosen, volume, detection, decision)
             notes = self.reporter.withdraw(record)
             self.reporter.keep((*files, *(note for _, note in notes)))
             kinds = reporting.FLAGGED if decision.flagged else reporting.NOT_FLAGGED
@@ -166,6 +173,41 @@ class Analysis:
                 self.reporter.queue_withdrawals(c, record, notes)
                 studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects, revision {record.revision}")
                 self._finish(c, study, StudyEvent.REPORTED, "")
+
+    def restate(self) -> bool:
+        """Take in what somebody stated of one patient since its prognosis was made. False when there is nothing to do.
+
+        Nothing is detected again. Where a prognosis stands in objects, the study goes the whole way again instead: they need pixels.
+        """
+        uid = prognosis.behind(self.store)
+        record = results.latest(self.store, uid) if uid is not None else None
+        if uid is None or record is None:
+            return False
+        again = self.reporter.may_tell_prognosis() and all(
+            self.received.path(i.sha256).is_file() for i in instances.of_study(self.store, uid)
+        )
+        revised = self.prognosis.restated(record)
+        with self.store.write() as c:
+            prognosis.save(c, revised)
+            if again:
+                studies.advance(c, uid, StudyEvent.REOPENED, now(), "clinical facts for a prognosis in objects")
+        return True
+
+    def _predictions(
+        self,
+        record: results.ResultRecord,
+        volume: Volume,
+        detection: Detection,
+        held: list[ReceivedInstance],
+        chosen: list[ReceivedInstance],
+    ) -> tuple[Prediction, ...]:
+        """The prognosis of a flagged study; an earlier run may have stored it already."""
+        made = prognosis.latest(self.store, record.study_instance_uid, record.revision)
+        if made is None:
+            made = self.prognosis.first(record, volume, detection, held, chosen)
+            with self.store.write() as c:
+                prognosis.save(c, made)
+        return made.predictions
 
     def _best_volume(self, uid: str, held: list[ReceivedInstance]) -> tuple[list[ReceivedInstance], Volume, str]:
         """The best series that makes a volume: its instances, the volume, the digest of what it was made from.
@@ -276,7 +318,7 @@ def main(running: Running) -> None:
         while not running.stop.is_set():
             running.beat()
             studies.take_from_dead(running.store, is_dead, now())
-            if not analysis.work():
+            if not analysis.work() and not analysis.restate():
                 running.stop.wait(POLL_S)
     finally:
         analysis.decoder.close()

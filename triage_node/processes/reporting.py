@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.instances.blob_file import BlobFile, Buffers
 from triage_node.processes.running import now
-from triage_node.processes.wiring import built_folder, is_loopback
+from triage_node.processes.wiring import built_folder, is_loopback, least_level
 from triage_node.report.build import build_objects
 from triage_node.report.rejection_note import Rejection, RejectionRequest, build_rejection_note
 from triage_node.report.request import BuiltFile, NodeIdentity, ReportRequest, ResultIdentity
@@ -54,9 +54,22 @@ class Reporter:
     def level(self) -> EvidenceLevel:
         return self.bundle.level("ich")
 
+    def may_tell_prognosis(self) -> bool:
+        """Whether prognosis may leave the node at all: switched on, and this node acts (DESIGN.md section 4)."""
+        return self.settings.prognosis.in_objects and self.mode is Mode.ACTIVE
+
+    def told(self, predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
+        """What of a prognosis goes into objects: each output needs this site's own evaluation."""
+        least = least_level(self.simulation)
+        levels = [EvidenceLevel(p.evidence or EvidenceLevel.E0.value) for p in predictions]
+        return tuple(
+            p for p, level in zip(predictions, levels, strict=True) if self.may_tell_prognosis() and level >= least
+        )
+
     def build(
         self,
         record: results.ResultRecord,
+        predictions: tuple[Prediction, ...],
         identity_digest: str,
         chosen: list[ReceivedInstance],
         volume: Volume,
@@ -72,7 +85,13 @@ class Reporter:
         request = ReportRequest(
             sources=tuple(received.path(i.sha256) for i in chosen),
             kinds=asked,
-            identity=self._identity(record.input_digest, record.policy_version, record.revision, identity_digest),
+            identity=self._identity(
+                record.input_digest,
+                record.policy_version,
+                record.revision,
+                identity_digest,
+                record.detail["clinical_inputs_digest"],
+            ),
             node=self._node(),
             at=record.created_at,
             evidence=self.level,
@@ -80,6 +99,7 @@ class Reporter:
             volume=volume,
             detection=detection,
             decision=decision,
+            predictions=self.told(predictions),
             predecessor=self._predecessor(record.study_instance_uid, record.revision),
             language=self.settings.node.language,
         )
@@ -167,13 +187,20 @@ class Reporter:
     def path(self, o: BuiltObject) -> Path:
         return Archive(built_folder(self.settings)).path(o.sha256)
 
-    def _identity(self, input_digest: str, policy_version: int, revision: int, identity_digest: str) -> ResultIdentity:
+    def _identity(
+        self,
+        input_digest: str,
+        policy_version: int,
+        revision: int,
+        identity_digest: str,
+        clinical_inputs_digest: str = "",
+    ) -> ResultIdentity:
         return ResultIdentity(
             input_digest=input_digest,
             bundle_digest=self.bundle.digest,
             runtime=self.bundle.runtime,
             policy_version=policy_version,
-            clinical_inputs_digest="",
+            clinical_inputs_digest=clinical_inputs_digest,
             identity_digest=identity_digest,
             revision=revision,
         )
@@ -195,8 +222,9 @@ class Reporter:
 
 
 def is_worth_sending(earlier: results.ResultRecord, record: results.ResultRecord) -> bool:
-    """Objects go again only if finding, urgency, identity or mL (20 %) changed (DESIGN.md section 5)."""
-    if any(earlier.detail[k] != record.detail[k] for k in ("finding", "urgency", "identity_digest")):
+    """Objects go again only if finding, urgency, identity, mL (20 %) or a prognosis in them changed (DESIGN.md section 5)."""
+    named = ("finding", "urgency", "identity_digest", "clinical_inputs_digest")
+    if any(earlier.detail.get(k, "") != record.detail[k] for k in named):
         return True
     old, new = earlier.hematoma_volume_ml, record.hematoma_volume_ml
     return earlier.flagged != record.flagged or abs(new - old) > _OTHER_VOLUME * max(old, new)
@@ -224,14 +252,14 @@ def detail_of(
     detection: Detection,
     decision: FindingDecision,
     flag: Flag | None,
-    predictions: tuple[Prediction, ...],
     identity_digest: str,
+    clinical_inputs_digest: str,
 ) -> dict[str, Any]:
     """What pages show of a result, as JSON."""
     return {
         "identity_digest": identity_digest,
         "levels": {output: level.value for output, level in decision.bundle.evidence.items()},
-        "predictions": [asdict(p) for p in predictions],
+        "clinical_inputs_digest": clinical_inputs_digest,
         "slice_probabilities": [round(float(p), 4) for p in detection.slice_probabilities],
         "subtype_probabilities": {k: round(float(p), 4) for k, p in detection.subtype_probabilities.items()},
         "subtypes": list(decision.subtypes),
@@ -250,6 +278,7 @@ def detail_of(
                 "key_slice_index": c.key_slice_index,
                 "centroid_mm": [round(x, 1) for x in c.centroid_mm],
                 "probability": round(c.probability, 4),
+                "chronic_looking": c.chronic_looking,
             }
             for c in detection.components
         ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
@@ -12,12 +11,13 @@ from pydicom.errors import InvalidDicomError
 from triage_node.console.deps import About, Delivery, Output, StudyDetails
 from triage_node.domain.delivery import ObjectKind, OutboxRow
 from triage_node.domain.finding import FINDINGS, EvidenceLevel, OperatingPoint
-from triage_node.domain.prognosis import Prediction, ScoreItem
+from triage_node.domain.prognosis import Prediction
 from triage_node.instances.archive import Archive
 from triage_node.processes.listing import study_label
 from triage_node.report.sr_text import sr_as_text
-from triage_node.store import outbox, results, studies, worklist
+from triage_node.store import outbox, prognosis, results, studies, worklist
 from triage_node.store.engine import Store
+from triage_node.store.prognosis import PrognosisRecord
 from triage_node.worklist.wording import likelihood
 
 
@@ -28,6 +28,7 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
         return None
     listed = next((item for item in worklist.rows(store) if item.row.study_instance_uid == uid), None)
     record = results.latest(store, uid)
+    made = prognosis.latest(store, uid, record.revision) if record is not None else None
     label, rest = study_label(study.identity, study.description, shows_names)
     objects = results.objects_of(store, uid)
     reports = [o for o in objects if o.kind in (ObjectKind.FINDINGS_SR, ObjectKind.NOT_FLAGGED_SR)]
@@ -46,7 +47,7 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
         was_flagged=record is not None and record.flagged,
         result_words=_result_words(record, listed),
         outputs=_outputs(record),
-        predictions=_predictions(record),
+        predictions=_predictions(record, made),
         selection=study.selection,
         objects=tuple((o, tuple(_delivery(row) for row in sent.get(o.sop_instance_uid, []))) for o in objects),
         sr_text=_sr_text(report_file),
@@ -118,20 +119,8 @@ def _level(levels: dict[str, str], output: str) -> str:
     return f"{level.value}: {level.in_words}"
 
 
-def _predictions(record: results.ResultRecord | None) -> tuple[Prediction, ...]:
+def _predictions(record: results.ResultRecord | None, made: PrognosisRecord | None) -> tuple[Prediction, ...]:
     if record is None:
         return ()
-    return tuple(_prediction(p) for p in record.detail.get("predictions") or ())
-
-
-def _prediction(stored: dict[str, Any]) -> Prediction:
-    """JSON has lists where the type has tuples."""
-    values = dict(stored)
-    values["items"] = tuple(
-        ScoreItem(**{**item, "points_range": tuple(item["points_range"])}) for item in values.get("items") or ()
-    )
-    values["missing"] = tuple(values.get("missing") or ())
-    values["columns"] = tuple((c[0], c[1], c[2], c[3]) for c in values.get("columns") or ())
-    score_range = values.get("score_range")
-    values["score_range"] = tuple(score_range) if score_range is not None else None
-    return Prediction(**values)
+    # what the first release stored beside the result
+    return made.predictions if made is not None else prognosis.predictions_of(record.detail.get("predictions") or ())

@@ -21,6 +21,7 @@ class Func:
     """Predictor: 0 to 11 points, more is better."""
 
     name = "func"
+    label = LABEL
 
     def predict(self, detection: Detection, facts: ClinicalFacts) -> Prediction:
         if reason := clinical.abstention(detection, facts):

@@ -21,6 +21,7 @@ class IchScore:
     """Predictor: 0 to 6 points, more is worse."""
 
     name = "ich_score"
+    label = LABEL
 
     def predict(self, detection: Detection, facts: ClinicalFacts) -> Prediction:
         if reason := clinical.abstention(detection, facts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from triage_node.domain.finding import Detection
+from triage_node.domain.finding import BundleIdentity, Detection
 from triage_node.domain.prognosis import ClinicalFacts, Prediction
 from triage_node.domain.volume import Volume
 
@@ -14,6 +14,7 @@ class Predictor(Protocol):
     """Pure: the same detection and facts give the same prediction. What it was not made for, it abstains from, by name."""
 
     name: str
+    label: str
 
     def predict(self, detection: Detection, facts: ClinicalFacts) -> Prediction:
         """Say what is known, what is missing and the interval that follows. Nothing is raised for odd facts."""
@@ -29,6 +30,7 @@ class ImagePredictor(Protocol):
 
     name: str
     label: str
+    identity: BundleIdentity
 
     def measure(self, volume: Volume, detection: Detection) -> dict[str, Any]:
         """What the pixels say: JSON values only (numbers, strings, lists, dictionaries)."""

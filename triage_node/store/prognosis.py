@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
+from triage_node.domain.prognosis import Estimate, Prediction, ScoreItem
 from triage_node.domain.study import Moment, StudyState
 from triage_node.store import audit, studies
 from triage_node.store.engine import Store
@@ -19,7 +21,7 @@ _AT_REST = (StudyState.REPORTED.value, StudyState.DELIVERED.value)
 
 @dataclass(frozen=True, slots=True)
 class PrognosisRecord:
-    """`measured` is what the pixels said, by predictor; `predictions` are domain Predictions as JSON.
+    """`measured` is what the pixels said, by predictor, as JSON values.
 
     `clinical_revision` is the statement that it takes in, 0 for none.
     """
@@ -31,7 +33,7 @@ class PrognosisRecord:
     clinical_revision: int
     clinical_inputs_digest: str
     measured: dict[str, Any] = field(default_factory=dict)
-    predictions: list[dict[str, Any]] = field(default_factory=list)
+    predictions: tuple[Prediction, ...] = ()
 
 
 def save(c: Connection, record: PrognosisRecord) -> bool:
@@ -43,7 +45,8 @@ def save(c: Connection, record: PrognosisRecord) -> bool:
     )
     if record.revision != (c.execute(last).scalar() or 0) + 1:
         return False
-    c.execute(insert(prognosis).values(**{name: getattr(record, name) for name in PrognosisRecord.__slots__}))
+    values = {name: getattr(record, name) for name in PrognosisRecord.__slots__}
+    c.execute(insert(prognosis).values(**values | {"predictions": [asdict(p) for p in record.predictions]}))
     words = f"revision {record.result_revision}.{record.revision}, clinical facts revision {record.clinical_revision}"
     audit.record(c, record.at, "node", "prognosis", uid, new=words)
     studies.mark(c, uid, Moment.PROGNOSIS, record.at, words)
@@ -58,7 +61,10 @@ def latest(store: Store, study_instance_uid: str, result_revision: int) -> Progn
     )
     with store.read() as c:
         row = c.execute(query.order_by(prognosis.c.revision.desc()).limit(1)).one_or_none()
-        return None if row is None else PrognosisRecord(**{n: getattr(row, n) for n in PrognosisRecord.__slots__})
+        if row is None:
+            return None
+        values = {name: getattr(row, name) for name in PrognosisRecord.__slots__}
+        return PrognosisRecord(**values | {"predictions": predictions_of(row.predictions)})
 
 
 def behind(store: Store) -> str | None:
@@ -89,3 +95,23 @@ def behind(store: Store) -> str | None:
     )
     with store.read() as c:
         return c.execute(query).scalar()
+
+
+def predictions_of(stored: Iterable[Mapping[str, Any]]) -> tuple[Prediction, ...]:
+    """JSON has lists where the types have tuples."""
+    return tuple(_prediction(p) for p in stored)
+
+
+def _prediction(stored: Mapping[str, Any]) -> Prediction:
+    values = dict(stored)
+    values["items"] = tuple(
+        ScoreItem(**{**item, "points_range": tuple(item["points_range"])}) for item in values.get("items") or ()
+    )
+    values["columns"] = tuple((c[0], c[1], c[2], c[3]) for c in values.get("columns") or ())
+    values["estimates"] = tuple(Estimate(**e) for e in values.get("estimates") or ())
+    values["used"] = tuple((u[0], u[1]) for u in values.get("used") or ())
+    for name in ("missing", "warnings"):
+        values[name] = tuple(values.get(name) or ())
+    score_range = values.get("score_range")
+    values["score_range"] = tuple(score_range) if score_range is not None else None
+    return Prediction(**values)

@@ -1,0 +1,247 @@
+"""Prognosis of a flagged study: made once from pixels, again when facts arrive, never in objects unless that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journeys import modality
+from tests.support.analysed import analysis, receive, settings_in
+from triage_node.config.schema import PrognosisSettings, Settings
+from triage_node.domain.clinical import ClinicalEntry
+from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel
+from triage_node.domain.priority import Mode
+from triage_node.domain.prognosis import ClinicalFacts, Estimate, Prediction
+from triage_node.domain.study import StudyState
+from triage_node.domain.volume import Volume
+from triage_node.processes import clinical, prognosis
+from triage_node.processes.analysis import Analysis
+from triage_node.processes.reporting import Reporter
+from triage_node.processes.running import now
+from triage_node.store import prognosis as stored
+from triage_node.store import results, studies
+
+
+class Example:
+    """A model that counts how often it is asked for pixels."""
+
+    name, label = "example", "Example model"
+    identity = BundleIdentity("example", "1.0.0", "e" * 64, "test", {"example": EvidenceLevel.E0})
+    asked = 0
+    fails = False
+
+    def measure(self, volume: Volume, detection: Detection) -> dict[str, Any]:
+        type(self).asked += 1
+        if self.fails:
+            raise ValueError("broken")
+        return {"slices": len(volume.hu), "mask_voxels": int((detection.mask > 0).sum())}
+
+    def predict(self, measured: Mapping[str, Any], detection: Detection, facts: ClinicalFacts) -> Prediction:
+        known = facts.gcs is not None
+        return Prediction(
+            self.name,
+            self.label,
+            missing=() if known else ("GCS",),
+            estimates=(Estimate("slices", measured["slices"], 0, 99 if not known else 40, ""),),
+            used=(("GCS", str(facts.gcs)),) if known else (),
+            model="example 1.0.0",
+            evidence="E0",
+        )
+
+
+@pytest.fixture(scope="module")
+def bleed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    folder = tmp_path_factory.mktemp("bleed")
+    return modality.phantom(folder, "prognosis", modality.now(), seed=9071, slices=24, thickness_mm=6.0, size=128).files
+
+
+@pytest.fixture
+def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Analysis]:
+    folder = tmp_path / "example"
+    (folder / "configs").mkdir(parents=True)
+    (folder / "configs" / "metadata.json").write_text("{}")
+    monkeypatch.setitem(prognosis.FACTORIES, "example", lambda folder, threads: Example())
+    monkeypatch.setattr(Example, "asked", 0)
+    settings = settings_in(
+        tmp_path / "node", text=f'[prognosis]\nbundles = ["{folder}", "no_such_model"]\n[worklist]\nmode = "active"\n'
+    )
+    with analysis(settings) as made:
+        yield made
+
+
+def state_facts(role: Analysis, uid: str, entry: ClinicalEntry, seen: int = 0) -> None:
+    clinical.take_in(role.store, prognosis.ZoneInfo("UTC"), uid, entry, "Dr. Lee", "form", seen, now())
+
+
+def made_for(role: Analysis, uid: str) -> stored.PrognosisRecord:
+    record = results.latest(role.store, uid)
+    assert record is not None
+    made = stored.latest(role.store, uid, record.revision)
+    assert made is not None
+    return made
+
+
+def named(made: stored.PrognosisRecord) -> dict[str, Prediction]:
+    return {p.name: p for p in made.predictions}
+
+
+def test_facts_that_come_later_revise_the_prognosis_without_pixels_or_a_new_result(role, bleed):
+    uid = receive(role, bleed)
+    assert role.work()
+    first = made_for(role, uid)
+    assert (first.revision, first.clinical_revision, Example.asked) == (1, 0, 1)
+    assert set(named(first)) == {"ich_score", "func", "example"}
+    assert "GCS" in named(first)["ich_score"].missing
+    assert named(first)["example"].missing == ("GCS",)
+    assert first.measured["example"]["mask_voxels"] > 0
+    assert not role.restate()
+
+    for path in (role.settings.store.data_folder / "blobs").rglob("*.dcm"):
+        path.unlink()
+    state_facts(role, uid, ClinicalEntry(gcs=9, trauma=False))
+    assert role.restate()
+    second = made_for(role, uid)
+    assert (second.revision, second.clinical_revision, Example.asked) == (2, 1, 1)
+    assert second.clinical_inputs_digest != first.clinical_inputs_digest
+    score = named(second)["ich_score"]
+    assert (score.missing, score.score_range[0] == score.score_range[1]) == ((), True)
+    assert any(i.value.startswith("9 (entered by Dr. Lee, ") for i in score.items)
+    assert named(second)["example"].used == (("GCS", "9"),)
+    assert second.measured == first.measured
+    assert not role.restate()
+    record = results.latest(role.store, uid)
+    assert (record.revision, record.detail["clinical_inputs_digest"]) == (1, "")
+    assert [e.moment for e in studies.timeline_of(role.store, uid)][-2:] == [
+        "clinical facts entered",
+        "prognosis computed",
+    ]
+
+
+def test_after_surgery_prognosis_abstains_by_name_and_the_flag_stays(role, bleed):
+    uid = receive(role, bleed)
+    role.work()
+    state_facts(role, uid, ClinicalEntry(after_surgery=True))
+    role.restate()
+    assert {p.abstained for p in made_for(role, uid).predictions} == {
+        "after surgery: only for a head that was not operated on"
+    }
+    assert results.latest(role.store, uid).flagged
+
+
+def test_a_model_that_fails_says_so_and_costs_neither_the_flag_nor_the_scores(role, bleed, monkeypatch):
+    monkeypatch.setattr(Example, "fails", True)
+    uid = receive(role, bleed)
+    assert role.work()
+    said = named(made_for(role, uid))
+    assert said["example"].abstained == "the images were not measured for it"
+    assert said["ich_score"].score_range is not None
+    assert studies.get(role.store, uid).state in (StudyState.REPORTED, StudyState.DELIVERED)
+
+
+def test_a_prediction_that_is_no_number_is_not_stored(role, bleed, monkeypatch):
+    monkeypatch.setattr(Example, "measure", lambda self, volume, detection: {"slices": float("nan")})
+    uid = receive(role, bleed)
+    role.work()
+    assert named(made_for(role, uid))["example"].abstained == "the images were not measured for it"
+
+
+def test_images_outside_the_envelope_are_not_measured(role, bleed, monkeypatch):
+    monkeypatch.setattr(prognosis.envelope, "LEAST_COVERAGE_MM", 1000.0)
+    uid = receive(role, bleed)
+    role.work()
+    reasons = {p.abstained.partition(":")[0] for p in made_for(role, uid).predictions}
+    assert (reasons, Example.asked) == ({"coverage"}, 0)
+    assert results.latest(role.store, uid).flagged
+
+
+def test_facts_of_one_patient_do_not_follow_the_study_to_another(role, bleed):
+    uid = receive(role, bleed)
+    role.work()
+    state_facts(role, uid, ClinicalEntry(gcs=9))
+    role.restate()
+    assert "GCS" not in named(made_for(role, uid))["ich_score"].missing
+    who = studies.get(role.store, uid).identity
+    studies.correct_identity(role.store, uid, prognosis.replace(who, patient_id="OTHER"), now(), "PACS")
+    known = clinical.known_facts(
+        role.store, uid, prognosis.instances.of_study(role.store, uid), prognosis.ZoneInfo("UTC")
+    )
+    assert (known.facts.gcs, known.revision) == (None, 1)
+    assert [applies for _, applies in clinical.statements(role.store, studies.get(role.store, uid))] == [False]
+    state_facts(role, uid, ClinicalEntry(gcs=9), seen=1)
+    assert [applies for _, applies in clinical.statements(role.store, studies.get(role.store, uid))] == [False, True]
+    studies.correct_identity(
+        role.store, uid, prognosis.replace(who, patient_id="OTHER", accession_number="ANOTHER"), now(), "PACS"
+    )
+    assert [applies for _, applies in clinical.statements(role.store, studies.get(role.store, uid))] == [False, True]
+
+
+ARCHIVE = """
+[[archives]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+kinds = ["findings_sr", "location_sr", "seg", "heatmap_sc", "summary_sc"]
+[worklist]
+mode = "active"
+[prognosis]
+bundles = []
+"""
+
+
+def objects_with(
+    folder: Path, text: str, files: tuple[Path, ...], entry: ClinicalEntry | None = None
+) -> dict[str, bytes]:
+    """SOP Instance UID -> bytes of everything that was built for a study, after facts came where there are any."""
+    with analysis(settings_in(folder, text=text)) as role:
+        uid = receive(role, files)
+        assert role.work()
+        if entry is not None:
+            state_facts(role, uid, entry)
+            assert role.restate()
+            study = studies.get(role.store, uid)
+            if study.state is StudyState.RECEIVING:  # as the scheduler does
+                with role.store.write() as c:
+                    studies.close(c, uid, "deadline", False, now(), study.instances)
+                assert role.work()
+        return {o.sop_instance_uid: role.reporter.path(o).read_bytes() for o in results.objects_of(role.store, uid)}
+
+
+def test_objects_hold_no_prognosis_by_default_and_are_the_same_whatever_is_known(tmp_path, bleed):
+    plain = objects_with(tmp_path / "a", ARCHIVE, bleed)
+    facts = objects_with(tmp_path / "b", ARCHIVE, bleed, ClinicalEntry(gcs=9, trauma=False))
+    assert len(plain) >= 5
+    assert set(plain) == set(facts)
+    for data in (*plain.values(), *facts.values()):
+        assert b"score" not in data.lower()
+        assert b"30-day" not in data
+
+
+def test_objects_hold_a_prognosis_only_when_switched_on_and_facts_give_them_other_uids(tmp_path, bleed):
+    text = ARCHIVE + "in_objects = true\n"
+    before = objects_with(tmp_path / "a", text, bleed)
+    after = objects_with(tmp_path / "b", text, bleed, ClinicalEntry(gcs=9, trauma=False))
+    assert sum(b"ICH score" in data for data in before.values()) >= 1
+    assert sum(b"entered by Dr. Lee" in data for data in after.values()) >= 1
+    assert not set(before) & set(after)
+
+
+@pytest.mark.parametrize(
+    ("in_objects", "simulation", "mode", "level", "told"),
+    [
+        (False, False, Mode.ACTIVE, "E3", False),
+        (True, False, Mode.OBSERVE, "E3", False),
+        (True, False, Mode.ACTIVE, "E0", False),
+        (True, False, Mode.ACTIVE, "E1", False),
+        (True, False, Mode.ACTIVE, "", False),
+        (True, False, Mode.ACTIVE, "E2", True),
+        (True, True, Mode.ACTIVE, "E0", True),
+    ],
+)
+def test_prognosis_in_objects_follows_the_gate(in_objects, simulation, mode, level, told):
+    settings = Settings(prognosis=PrognosisSettings(in_objects=in_objects))
+    reporter = Reporter(None, settings, Example.identity, simulation, mode)
+    prediction = Prediction("ich_score", "ICH score", score_range=(1, 3), evidence=level)
+    assert reporter.told((prediction,)) == ((prediction,) if told else ())

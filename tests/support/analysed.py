@@ -1,0 +1,105 @@
+"""The analysis role inside the test's own process, on a store of its own: seconds where a whole node takes a minute."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from triage_node.cli.setup import initialise
+from triage_node.config.load import load
+from triage_node.config.schema import Settings
+from triage_node.domain.finding import BundleIdentity, Component, Detection, Location
+from triage_node.domain.instance import ReceivedInstance
+from triage_node.domain.priority import OrderClass, WorklistRow
+from triage_node.domain.volume import Volume
+from triage_node.instances.archive import Archive
+from triage_node.instances.blob_file import Buffers
+from triage_node.instances.intake import reindex
+from triage_node.processes.analysis import Analysis
+from triage_node.processes.reporting import keep_bytes
+from triage_node.processes.running import Running, now
+from triage_node.store import instances, studies, worklist
+from triage_node.store.engine import open_store
+
+
+class Painted:
+    """A detector that finds one deep bleed of 40 mL in everything, whatever the trained one of today would say."""
+
+    def __init__(self, identity: BundleIdentity, probability: float = 0.97) -> None:
+        self.identity, self.probability = identity, probability
+
+    def detect(self, volume: Volume) -> Detection:
+        n, rows, columns = volume.hu.shape
+        mask = np.zeros(volume.hu.shape, np.uint8)
+        mask[n // 2, rows // 2 : rows // 2 + 9, columns // 2 : columns // 2 + 9] = 1
+        p = self.probability
+        bleed = Component(1, 40.0, "iph", Location.DEEP, n // 2, (0.0, 0.0, 0.0), p)
+        return Detection(
+            study_probability=p,
+            slice_probabilities=np.full(n, p, np.float32),
+            subtype_probabilities={"iph": p},
+            mask=mask,
+            heat=mask * 200,
+            hematoma_volume_ml=40.0,
+            components=(bleed,),
+            key_slice_index=n // 2,
+            bundle=self.identity,
+        )
+
+
+class _Rows:
+    """Takes what the journal would take."""
+
+    is_full = False
+
+    def __init__(self) -> None:
+        self.made: list[ReceivedInstance] = []
+
+    def received(self, number: int, instance: Any) -> None:
+        self.made.append(instance(True))
+
+
+def settings_in(folder: Path, simulation: bool = True, text: str = "") -> Settings:
+    """A folder as `triage-node init` leaves it, with more TOML of the test's own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "triage-node.toml"
+    config.write_text(f'[store]\ndata_folder = "{folder / "data"}"\n{text}')
+    list(initialise(config, simulation))
+    return load(config)[0]
+
+
+@contextmanager
+def analysis(settings: Settings) -> Iterator[Analysis]:
+    store = open_store(settings.database_url)
+    role = Analysis(Running("analysis", settings, store, threading.Event()))
+    role.detector = Painted(role.bundle)  # type: ignore[assignment]
+    try:
+        yield role
+    finally:
+        role.decoder.close()
+        store.close()
+
+
+def receive(role: Analysis, files: Sequence[Path]) -> str:
+    """Store the files of one study as the listener does, and close it. Returns its UID."""
+    buffers = Buffers()
+    archive = Archive(role.settings.store.data_folder)
+    archive.prepare()
+    for file in files:
+        keep_bytes(archive, buffers, file.read_bytes())
+    rows = _Rows()
+    reindex(archive, lambda digests: instances.blobs_without_row(role.store, digests), rows)  # type: ignore[arg-type]
+    instances.record_batch(role.store, rows.made)
+    header = rows.made[0].header
+    assert header is not None
+    uid, at = header.study_instance_uid, now()
+    with role.store.write() as c:
+        worklist.add_row(c, WorklistRow(uid, OrderClass.ROUTINE, at - timedelta(seconds=5)), "acquired now")
+        assert studies.close(c, uid, "released", False, at, expected_instances=len(files))
+    return uid
