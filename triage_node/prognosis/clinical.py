@@ -79,6 +79,35 @@ def usable_gcs(facts: ClinicalFacts) -> int | None:
     return _within(facts.gcs, 3, 15)
 
 
+def usable_hours(facts: ClinicalFacts) -> float | None:
+    """Hours from onset to CT; a week at most."""
+    hours = facts.onset_to_ct_h
+    usable = isinstance(hours, int | float) and not isinstance(hours, bool) and 0 <= hours <= 168
+    return float(hours) if usable and hours is not None else None
+
+
+def usable_nihss(facts: ClinicalFacts) -> int | None:
+    """National Institutes of Health Stroke Scale, 0 to 42."""
+    return _within(facts.nihss, 0, 42)
+
+
+def usable_glucose(facts: ClinicalFacts) -> float | None:
+    """mg/dL; a value under 20 was given in mmol/L and is not guessed at."""
+    glucose = facts.glucose_mg_dl
+    usable = isinstance(glucose, int | float) and not isinstance(glucose, bool) and 20 <= glucose <= 2000
+    return float(glucose) if usable and glucose is not None else None
+
+
+def usable_pressure(facts: ClinicalFacts) -> int | None:
+    """Systolic, mmHg."""
+    return _within(facts.systolic_mmhg, 40, 320)
+
+
+def usable_warfarin(facts: ClinicalFacts) -> bool | None:
+    """Who takes no anticoagulant takes no warfarin."""
+    return False if facts.on_warfarin is None and facts.on_anticoagulant is False else facts.on_warfarin
+
+
 def entered(facts: ClinicalFacts, field: str, value: str) -> str:
     """The value with who said it."""
     return f"{value} ({dict(facts.sources).get(field, 'source not stated')})"
@@ -101,6 +130,27 @@ def score_range(items: Iterable[ScoreItem]) -> tuple[int, int]:
     """Lowest and highest score that the known items leave open."""
     ranges = [i.points_range for i in items]
     return sum(low for low, _ in ranges), sum(high for _, high in ranges)
+
+
+def complete_score(name: str, label: str, items: tuple[ScoreItem, ...], source: str) -> Prediction:
+    """A score that is shown with every input known, else not computable, by the names of what is missing."""
+    missing = tuple(i.name for i in items if not i.known)
+    low, high = score_range(items)
+    return Prediction(
+        name=name,
+        label=label,
+        abstained=f"{NOT_COMPUTABLE}: {', '.join(missing)} not known" if missing else "",
+        items=items,
+        missing=missing,
+        score_range=None if missing else (low, high),
+        source=source,
+    )
+
+
+def with_columns(
+    prediction: Prediction, columns: tuple[tuple[str, float, float, str], ...], warnings: tuple[str, ...] = ()
+) -> Prediction:
+    return replace(prediction, columns=columns, warnings=(*prediction.warnings, *warnings))
 
 
 def conditioned(prediction: Prediction, facts: ClinicalFacts) -> Prediction:
