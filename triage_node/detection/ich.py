@@ -43,7 +43,7 @@ class BloodNetDetector:
         )
         self.scoring = scoring_of(bundle.manifest)
         self.identity = bundle.identity(f"onnxruntime {onnxruntime.__version__} cpu")
-        self._run(np.zeros((1, preprocess.CHANNELS, GRID, GRID), np.float32))
+        self.run(np.zeros((1, preprocess.CHANNELS, GRID, GRID), np.float32))
 
     def detect(self, volume: Volume) -> Detection:
         """Read one volume. Deterministic for a volume and a bundle."""
@@ -68,12 +68,13 @@ class BloodNetDetector:
     def read(self, study: GridStudy) -> tuple[Array, Array]:
         """What the network sees. Shape: mask probabilities (block, 6, GRID, GRID), slice logits (block, 6)."""
         pictures = network_input(study.hu, study.tissue_hu)
-        runs = [self._run(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
+        runs = [self.run(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
         share = expit(np.concatenate([mask for mask, _ in runs]))
         share *= _plausible(study)[:, None]
         return share, np.concatenate([slices for _, slices in runs])
 
-    def _run(self, pictures: Array) -> tuple[Array, Array]:
+    def run(self, pictures: Array) -> tuple[Array, Array]:
+        """Logits as the network gives them. Shape: (n, CHANNELS, GRID, GRID) -> mask (n, 6, GRID, GRID), slices (n, 6)."""
         mask, slices = self._session.run(["mask", "slices"], {"picture": pictures})
         return mask, slices
 

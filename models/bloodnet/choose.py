@@ -1,0 +1,187 @@
+"""Choose how slices make a study, the calibration and every threshold, on development heads alone, into metadata.json.
+
+    python -m models.bloodnet.choose --pool=build/bloodnet2
+
+Development: patients, templates and procedural heads whose name ends in 5, never trained on in this run, as they are and as
+other scanners would show them; single slices also as 8-bit pictures. The held-out patients and the GE study choose nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from models.bloodnet.augment import exported, posed
+from models.bloodnet.export import write_manifest
+from models.bloodnet.pool import Pool, is_development
+from models.bloodnet.score import Study, keep, kept, least_blood, scored
+from models.bloodnet.settings import from_command_line
+from triage_node.bundle.load import load_bundle
+from triage_node.detection.ich import BloodNetDetector
+from triage_node.detection.pictures import tissue_density
+from triage_node.detection.preprocess import channels, intracranial
+from triage_node.detection.study_score import AGGREGATIONS
+from triage_node.simulation.scanners import drawn_scan
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Settings:
+    bundle: str = str(Path(__file__).parent)
+    pool: str = "build/bloodnet"
+    scores: str = ""  # a file of an earlier run: nothing is scored again
+    seed: int = 1
+    scans: int = 1  # how many other scanners each study is shown by
+    pictures: int = 1200  # single slices as 8-bit pictures, half of them with blood
+    raise_specificity: float = 0.95  # of development studies without blood
+    notify_specificity: float = 0.995
+    unsure_specificity: float = 0.88
+    slice_specificity: float = 0.95
+
+
+def development_studies(detector: BloodNetDetector, pool: Pool, settings: Settings) -> list[Study]:
+    rng = np.random.default_rng(settings.seed)
+    found = []
+    for s in pool.development():
+        if s["kinds"] and not least_blood(pool, s):
+            continue
+        found.append(scored(detector, pool, s))
+        found += [scored(detector, pool, s, drawn_scan(rng), settings.seed) for _ in range(settings.scans)]
+    return found
+
+
+def picture_slices(detector: BloodNetDetector, pool: Pool, settings: Settings) -> tuple[Array, NDArray[np.bool_]]:
+    """Logits and truth of development slices, each as a foreign single picture."""
+    rng = np.random.default_rng([settings.seed, 2])
+    development = np.array([is_development(s["patient"]) for s in pool.studies])[pool.study_of]
+    logits, truth = [], []
+    for positive, here in ((True, pool.positive), (False, pool.negative)):
+        candidates = np.flatnonzero(here & development)
+        for i in rng.choice(candidates, min(len(candidates), settings.pictures // 2), replace=False):
+            hu = torch.from_numpy(np.repeat(pool.pictures[i][None].astype(np.float32) / 2, 3, axis=0))[None]
+            label = torch.from_numpy(pool.labels[i])[None]
+            hu, _ = posed(hu, label, np.ones(1, bool), rng)
+            read, _ = exported(hu[0].numpy(), float(pool.studies[pool.study_of[i]]["tissue_hu"]), True, rng)
+            centre = read[:1]
+            tissue = tissue_density(centre, intracranial(centre))
+            logits.append(float(detector.run(channels(centre, centre, centre, tissue))[1][0, 0]))
+            truth.append(positive)
+    return np.array(logits), np.array(truth)
+
+
+def balanced_logistic(x: Array, y: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and offset that make logits into probabilities where one in two bleeds (Platt)."""
+    fit = LogisticRegression(C=1e3, class_weight="balanced").fit(x[:, None], y)
+    return float(fit.coef_[0, 0]), float(fit.intercept_[0])
+
+
+def threshold(negatives: Array, specificity: float) -> float:
+    """Halfway in logits between the highest negative that stays silent and the next one, or above all of them."""
+    logits = np.sort(np.log(negatives / (1 - negatives)))
+    k = int(np.ceil(specificity * len(logits)))
+    above = logits[k] if k < len(logits) else logits[-1] + 0.5
+    return float(1 / (1 + np.exp(-(logits[k - 1] + above) / 2)))
+
+
+def group_of(study: Study) -> str:
+    return "real" if study.is_real else study.kinds[0]
+
+
+def aggregation_figures(studies: list[Study]) -> dict[str, tuple[float, float]]:
+    """Name: AUC of real bleeds, and mean AUC over real and the five simulated types, against all without blood."""
+    negatives = [s for s in studies if not s.bleeds]
+    found = {}
+    for name, join in AGGREGATIONS.items():
+        below = [join(np.array(s.logits)) for s in negatives]
+        by_group: dict[str, list[float]] = {}
+        for s in studies:
+            if s.bleeds:
+                by_group.setdefault(group_of(s), []).append(join(np.array(s.logits)))
+        aucs = {
+            g: float(roc_auc_score([1] * len(v) + [0] * len(below), [*v, *below])) for g, v in sorted(by_group.items())
+        }
+        found[name] = (aucs.get("real", float("nan")), float(np.mean(list(aucs.values()))))
+    return found
+
+
+def expit(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+if __name__ == "__main__":
+    settings = from_command_line(Settings(), sys.argv[1:])
+    pool = Pool.read(Path(settings.pool) / "train")
+    detector = BloodNetDetector(load_bundle(Path(settings.bundle)))
+    cache = Path(settings.pool) / "development.json"
+    studies = kept(Path(settings.scores)) if settings.scores else development_studies(detector, pool, settings)
+    keep(studies, cache)
+    by_aggregation = aggregation_figures(studies)
+    for name, (real, mean) in by_aggregation.items():
+        print(f"{name:10} AUC real {real:.4f}, mean of real and the five simulated types {mean:.4f}")
+    best = max(by_aggregation, key=lambda n: by_aggregation[n][1])
+    join = AGGREGATIONS[best]
+    x = np.array([join(np.array(s.logits)) for s in studies])
+    y = np.array([s.bleeds for s in studies])
+    slope, offset = balanced_logistic(x, y)
+    p = expit(slope * x + offset)
+    flag, notify, unsure = (
+        threshold(p[~y], f)
+        for f in (settings.raise_specificity, settings.notify_specificity, settings.unsure_specificity)
+    )
+
+    plain = [s for s in studies if not s.scan]
+    slice_x = np.concatenate([np.array(s.logits) for s in plain])
+    slice_truth = np.concatenate([np.array(s.truth) for s in plain])
+    picture_x, picture_y = picture_slices(detector, pool, settings)
+    known = slice_truth >= 0
+    all_x = np.concatenate([slice_x[known], picture_x])
+    all_y = np.concatenate([slice_truth[known] == 1, picture_y])
+    slice_slope, slice_offset = balanced_logistic(all_x, all_y)
+    silent = [expit(slice_slope * v + slice_offset) for v in (slice_x[slice_truth == 0], picture_x[~picture_y])]
+    # the stricter of the two materials: a threshold that holds for Hounsfield units and for foreign pictures
+    of_slice = max(threshold(v, settings.slice_specificity) for v in silent)
+
+    n, heads = int((~y).sum()), len({s.patient for s in studies})
+    rule = (
+        f"specificity {settings.raise_specificity:g} (raise), {settings.notify_specificity:g} (notify) and "
+        f"{settings.unsure_specificity:g} (unsure from) on {n} development studies without blood (names ending in 5: mirrored "
+        f"halves with and without mimics, templates, procedural heads; each also as another scanner); slice: specificity "
+        f"{settings.slice_specificity:g} on single slices, the stricter of Hounsfield units and 8-bit pictures"
+    )
+    path = Path(settings.bundle) / "configs" / "metadata.json"
+    manifest = json.loads(path.read_text())
+    manifest["operating_points"] = {
+        "ich": {
+            "raise_probability": round(flag, 4), "notify_probability": round(max(flag, notify), 4),
+            "unsure_from": round(min(unsure, flag), 4), "slice_probability": round(of_slice, 4), "chosen_on": rule,
+        }
+    }  # fmt: skip
+    manifest["calibration"] = {
+        "ich": {
+            "aggregation": best, "slope": round(slope, 5), "offset": round(offset, 5),
+            "slice_slope": round(slice_slope, 5), "slice_offset": round(slice_offset, 5),
+            "chosen_on": f"{len(studies)} development studies of {heads} heads, as likely to bleed as not; of the ways to join "
+            "slices the one with the best mean AUC over real bleeds and the five simulated types: "
+            + ", ".join(f"{k} {v[1]:.4f} (real {v[0]:.4f})" for k, v in by_aggregation.items()),
+        }
+    }  # fmt: skip
+    write_manifest(Path(settings.bundle), manifest)
+    real = np.array([s.is_real and s.bleeds for s in studies])
+    print(
+        f"{best}: slope {slope:.3f} offset {offset:.3f}; raise {flag:.4f} notify {notify:.4f} unsure from {unsure:.4f}"
+    )
+    print(f"development: sensitivity {(p[y] >= flag).mean():.3f}, real {(p[real] >= flag).mean():.3f}")
+    print(
+        f"slice {of_slice:.4f}: HU {(expit(slice_slope * slice_x[slice_truth == 1] + slice_offset) >= of_slice).mean():.3f} / "
+        f"{(silent[0] < of_slice).mean():.3f}, pictures "
+        f"{(expit(slice_slope * picture_x[picture_y] + slice_offset) >= of_slice).mean():.3f} / {(silent[1] < of_slice).mean():.3f}"
+    )
