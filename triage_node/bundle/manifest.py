@@ -11,7 +11,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from triage_node.domain.finding import CHRONIC_OUTPUT, FINDINGS, LOCATION_OUTPUT, VOLUME_OUTPUT, EvidenceLevel
+from triage_node.domain.finding import (
+    CHRONIC_OUTPUT,
+    FINDINGS,
+    LOCATION_OUTPUT,
+    PROGNOSIS_OUTPUTS,
+    VOLUME_OUTPUT,
+    EvidenceLevel,
+)
 
 SUFFIXES = (".onnx", ".safetensors", ".json", ".md")
 """What a bundle may hold. No pickle, no Python, nothing that runs."""
@@ -63,12 +70,15 @@ class NetworkDataFormat(Part):
 
 
 class Preprocessing(Part):
-    """What the network was trained on; detection/preprocess.py must say the same, else the bundle is refused."""
+    """What the network was trained on; the module that feeds it must say the same, else the bundle is refused.
+
+    `skull_share`: how detection finds the field of view; None for a network whose pictures are laid out in mm.
+    """
 
     version: int = Field(ge=1)
     hu_clip: tuple[float, float]
     grid_pixels: int = Field(ge=16, le=1024)
-    skull_share: float = Field(gt=0, le=1)
+    skull_share: float | None = Field(None, gt=0, le=1)
     pixel_mm: float = Field(gt=0, description="About, for an adult head.")
     slice_mm: float = Field(gt=0)
 
@@ -149,7 +159,7 @@ class Manifest(Part):
             raise ValueError(f"network {self.network!r} is not among files")
         measured = {VOLUME_OUTPUT, LOCATION_OUTPUT, CHRONIC_OUTPUT}
         for what, known in (
-            (self.evidence, {*FINDINGS, *measured}),
+            (self.evidence, {*FINDINGS, *measured, *PROGNOSIS_OUTPUTS}),
             (self.operating_points, {*FINDINGS}),
             (self.calibration, {*FINDINGS}),
         ):

@@ -66,6 +66,8 @@ FINDINGS: dict[str, FindingType] = {
     )
 }
 VOLUME_OUTPUT, LOCATION_OUTPUT, CHRONIC_OUTPUT = "hematoma_volume_ml", "location", "chronic"
+PROGNOSIS_OUTPUTS = frozenset({"expansion", "outcome", "gcs", "age", "volume"})
+"""What a prognosis bundle may say; each with an evidence level of its own."""
 """Outputs of a model that are no finding, under the names by which a bundle states their evidence."""
 SUBTYPES = tuple(f.key for f in FINDINGS.values() if f.parent == "ich")
 
