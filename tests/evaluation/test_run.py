@@ -186,3 +186,19 @@ def test_the_digest_of_a_folder_names_bytes_and_names(tmp_path):
     assert first == folder_digest(tmp_path)
     (tmp_path / "sub" / "a").rename(tmp_path / "sub" / "b")
     assert folder_digest(tmp_path) != first
+
+
+def test_stored_thresholds_calibration_and_the_third_answer_are_used(bundle, tmp_path):
+    entry = bundle.manifest.operating_points["ich"].model_copy(
+        update={"raise_probability": 0.999, "notify_probability": 0.999, "unsure_from": 0.0, "slice_probability": 0.25}
+    )
+    changed = replace(bundle, manifest=bundle.manifest.model_copy(update={"operating_points": {"ich": entry}}))
+    report, _ = evaluate(changed, source([case(i, i % 2 == 0) for i in range(2)]), tmp_path)
+    assert report["slice"]["threshold"] == 0.25
+    assert report["study"]["threshold"] == 0.999
+    unsure = report["not_sure"]["study"]
+    assert unsure["n"] == 2
+    assert unsure["counted_as_flagged"] == {"sensitivity": 1.0, "specificity": 0.0}
+    assert unsure["counted_as_not_flagged"] == {"sensitivity": 0.0, "specificity": 1.0}
+    assert unsure["left_out"] == {"sensitivity": None, "specificity": None}
+    assert report["not_sure"]["slice"]["defined"] is False

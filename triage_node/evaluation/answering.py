@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from triage_node.detection import preprocess
 from triage_node.detection.ich import MASK_PROBABILITY, BloodNetDetector
 from triage_node.detection.pictures import grid_of_pictures
 from triage_node.detection.preprocess import GridStudy
-from triage_node.detection.study_score import study_probability
+from triage_node.detection.study_score import Scoring
 from triage_node.domain.case import HeadVolume
 from triage_node.domain.errors import StudyRejected
 from triage_node.domain.finding import SUBTYPES
@@ -65,14 +64,14 @@ def _study(detector: BloodNetDetector, head: HeadVolume) -> Answer:
     else:
         grid = grid_of_pictures(list(head.grey))
     share, logits = detector.read(grid)
-    per_slice = expit(logits.astype(np.float64))[grid.block_of_slice]
+    per_slice = detector.scoring.slices(logits).astype(np.float64)[grid.block_of_slice]
     masks = tuple(_native(grid, share, int(b)) for b in grid.block_of_slice)
     return Answer(
         slices=per_slice[:, 0],
         subtypes=per_slice[:, 1:],
         masks=masks,
-        study=study_probability(logits[:, 0]),
-        study_subtypes=_of_study(logits),
+        study=detector.scoring.study(logits[:, 0]),
+        study_subtypes=_of_study(detector.scoring, logits),
         volume_ml=head.volume_ml(np.stack(masks)) if head.is_hu else None,
         declined=declined,
     )
@@ -87,20 +86,20 @@ def _apart(detector: BloodNetDetector, head: HeadVolume) -> Answer:
         rows.append(logits[0])
         masks.append(_native(grid, share, 0))
     logits = np.stack(rows)
-    per_slice = expit(logits.astype(np.float64))
+    per_slice = detector.scoring.slices(logits).astype(np.float64)
     whole = head.n_slices > 1
     return Answer(
         slices=per_slice[:, 0],
         subtypes=per_slice[:, 1:],
         masks=tuple(masks),
-        study=study_probability(logits[:, 0]) if whole else None,
-        study_subtypes=_of_study(logits) if whole else None,
+        study=detector.scoring.study(logits[:, 0]) if whole else None,
+        study_subtypes=_of_study(detector.scoring, logits) if whole else None,
         volume_ml=None,
     )
 
 
-def _of_study(logits: NDArray[np.float32]) -> dict[str, float]:
-    return {kind: study_probability(logits[:, k]) for k, kind in enumerate(SUBTYPES, start=1)}
+def _of_study(scoring: Scoring, logits: NDArray[np.float32]) -> dict[str, float]:
+    return {kind: scoring.study(logits[:, k]) for k, kind in enumerate(SUBTYPES, start=1)}
 
 
 def _native(grid: GridStudy, share: NDArray[np.float32], block: int) -> Bools:

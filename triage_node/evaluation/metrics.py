@@ -171,7 +171,7 @@ def not_sure(answers: Answers, low: float | None, high: float | None, threshold:
     with all counted as not flagged, and over the sure ones alone.
     """
     if low is None or high is None or threshold is None:
-        return {"defined": False, "reason": "the bundle stores no range of unsure answers"}
+        return {"defined": False, "reason": 'the bundle stores no answer "not sure"'}
     unsure = (answers.probability >= low) & (answers.probability < high)
     n = int(unsure.sum())
     flagged = answers.probability >= threshold

@@ -41,12 +41,7 @@ class Points:
 
     @property
     def named(self) -> dict[str, float]:
-        found = {
-            "raise": self.threshold,
-            "notify": self.notify,
-            "not sure from": self.unsure_from,
-            "to": self.unsure_to,
-        }
+        found = {"raise": self.threshold, "notify": self.notify, "not sure from": self.unsure_from}
         return {k: v for k, v in found.items() if v is not None}
 
 

@@ -110,13 +110,15 @@ def points_of(bundle: Bundle, point: OperatingPoint | None) -> dict[str, Points]
     flag = point.raise_probability if point else entry.raise_probability
     notify = point.notify_probability if point else entry.notify_probability
     where = f"threshold in force at this node, policy version {point.version}" if point else "threshold of the bundle"
-    low, high = getattr(entry, "unsure_from", None), getattr(entry, "unsure_to", None)
-    study = Points(flag, low, high, notify, f"raise {where}, {flag:.4f}; chosen on: {entry.chosen_on}")
-    of_slice = getattr(entry, "slice_probability", None)
-    if of_slice is None:
+    low = point.unsure_from if point else entry.unsure_from
+    study = Points(
+        flag, low, None if low is None else flag, notify, f"raise {where}, {flag:.4f}; chosen on: {entry.chosen_on}"
+    )
+    if entry.slice_probability is None:
         words = f"no threshold for single slices is stored: the study's, {flag:.4f}, is used"
         return {"study": study, "slice": Points(flag, words=words)}
-    return {"study": study, "slice": Points(of_slice, words=f"slice threshold of the bundle, {of_slice:.4f}")}
+    words = f"slice threshold of the bundle, {entry.slice_probability:.4f}"
+    return {"study": study, "slice": Points(entry.slice_probability, words=words)}
 
 
 def describe(bundle: Bundle, identity: BundleIdentity, point: OperatingPoint | None) -> dict[str, Any]:
@@ -127,6 +129,7 @@ def describe(bundle: Bundle, identity: BundleIdentity, point: OperatingPoint | N
         in_force["ich"] = {
             "raise_probability": point.raise_probability,
             "notify_probability": point.notify_probability,
+            "unsure_from": point.unsure_from,
             "policy_version": point.version,
         }
     return {
