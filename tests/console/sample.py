@@ -10,9 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from triage_node.console.deps import About, ConsoleDeps, Delivery, Output, ReadingList, Role, StudyDetails
+from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision, problems
 from triage_node.domain.delivery import BuiltObject, ObjectKind
+from triage_node.domain.errors import StatementConflict, StatementRefused
 from triage_node.domain.priority import Flag, ListPolicy, Mode, OrderClass, ReadingState, Urgency, WorklistRow
-from triage_node.domain.prognosis import Prediction
+from triage_node.domain.prognosis import Estimate, Prediction, ScoreItem
 from triage_node.domain.study import SelectedSeries, StudyState, TimelineEntry
 from triage_node.worklist.leaving import late_flags, not_confirmed, without_flag
 from triage_node.worklist.order import is_claimed, order
@@ -47,6 +49,7 @@ class SampleNode:
     files: dict[str, Path] = field(default_factory=dict)
     details: dict[str, StudyDetails] = field(default_factory=dict)
     list_version_calls: int = 0
+    statements: dict[str, list[ClinicalRevision]] = field(default_factory=dict)
 
     def add(
         self,
@@ -94,7 +97,17 @@ class SampleNode:
     def study(self, uid: str) -> StudyDetails | None:
         if uid in self.details or uid not in self.rows:
             return self.details.get(uid)
-        return details_of(self, uid)
+        return replace(details_of(self, uid), statements=tuple((s, True) for s in self.statements.get(uid, ())))
+
+    def state_facts(self, uid: str, entry: ClinicalEntry, by: str, via: str, seen_revision: int) -> ClinicalRevision:
+        """As processes/clinical.py does it, with a scan twenty minutes ago and an age of 71 in the header."""
+        held = self.statements.setdefault(uid, [])
+        if found := problems(entry.completed(), self.now, self.now - timedelta(minutes=20), 71):
+            raise StatementRefused(*found)
+        if seen_revision != len(held):
+            raise StatementConflict("Somebody else has entered facts meanwhile. Look at them, then enter yours.")
+        held.append(ClinicalRevision(uid, seen_revision + 1, self.now, by, via, "p", entry.completed()))
+        return held[-1]
 
     def timeline(self, uid: str) -> list[TimelineEntry] | None:
         if uid not in self.rows:
@@ -126,6 +139,7 @@ class SampleNode:
             simulation=self.simulation,
             role_of=lambda request: self.role,
             now=lambda: self.now,
+            state_facts=self.state_facts,
         )
 
 
@@ -216,10 +230,28 @@ def details_of(node: SampleNode, uid: str) -> StudyDetails:
             Prediction(
                 name="ich_score",
                 label="ICH score",
+                items=(
+                    ScoreItem("age", True, "71 years (DICOM header)", 0, (0, 0)),
+                    ScoreItem("GCS", False, "not computable", None, (0, 2)),
+                ),
                 missing=("GCS",),
                 score_range=(1, 3),
                 columns=(("30-day mortality", 13.0, 72.0, "%"),),
                 source="Hemphill 2001",
+                evidence="E0",
+            ),
+            Prediction(
+                name="expansion",
+                label="Hematoma expansion",
+                missing=("warfarin",),
+                estimates=(Estimate("Growth over 33 % or 6 mL in 24 h", 0.312, 0.14, 0.61, ""),),
+                used=(
+                    ("onset to CT", "2 h (entered by Dr. Lee, 2026-11-21 03:00 UTC)"),
+                    ("hematoma", "34.1 mL (model)"),
+                ),
+                warnings=("volume by regression and by mask differ by 41 %",),
+                model="expansion 0.1.0",
+                evidence="E0",
             ),
             Prediction(
                 name="func", label="FUNC score", abstained="Only for spontaneous IPH; trauma was not ruled out."

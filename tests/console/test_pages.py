@@ -297,7 +297,7 @@ def test_every_answer_carries_the_security_headers(client, path):
     headers = client.get(path).headers
     assert headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert ("no-store" in headers.get("cache-control", "")) == (not path.startswith("/static/"))
 
 

@@ -1,13 +1,15 @@
-"""The pages and the API. Reads only; every route is in `create_app`.
+"""The pages and the API. Every route is in `create_app`; the only ones that write take clinical facts.
 
     GET /                               the reading list          ?view=would-move   for administrators
     GET /fragments/list                 its changing part, for the page's own script
     GET /studies/{uid}                  one study
+    POST /studies/{uid}/clinical        clinical facts from the form of that page
     GET /studies/{uid}/pictures/{sop}   a picture that the node built, as PNG
     GET /events                         server-sent events
     GET /api/worklist                   the list as JSON          ?view=would-move
     GET /api/studies/{uid}              one study as JSON
     GET /api/studies/{uid}/timeline
+    GET, POST /api/studies/{uid}/clinical
     GET /health                         200, or 503 when the list cannot be trusted
 
 SEAM (issue 10): `deps.role_of` tells who asks; accounts, feedback, claims and thresholds come as further modules.
@@ -19,28 +21,31 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp
 
-from triage_node.console import json_views
+from triage_node.console import clinical, json_views
 from triage_node.console.deps import ConsoleDeps, ReadingList, Role, StudyDetails
 from triage_node.console.events import Events
 from triage_node.console.freshness import Staleness, staleness
 from triage_node.console.pictures import picture
 from triage_node.console.rows import list_view, study_head
-from triage_node.console.security import Secured
-from triage_node.console.texts import NOT_FOR_DIAGNOSIS, SILENCE, clock, since, size
+from triage_node.console.security import Secured, is_from_our_page, is_no_foreign_page
+from triage_node.console.texts import NOT_FOR_DIAGNOSIS, SILENCE, clock, figure, level_words, since, size
 from triage_node.domain.delivery import ObjectKind
+from triage_node.domain.errors import StatementConflict, StatementRefused
+from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.identifiers import is_uid
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import Moment, TimelineEntry
@@ -117,22 +122,56 @@ def create_app(deps: ConsoleDeps) -> Console:
     def show_list_fragment(request: Request, view: View = "list") -> HTMLResponse:
         return page("_list.html", **list_content(request, view))
 
-    @app.get("/studies/{study_instance_uid}", response_class=HTMLResponse)
-    def show_study(request: Request, study_instance_uid: str) -> HTMLResponse:
-        details = _study(deps, study_instance_uid)
-        deps.viewed(study_instance_uid, request.client.host if request.client else "unknown address")
+    def study_page(
+        request: Request, uid: str, status: int = 200, typed: dict[str, str] | None = None, wrong: tuple[str, ...] = ()
+    ) -> HTMLResponse:
         mode = deps.mode()
         shows_result = _shows_result(deps, request, mode)
+        details = _as_due(deps, request, _study(deps, uid))
         summaries = [built for built, _ in details.objects if built.kind is ObjectKind.SUMMARY_SC]
         picture_uid = summaries[-1].sop_instance_uid if summaries else ""
+        statements = details.statements
         return page(
             "study.html",
+            status,
             details=details,
             head=study_head(details, shows_result),
             shows_result=shows_result,
             picture=picture_uid if picture_uid and deps.object_file(picture_uid) is not None else "",
-            timeline=_as_seen(deps.timeline(study_instance_uid) or [], shows_result),
+            timeline=_as_seen(deps.timeline(uid) or [], shows_result),
+            statements=clinical.shown(statements, deps.time_zone),
+            stated_revision=statements[-1][0].revision if statements else 0,
+            typed=clinical.prefilled(statements, deps.time_zone) if typed is None else typed,
+            wrong=wrong,
+            zone_name=deps.now().astimezone(deps.time_zone).tzname(),
         )
+
+    @app.get("/studies/{study_instance_uid}", response_class=HTMLResponse)
+    def show_study(request: Request, study_instance_uid: str) -> HTMLResponse:
+        _study(deps, study_instance_uid)
+        deps.viewed(study_instance_uid, request.client.host if request.client else "unknown address")
+        return study_page(request, study_instance_uid)
+
+    @app.post("/studies/{study_instance_uid}/clinical", response_class=HTMLResponse, include_in_schema=False)
+    def state_by_form(
+        request: Request, study_instance_uid: str, body: Annotated[bytes, Depends(clinical.limited_body)]
+    ) -> Response:
+        if not is_from_our_page(request.headers):
+            raise HTTPException(403, "Clinical facts are taken from this node's own pages only.")
+        if _media_type(request) != "application/x-www-form-urlencoded":
+            raise HTTPException(415, "That is not what the form sends.")
+        _study(deps, study_instance_uid)
+        statement, typed, wrong = clinical.from_form(body, deps.time_zone)
+        if statement is None:
+            return study_page(request, study_instance_uid, 422, typed, wrong)
+        try:
+            deps.state_facts(
+                study_instance_uid, statement.entry(), statement.entered_by, "form", statement.seen_revision
+            )
+        except StatementRefused as refused:
+            status = 409 if isinstance(refused, StatementConflict) else 422
+            return study_page(request, study_instance_uid, status, typed, refused.problems)
+        return RedirectResponse(f"/studies/{study_instance_uid}#clinical", 303)
 
     @app.get("/studies/{study_instance_uid}/pictures/{sop_instance_uid}", response_class=Response)
     def show_picture(request: Request, study_instance_uid: str, sop_instance_uid: str) -> Response:
@@ -158,7 +197,7 @@ def create_app(deps: ConsoleDeps) -> Console:
 
     @app.get("/api/studies/{study_instance_uid}")
     def api_study(request: Request, study_instance_uid: str) -> dict[str, Any]:
-        details = _study(deps, study_instance_uid)
+        details = _as_due(deps, request, _study(deps, study_instance_uid))
         mode = deps.mode()
         return json_views.study(details, mode, deps.simulation, _shows_result(deps, request, mode))
 
@@ -168,6 +207,27 @@ def create_app(deps: ConsoleDeps) -> Console:
         if entries is None:
             raise HTTPException(404, "There is no such study.")
         return json_views.timeline(_as_seen(entries, _shows_result(deps, request, deps.mode())))
+
+    @app.get("/api/studies/{study_instance_uid}/clinical")
+    def api_facts(study_instance_uid: str) -> dict[str, Any]:
+        return clinical.as_json(_study(deps, study_instance_uid).statements)
+
+    @app.post("/api/studies/{study_instance_uid}/clinical", status_code=201)
+    def api_state_facts(
+        request: Request, study_instance_uid: str, body: Annotated[bytes, Depends(clinical.limited_body)]
+    ) -> Any:
+        if not is_no_foreign_page(request.headers):
+            raise HTTPException(403, "Clinical facts are not taken from pages of other sites.")
+        if _media_type(request) != "application/json":
+            raise HTTPException(415, "Clinical facts are JSON.")
+        _study(deps, study_instance_uid)
+        try:
+            said = clinical.from_json(body)
+            deps.state_facts(study_instance_uid, said.entry(), said.entered_by, "REST", said.seen_revision)
+        except StatementRefused as refused:
+            status = 409 if isinstance(refused, StatementConflict) else 422
+            return JSONResponse({"error": str(refused), "problems": list(refused.problems)}, status_code=status)
+        return clinical.as_json(_study(deps, study_instance_uid).statements)
 
     @app.get("/health")
     def health() -> JSONResponse:
@@ -223,11 +283,28 @@ def _shows_result(deps: ConsoleDeps, request: Request, mode: Mode) -> bool:
     return mode is Mode.ACTIVE or _may_see_would_move(deps, request)
 
 
+def _as_due(deps: ConsoleDeps, request: Request, details: StudyDetails) -> StudyDetails:
+    """What this reader may see of a result: below this site's own evaluation (E2) a figure is for administrators, output by
+    output (DESIGN.md section 4). Simulated patients cannot be harmed.
+    """
+    if deps.simulation or _may_see_would_move(deps, request):
+        return details
+    return replace(
+        details,
+        outputs=tuple(o for o in details.outputs if o.evidence[:2] >= EvidenceLevel.E2),
+        predictions=tuple(p for p in details.predictions if p.evidence >= EvidenceLevel.E2),
+    )
+
+
 def _as_seen(entries: list[TimelineEntry], shows_result: bool) -> list[TimelineEntry]:
     """The timeline without what would betray a flag: a flagged study has moments and objects that others have not."""
     if shows_result:
         return entries
     return [entry for entry in entries if entry.moment in _NEUTRAL_MOMENTS]
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _stale(deps: ConsoleDeps, now: datetime) -> Staleness | None:
@@ -254,6 +331,9 @@ def _templates(deps: ConsoleDeps) -> Environment:
         "clock_s": lambda at: at.astimezone(deps.time_zone).strftime("%H:%M:%S"),
         "since": since,
         "size": size,
+        "figure": figure,
+        "level_words": level_words,
+        "items_used": lambda p: [(i.name, i.value) for i in p.items if i.known],
         "study_link": lambda uid: deps.study_link.replace("{study_instance_uid}", uid) if deps.study_link else "",
     }
     return environment

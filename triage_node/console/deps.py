@@ -13,7 +13,9 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
 from triage_node.domain.delivery import BuiltObject
+from triage_node.domain.errors import StatementConflict
 from triage_node.domain.priority import ListPolicy, Mode, Placed, WorklistRow
 from triage_node.domain.prognosis import Prediction
 from triage_node.domain.study import SelectedSeries, StudyState, TimelineEntry
@@ -92,6 +94,16 @@ class StudyDetails:
     selection: SelectedSeries | None = None
     objects: tuple[tuple[BuiltObject, tuple[Delivery, ...]], ...] = ()
     sr_text: str = ""
+    statements: tuple[tuple[ClinicalRevision, bool], ...] = ()
+    """Clinical facts, oldest first, and whether they are about the patient whom the study belongs to now."""
+    prognosis_behind: bool = False
+    """Facts were stated that the prognosis does not take in yet."""
+    facts_wanted: bool = True
+    """False where it is not clear whose study it is."""
+
+
+def _nothing_is_taken_in(uid: str, entry: ClinicalEntry, by: str, via: str, seen_revision: int) -> ClinicalRevision:
+    raise StatementConflict("This node takes no clinical facts.")
 
 
 def _loopback_administrator(request: Request) -> Role:
@@ -123,4 +135,6 @@ class ConsoleDeps:
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
     viewed: Callable[[str, str], None] = lambda study_instance_uid, viewer: None
     """Writes to the audit trail that somebody opened a study (DESIGN.md invariant 6)."""
+    state_facts: Callable[[str, ClinicalEntry, str, str, int], ClinicalRevision] = _nothing_is_taken_in
+    """Stores (study UID, facts, who, by which way, the revision that they had seen). Raises: StatementRefused, StatementConflict."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

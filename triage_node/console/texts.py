@@ -6,6 +6,7 @@ import unicodedata
 from datetime import datetime, tzinfo
 
 from triage_node.domain.durations import in_words
+from triage_node.domain.finding import EvidenceLevel
 
 NOT_FOR_DIAGNOSIS = "Not for diagnostic use."
 SILENCE = "Silence in the PACS means nothing: a study without a flag may still bleed, and one not analysed may too."
@@ -50,3 +51,17 @@ def since(at: datetime, start: datetime) -> str:
 
 def size(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{max(size_bytes / 1e3, 1):.0f} kB"
+
+
+def figure(value: float) -> str:
+    """A number of a model with the digits that it can carry."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2g}"
+
+
+def level_words(level: str) -> str:
+    """An evidence level as a reader takes it in; what is not stated counts as simulated only."""
+    try:
+        stated = EvidenceLevel(level)
+    except ValueError:
+        stated = EvidenceLevel.E0
+    return f"{stated.value}: {stated.in_words}"

@@ -12,7 +12,9 @@ from triage_node.console.deps import About, Delivery, Output, StudyDetails
 from triage_node.domain.delivery import ObjectKind, OutboxRow
 from triage_node.domain.finding import FINDINGS, EvidenceLevel, OperatingPoint
 from triage_node.domain.prognosis import Prediction
+from triage_node.domain.study import StudyState
 from triage_node.instances.archive import Archive
+from triage_node.processes.clinical import statements
 from triage_node.processes.listing import study_label
 from triage_node.report.sr_text import sr_as_text
 from triage_node.store import outbox, prognosis, results, studies, worklist
@@ -30,6 +32,7 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
     record = results.latest(store, uid)
     made = prognosis.latest(store, uid, record.revision) if record is not None else None
     label, rest = study_label(study.identity, study.description, shows_names)
+    stated = statements(store, study)
     objects = results.objects_of(store, uid)
     reports = [o for o in objects if o.kind in (ObjectKind.FINDINGS_SR, ObjectKind.NOT_FLAGGED_SR)]
     report_file = object_file(store, built_folder, reports[-1].sop_instance_uid) if reports else None
@@ -51,6 +54,11 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
         selection=study.selection,
         objects=tuple((o, tuple(_delivery(row) for row in sent.get(o.sop_instance_uid, []))) for o in objects),
         sr_text=_sr_text(report_file),
+        statements=stated,
+        prognosis_behind=bool(
+            record is not None and record.flagged and stated and (made is None or made.clinical_revision < len(stated))
+        ),
+        facts_wanted=study.state is not StudyState.QUARANTINED,
     )
 
 

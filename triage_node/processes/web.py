@@ -17,10 +17,12 @@ import uvicorn
 
 from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps, StudyDetails
+from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
 from triage_node.domain.errors import StoreError
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import TimelineEntry
+from triage_node.processes import clinical
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.study_details import object_file, study_details
@@ -55,6 +57,11 @@ def console_deps(running: Running) -> ConsoleDeps:
         with store.write() as c:
             audit.record(c, now(), f"page from {viewer}", "study viewed", uid)
 
+    zone = ZoneInfo(settings.node.time_zone)
+
+    def state_facts(uid: str, entry: ClinicalEntry, by: str, via: str, seen_revision: int) -> ClinicalRevision:
+        return clinical.take_in(store, zone, uid, entry, by, via, seen_revision, now())
+
     def heartbeats() -> dict[str, datetime]:
         return {role: at for role, (at, _) in heartbeat.heartbeats(store).items()}
 
@@ -70,10 +77,11 @@ def console_deps(running: Running) -> ConsoleDeps:
         heartbeats=heartbeats,
         simulation=simulation,
         would_move_for_readers=settings.node.show_in_observe,
-        time_zone=ZoneInfo(settings.node.time_zone),
+        time_zone=zone,
         study_link=settings.web.study_link,
         hosts=host_names(settings.web.host),
         viewed=viewed,
+        state_facts=state_facts,
     )
 
 
