@@ -8,24 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.datasets.accounts import opened, reasons
 from tests.support.tiny_data import write_ct_slice, write_grey, write_hu_png
-from triage_node.datasets import DataSet, open_data_set
+from triage_node.datasets import open_data_set
 from triage_node.domain.errors import CaseUnreadable, DataSetError
 
 
 def labels(folder: Path, text: str, name: str = "labels.csv", encoding: str = "utf-8") -> None:
     (folder / name).write_text(text, encoding=encoding)
-
-
-def opened(folder: Path) -> DataSet:
-    data = open_data_set(folder)
-    assert data.files_in == data.files_used + len(data.skipped)
-    assert data.files_used == sum(len(c.slice_ids) for c in data)
-    return data
-
-
-def reasons(data: DataSet) -> dict[str, str]:
-    return {s.name: s.reason for s in data.skipped}
 
 
 def test_pictures_without_a_study_are_one_case_each_with_their_label(tmp_path: Path) -> None:

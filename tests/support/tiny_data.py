@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
+from nibabel.orientations import axcodes2ornt, ornt_transform
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -67,3 +69,22 @@ def write_ct_slice(
     data.PixelData = words.tobytes()
     data["PixelData"].VR = "OW"
     data.save_as(path, enforce_file_format=True)
+
+
+def write_nifti(
+    path: Path, values: NDArray[Any], axes: str = "LPS", spacing_mm: float = 0.5, step_mm: float = 5.0
+) -> None:
+    """`values` (slice, row, column) from the lowest slice up, front to back, right to left; stored along `axes`."""
+    stored = values.transpose(2, 1, 0)  # now L, P, S
+    lps = np.diag([-spacing_mm, -spacing_mm, step_mm, 1.0])  # to RAS mm
+    image = nibabel.Nifti1Image(stored, lps)
+    turn = ornt_transform(axcodes2ornt(tuple("LPS")), axcodes2ornt(tuple(axes)))
+    nibabel.save(image.as_reoriented(turn), path)
+
+
+def head_hu(slices: int = 4, side: int = 32) -> NDArray[np.int16]:
+    """Air around a block of tissue; slice i holds 30 + i HU, so that orders can be told apart."""
+    hu = np.full((slices, side, side), -1000, np.int16)
+    for i in range(slices):
+        hu[i, 8:24, 8:24] = 30 + i
+    return hu

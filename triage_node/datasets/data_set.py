@@ -89,8 +89,9 @@ class DataSet:
     def leave_out(self, case: Case, reason: str) -> None:
         """Take a case out: its files become skipped ones."""
         self.cases.remove(case)
-        self.files_used -= len(case.slice_ids)
-        self.skipped += [SkippedFile(name, reason) for name in case.slice_ids]
+        files = case.files or case.slice_ids
+        self.files_used -= len(files)
+        self.skipped += [SkippedFile(name, reason) for name in files]
 
     def digest(self) -> str:
         """SHA-256 over names, patients and labels (not pixels): two folders with the same digest are labelled alike."""

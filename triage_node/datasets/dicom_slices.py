@@ -113,7 +113,8 @@ def read_header(path: Path, name: str) -> DicomFile:
     if not header.rows or not header.columns or bits not in (8, 16):
         raise CaseUnreadable("the DICOM file holds no image")
     needed = header.rows * header.columns * bits // 8 * header.number_of_frames * (header.samples_per_pixel or 1)
-    if syntax in codecs.NATIVE and left < needed:
+    # tag and length of Pixel Data take eight bytes at least
+    if syntax in codecs.NATIVE and left < needed + 8:
         raise CaseUnreadable(f"pixel data cut short: {needed} bytes needed, {left} are left in the file")
     return DicomFile(name, path, header, bits, _RESCALE_INTERCEPT in values)
 

@@ -142,7 +142,7 @@ def _items(folder: Folder, table: Table, ledger: Ledger, notes: list[str]) -> li
             label = words.stated_label(row.get(label_column))
             whole = words.stated_label(row.get(study_label))
             matches = folder.matches(told)
-            subtypes, strange = _subtypes(row, label, subtype, per_subtype)
+            subtypes, strange = subtypes_of(row, label, subtype, per_subtype)
         except (ValueError, DataSetError) as error:
             raise DataSetError(f"{where}: {error}") from None
         foreign.update(strange)
@@ -191,7 +191,7 @@ def _number_in(text: str) -> float | None:
     return float(parts[0][1]) if len(parts) == 1 else None
 
 
-def _subtypes(
+def subtypes_of(
     row: Row, label: int | None, column: str | None, per_subtype: dict[str, str]
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """What is known of each subtype, and words not understood. A named one is present; others are absent only where the
@@ -301,10 +301,11 @@ def _case(folder: Folder, study: str, members: list[_Item], joined: dict[str, st
     first = members[0].dicom
     gcs = numbers.get("gcs")
     files = [folder.at(m.file) for m in members]
-    if kind == "nifti":
+    frames = [m.dicom.header.number_of_frames for m in members if m.dicom is not None]
+    if kind == "nifti" or max(frames, default=1) > 1:
         if len(members) > 1:
-            raise CaseUnreadable(f"study {study}: several NIfTI files")
-        load = partial(nifti.read, files[0])
+            raise CaseUnreadable(f"study {study}: several files that hold a whole scan each")
+        load = partial(nifti.read, files[0]) if first is None else partial(dicom_slices.read_stack, [first], True)
         labels = Labels(study_label=study_label, study_subtypes=subtypes[0])
     else:
         labels = Labels(slice_labels, study_label, subtypes, words.merged_subtypes(subtypes))

@@ -202,6 +202,8 @@ class Case:
     family: str = ""
     overlap_keys: tuple[str, ...] = ()
     simulated: bool = False
+    files: tuple[str, ...] = ()
+    """Every file that it is made of, masks too, where that is more than `slice_ids`."""
 
     @property
     def key(self) -> str:
