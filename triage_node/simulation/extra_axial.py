@@ -128,7 +128,7 @@ def subdural(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
     low, high = {"acute": (4, 20), "thin": (2, 5), "mixed": (5, 22), "post-operative": (4, 18)}.get(sub, (5, 24))
     thickness = _thickness(rng, wanted, low, high)
     side = float(rng.choice([-1, 1]))
-    z0 = head.slices[0] + float(rng.uniform(0.32, 0.88)) * (len(head.slices) - 1)
+    z0 = float(rng.choice(head.between(0.3, 0.9)) + rng.uniform(-0.5, 0.5))
     tall = max(float(rng.uniform(9, 42)), 1.2 * thickness, 0.9 * head.slice_mm)
     old = sub in ("chronic", "isodense", "layered", "post-operative")
     power = float(rng.uniform(0.55, 0.85) if old else rng.uniform(0.45, 0.65))
@@ -142,7 +142,7 @@ def subdural(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
     share = _under_table(head, t)
     if _measured_mm(share, t) < 0.6 * thickness:
         return None
-    density, inner = _subdural_blood(head, rng, sub, share, t)
+    inner = _subdural_blood(head, rng, sub, share, t)
     hu = _pressed(head, rng, t, z0, 0.0 if both else side, tall)
     hu = _filled(head, hu, share, inner)
     facts: dict[str, float | str] = {
@@ -165,7 +165,7 @@ def subdural(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
         else:
             opened = opened.with_hu(surgery.craniotomy(opened, rng, turn, z0))
         hu, share = opened.hu, share * (1 - air)
-    return finished(head, hu.astype(np.float32), share, "sdh", density, facts)
+    return finished(head, hu.astype(np.float32), share, "sdh", facts)
 
 
 def _crescent(
@@ -185,8 +185,8 @@ def _crescent(
     return (t * np.clip((x * side - 1) / 4, 0, 1)).astype(np.float32)
 
 
-def _subdural_blood(head: Head, rng: Random, sub: str, share: Array, t: Array) -> tuple[float, Array]:
-    """The density that names the bleed, and that of each pixel: by age of the blood, with levels, membranes, fresh spots."""
+def _subdural_blood(head: Head, rng: Random, sub: str, share: Array, t: Array) -> Array:
+    """The density of each pixel: by age of the blood, with levels, membranes, fresh spots."""
     x, y = head.grid_mm
     texture = cloud(rng, head.hu.shape, 8)
     tissue = head.tissue_hu
@@ -217,7 +217,7 @@ def _subdural_blood(head: Head, rng: Random, sub: str, share: Array, t: Array) -
         inner = inner + skin * rng.uniform(4, 16)
         if rng.random() < 0.4:
             inner = inner + np.exp(-((cloud(rng, head.hu.shape, 9) / 0.12) ** 2)) * rng.uniform(4, 14)
-    return density, inner.astype(np.float32)
+    return np.asarray(inner, np.float32)
 
 
 def _along_falx(head: Head, rng: Random, wanted: Wanted) -> Drawn | None:
@@ -226,11 +226,10 @@ def _along_falx(head: Head, rng: Random, wanted: Wanted) -> Drawn | None:
     _, length = head.half_mm
     thickness = _thickness(rng, wanted, 2.2, 8)
     side = float(rng.choice([-1, 1]))
-    n = len(head.slices)
-    z0 = head.slices[0] + rng.uniform(0.45, 0.9) * (n - 1)
+    z0 = float(rng.choice(head.between(0.4, 0.92)) + rng.uniform(-0.5, 0.5))
     tall = max(float(rng.uniform(8, 34)), 0.9 * head.slice_mm)
     place = str(rng.choice(["front", "back", "whole"], p=[0.4, 0.4, 0.2]))
-    low, high = {"front": (-1.0, -rng.uniform(0.15, 0.5)), "back": (rng.uniform(0.2, 0.5), 1.0), "whole": (-1.0, 1.0)}[
+    low, high = {"front": (-1.0, -rng.uniform(0.34, 0.6)), "back": (rng.uniform(0.28, 0.5), 1.0), "whole": (-1.0, 1.0)}[
         place
     ]
     ends = np.clip((y / length - low) / 0.12, 0, 1) * np.clip((high - y / length) / 0.12, 0, 1)
@@ -238,7 +237,7 @@ def _along_falx(head: Head, rng: Random, wanted: Wanted) -> Drawn | None:
     along = np.clip(1 - (height / tall) ** 2, 0, 1) ** 0.5
     t = thickness * ends * along * np.clip(1 + 0.3 * cloud(rng, head.hu.shape, 12), 0.4, 1.5)
     if place == "whole":  # around the corpus callosum there is no falx
-        t = t * np.clip((np.arange(len(head.hu)) - head.slices[0] - 0.55 * n)[:, None, None] / 2 + 0.5, 0, 1)
+        t = t * np.clip((head.level[:, None, None] - 0.7) / 0.05, 0, 1)
     bend = rng.uniform(-1, 1) + 0.6 * cloud(rng, head.hu.shape, 9)
     from_falx = (x[None] - bend) * side
     share = np.clip((t - from_falx) / head.pixel_mm + 0.5, 0, 1) * np.clip(
@@ -254,7 +253,7 @@ def _along_falx(head: Head, rng: Random, wanted: Wanted) -> Drawn | None:
     inside = share >= 0.5
     thick = round(float(t[inside].max()), 2) if inside.any() else 0.0
     facts: dict[str, float | str] = {"subtype": "falx", "place": place, "thickness_mm": thick}
-    return finished(head, hu, share, "sdh", density, facts)
+    return finished(head, hu, share, "sdh", facts)
 
 
 # ---- epidural ----------------------------------------------------------------------------------------------------------
@@ -266,8 +265,7 @@ def epidural(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
     thickness = _thickness(rng, wanted, *((2, 5) if sub == "thin" else (5, 30)))
     width, length = head.half_mm
     side = float(rng.choice([-1, 1]))
-    n = len(head.slices)
-    z0 = head.slices[0] + float(rng.uniform(0.12, 0.85)) * (n - 1)
+    z0 = float(rng.choice(head.between(0.12, 0.86)) + rng.uniform(-0.5, 0.5))
     coronal, lambdoid = float(np.arctan2(-0.34 * length, 0.85 * width)), float(np.arctan2(0.62 * length, 0.68 * width))
     bone = str(rng.choice(["temporoparietal", "frontal", "occipital"], p=[0.68, 0.2, 0.12]))
     first, last = {"temporoparietal": (coronal, lambdoid), "frontal": (-1.5, coronal), "occipital": (lambdoid, 1.5)}[
@@ -305,4 +303,4 @@ def epidural(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
         "thickness_mm": _measured_mm(share, t),
         "swirl": float(swirl),
     }
-    return finished(head, hu, share, "edh", density, facts)
+    return finished(head, hu, share, "edh", facts)

@@ -19,7 +19,7 @@ Random = np.random.Generator
 USUAL_TISSUE_HU = 30.0
 """Mode of the brain on a calibrated scanner; blood is shifted by what a head differs from it."""
 BONE_HU = 82.0
-MEASURED = ("slices", "cavity", "_to_table", "vault", "outside_mm", "widest", "turn", "grid_mm", "half_mm")
+MEASURED = ("slices", "cavity", "_to_table", "vault", "outside_mm", "widest", "turn", "grid_mm", "half_mm", "level")
 """What depends on the skull alone and is not measured again for another picture of the same head."""
 
 
@@ -82,7 +82,7 @@ class Head:
         above = np.arange(len(self.hu)) > self.widest
         size = np.where(above, np.sqrt(np.maximum(area, 0.05)), 1.0)[:, None, None]
         level = self.level[:, None, None]
-        orbits = np.where(np.sin(self.table_angle) < -0.45, np.clip((level - 0.36) / 0.06, 0, 1), 1)
+        orbits = np.where(np.sin(self.table_angle) < -0.45, np.clip((level - 0.42) / 0.08, 0, 1), 1)
         petrous = np.where(np.sin(self.table_angle) < 0.3, np.clip((level - 0.2) / 0.06, 0, 1), 1)
         return (np.clip((far / (whole * size) - 0.74) / 0.1, 0, 1) * orbits * petrous).astype(np.float32)
 
@@ -156,11 +156,25 @@ class Head:
         inside = self.intracranial[self.widest]
         return float(np.abs(x[inside]).max()), float(np.abs(y[inside]).max())
 
-    @property
+    @cached_property
     def level(self) -> Array:
-        """Height of each slice: 0 in the lowest with an intracranial space, 1 in the highest. Shape: (slice,)."""
-        above = np.arange(len(self.hu)) - self.slices[0]
-        return np.clip(above / max(len(self.slices) - 1, 1), 0, 1).astype(np.float32)
+        """Height of each slice by what lies there: 1 the vertex, 0 about the foramen magnum, less in the neck. Shape: (slice,).
+
+        Measured from the vertex down, as stacks differ in where they begin: sella 0.34, pineal 0.44, body of the lateral
+        ventricles 0.6. When the uppermost slice is wide, the vertex lies above it by what a ball would add.
+        """
+        top = int(self.slices[-1])
+        area = float(self.cavity[top].sum()) / max(float(self.cavity[self.widest].sum()), 1)
+        size = self.half_mm[1] / 84
+        missing = 60 * size * (1 - np.sqrt(max(1 - area, 0)))
+        below = (top - np.arange(len(self.hu))) * self.slice_mm + missing
+        return (1 - below / (127 * size)).astype(np.float32)
+
+    def between(self, low: float, high: float) -> NDArray[np.intp]:
+        """Slices of which the level lies in a range; the nearest one when there is none."""
+        levels = self.level[self.slices]
+        found = self.slices[(levels >= low) & (levels <= high)]
+        return found if len(found) else self.slices[[int(np.abs(levels - (low + high) / 2).argmin())]]
 
     @property
     def voxel_ml(self) -> float:
@@ -290,8 +304,9 @@ def ventricles(head: Head) -> Array:
     width, length = head.half_mm
     level = head.level[:, None, None]
     near = (np.abs(x) < 0.52 * width) & (y > -0.5 * length) & (y < 0.62 * length)
+    near &= (np.abs(x) > 0.12 * width) | (y < 0.3 * length)  # the fissure between the hemispheres is none
     fourth = (np.abs(x) < 0.16 * width) & (y > 0.1 * length) & (y < 0.5 * length)
-    region = np.where(level > 0.3, near & (level < 0.78), fourth) & (head.depth_mm > 17)
+    region = np.where(level > 0.3, near & (level < 0.74), fourth) & (head.depth_mm > 17)
     fluid = csf_share(head)
     dark = ndimage.binary_opening((fluid > 0.45) & region, np.ones((1, 2, 2)))
     labels, count = ndimage.label(dark)

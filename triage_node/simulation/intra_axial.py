@@ -38,12 +38,14 @@ ANY = Wanted()
 
 
 def finished(
-    head: Head, hu: Array, share: Array, kind: str, density: float, facts: dict[str, float | str], level: float = 0.5
+    head: Head, hu: Array, share: Array, kind: str, facts: dict[str, float | str], level: float = 0.5
 ) -> Drawn | None:
-    """The bleed with its mask (pixels of which `level` is blood) and its measured volume; None when hardly any is left."""
+    """The bleed with its mask (pixels of which `level` is blood), its measured volume and density; None when hardly any is left."""
     mask = (share >= level) & head.intracranial
     if int(mask.sum()) < LEAST_VOXELS:
         return None
+    pure = mask & (share > 0.9)
+    density = float(np.median(hu[pure if pure.any() else mask]))
     measured = {"volume_ml": round(float(mask.sum()) * head.voxel_ml, 3), "hu": round(density, 1)}
     return Drawn(hu, mask, kind, {**facts, **measured})
 
@@ -69,12 +71,16 @@ def iph_volume(rng: Random) -> float:
 def _iph_centre(head: Head, rng: Random, place: str, radius: float) -> tuple[float, float, float] | None:
     """Slice (with a fraction), right and back, in mm. None when the head has no such place."""
     width, length = head.half_mm
-    n = len(head.slices)
     side = float(rng.choice([-1, 1]))
-    low, high = {"putamen": (0.4, 0.62), "thalamus": (0.42, 0.6), "caudate": (0.45, 0.66), "lobar": (0.33, 0.94)}.get(
-        place, (0.02, 0.26) if place == "cerebellum" else (0.08, 0.3)
-    )
-    z0 = head.slices[0] + rng.uniform(low, high) * (n - 1)
+    low, high = {
+        "putamen": (0.4, 0.6),
+        "thalamus": (0.43, 0.58),
+        "caudate": (0.45, 0.64),
+        "lobar": (0.3, 0.95),
+        "cerebellum": (0.02, 0.26),
+        "pons": (0.1, 0.28),
+    }[place]
+    z0 = float(np.clip(rng.choice(head.between(low, high)) + rng.uniform(-0.5, 0.5), head.slices[0], head.slices[-1]))
     if place == "lobar":
         depth = head.depth_mm[int(round(z0))]
         x, y = head.grid_mm
@@ -129,7 +135,7 @@ def parenchymal(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
     bumpy = bumpy + rng.uniform(0.02, 0.1) * cloud(rng, head.hu.shape, 3)
     lobes = [(0.0, 0.0, 1.0)]
     if radius > 9 and rng.random() < 0.5:
-        lobes += [(rng.normal(0, 0.6), rng.normal(0, 0.6), rng.uniform(0.45, 0.75)) for _ in range(rng.integers(1, 3))]
+        lobes += [(*rng.uniform(-0.75, 0.75, 2), rng.uniform(0.45, 0.75)) for _ in range(rng.integers(1, 3))]
     soft = {"hyperacute": 1.2, "acute": 0.9, "subacute": 1.9}[age] * rng.uniform(0.8, 1.3)
     parts = []
     for part in (-1 / 3, 0.0, 1 / 3):  # a slice is as thick as it is: the blood of its whole height is averaged
@@ -169,7 +175,7 @@ def parenchymal(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
         "swirl": float(swirl),
         "level": float(level),
     }
-    return finished(head, hu, share, "iph", density, facts)
+    return finished(head, hu, share, "iph", facts)
 
 
 def _pressed_by_clot(
@@ -232,9 +238,7 @@ def intraventricular(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | N
         wide = np.clip(softened(share, rng.uniform(0.8, 1.8)) * 2.2, 0, 1) * head.intracranial
         share = np.maximum(share, wide)
     hu = filled(head.hu, share, inner, head.grain)
-    return finished(
-        head, hu, share, "ivh", density, {"subtype": sub, "place": "one side" if len(sides) == 1 else "both"}
-    )
+    return finished(head, hu, share, "ivh", {"subtype": sub, "place": "one side" if len(sides) == 1 else "both"})
 
 
 # ---- subarachnoid ------------------------------------------------------------------------------------------------------
@@ -288,26 +292,36 @@ def subarachnoid(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
     share = _basal(head, rng, csf) if sub == "basal" else _sulcal(head, rng, csf, sub == "focal")
     uneven = np.clip(0.8 + 0.4 * cloud(rng, csf.shape, 9), 0, 1)
     share = softened(np.clip(share * uneven, 0, 1) * head.intracranial, 0.55) * head.intracranial
-    density = float(rng.uniform(48, 74)) + head.offset_hu
-    hu = filled(head.hu, np.clip(share * 1.1, 0, 1), density, head.table_grain)
-    return finished(head, hu, share, "sah", density, {"subtype": sub, "place": sub}, level=0.4)
+    share = np.clip((share - 0.12) / 0.7, 0, 1)  # no haze that nobody would mark
+    density = float(rng.uniform(50, 74)) + head.offset_hu
+    hu = filled(head.hu, share, density, head.table_grain)
+    made = finished(head, hu, share, "sah", {"subtype": sub, "place": sub}, level=0.38)
+    least_ml = {"basal": 0.8, "convexity": 0.4, "focal": 0.08}[sub]
+    return made if made is not None and float(made.facts["volume_ml"]) >= least_ml else None
 
 
 def _basal(head: Head, rng: Random, csf: Array) -> Array:
     """The cisterns at the height where they are widest; in a tight head thin paths where they would be."""
     x, y = head.grid_mm
     width, length = head.half_mm
-    sella = (np.abs(x) < 0.25 * width) & (y > -0.32 * length) & (y < 0.06 * length)
-    n = len(head.slices)
-    searched = head.slices[int(0.2 * n) : max(int(0.42 * n), int(0.2 * n) + 1)]
-    z0 = float(searched[int((csf[searched] * sella).sum(axis=(1, 2)).argmax())]) + rng.uniform(-0.8, 0.8)
-    tall = rng.uniform(5, 16)
+    sella = (np.abs(x) < 0.25 * width) & (y > -0.32 * length) & (y < 0.02 * length)
+    searched = head.between(0.27, 0.39)
+    z0 = float(
+        searched[int((csf[searched] * sella * (head.depth_mm[searched] > 14)).sum(axis=(1, 2)).argmax())]
+    ) + rng.uniform(-0.8, 0.8)
+    tall = rng.uniform(4, 14)
     height = ((np.arange(len(head.hu)) - z0) * head.slice_mm).astype(np.float32)[:, None, None]
-    along = np.exp(-((height / tall) ** 2))
+    along = np.exp(-((height / tall) ** 2)) * np.clip((0.45 - head.level) / 0.05, 0, 1)[:, None, None]
     near = np.exp(-((np.hypot(x / 1.2, y + 0.08 * length) / (rng.uniform(0.35, 0.85) * width)) ** 4))
     if rng.random() < 0.3:  # more on one side, as from an artery of that side
         near = near / (1 + np.exp(-float(rng.choice([-1, 1])) * (x + rng.uniform(0, 12)) / 5))
-    fluid = np.clip(csf * 1.4, 0, 1) * near * np.where(along > 0.2, 1, 0) * (head.depth_mm > 1.5)
+    fluid = (
+        np.clip(csf * 1.4, 0, 1)
+        * (1 - np.clip(2 * ventricles(head), 0, 1))
+        * near
+        * np.where(along > 0.2, 1, 0)
+        * (head.depth_mm > 1.5)
+    )
     path = np.clip((0.8 * along - _cisterns_mm(head, rng)[None] - 0.5) / (1.6 * head.pixel_mm) + 0.5, 0, 1)
     beside = 0.3 + 0.7 * np.clip(softened(csf, 2.5 / head.pixel_mm) * 4, 0, 1)
     path = path * (along > 0.25) * beside * rng.uniform(0.35, 0.95) * near
@@ -317,7 +331,7 @@ def _basal(head: Head, rng: Random, csf: Array) -> Array:
 def _sulcal(head: Head, rng: Random, csf: Array, focal: bool) -> Array:
     """The sulci of a sector that has some; in a tight head leaves where sulci would be."""
     x, y = head.grid_mm
-    z0 = int(rng.choice(head.slices[len(head.slices) // 4 :]))
+    z0 = int(rng.choice(head.between(0.36, 0.96)))
     tall = max(rng.uniform(3, 9) if focal else rng.uniform(7, 25), 0.8 * head.slice_mm)
     height = ((np.arange(len(head.hu)) - z0) * head.slice_mm).astype(np.float32)[:, None, None]
     along = np.exp(-((height / tall) ** 2))

@@ -27,8 +27,7 @@ def _speckled(head: Head, rng: Random, spot: Array) -> Array:
 
 
 def _slice_at(head: Head, rng: Random, low: float, high: float) -> int:
-    n = len(head.slices)
-    return int(rng.choice(head.slices[int(n * low) : int(n * high) + 1]))
+    return int(rng.choice(head.between(low, high)))
 
 
 # ---- anatomy: calcium, dura, sinuses -----------------------------------------------------------------------------------
@@ -113,12 +112,11 @@ def dense_sinus(head: Head, rng: Random) -> Array:
     width, length = head.half_mm
     hu = head.hu.copy()
     dense = rng.uniform(6, 28)
-    n = len(head.slices)
     which = rng.random(3) < (0.6, 0.6, 0.3)
     share = np.zeros(hu.shape, np.float32)
     if which[0] or not which.any():  # a triangle on the table behind, at the midline
         column = np.clip(1 - np.abs(x) / rng.uniform(3, 8), 0, 1) * (y > 0.2 * length)
-        upper = np.isin(np.arange(len(hu)), head.slices[n // 3 :])[:, None, None]
+        upper = (head.level > 0.34)[:, None, None]
         share = np.maximum(share, upper * column * np.clip((rng.uniform(4, 9) - head.depth_mm) / 2, 0, 1))
     if which[1]:  # along the back of the table on one or both sides, low
         z0, side = _slice_at(head, rng, 0.12, 0.34), float(rng.choice([-1, 0, 1]))
@@ -136,8 +134,7 @@ def tentorium(head: Head, rng: Random) -> Array:
     """Two bright bands that spread backward from the midline; broad where the slice cuts the sheet at a flat angle."""
     hu = head.hu.copy()
     x, y = head.grid_mm
-    n = len(head.slices)
-    z0 = int(head.slices[int(n * rng.uniform(0.18, 0.42))])
+    z0 = _slice_at(head, rng, 0.16, 0.42)
     open_, dense, thin = rng.uniform(0.5, 1.3), rng.uniform(5, 22), rng.uniform(0.8, 3.5)
     bend, lean = cloud(rng, (1, *x.shape), 16)[0] * 1.5, rng.uniform(-0.2, 0.2)
     for k in range(int(rng.integers(1, 4))):
@@ -172,7 +169,7 @@ def wide_sulci(head: Head, rng: Random) -> Array:
     )
     mouth = rng.uniform(0.8, 2.4) if rng.random() < 0.5 else 0.0  # sulci open like funnels
     rim = rng.uniform(0.0, 4.0) * np.clip(uneven - rng.uniform(0, 0.5), 0, 1.2) + mouth * np.exp(-leaf / 2.5) * uneven
-    gap = np.clip((rim - depth) / head.pixel_mm + 0.5, 0, 1)
+    gap = np.clip((rim - depth) / head.pixel_mm + 0.5, 0, 1) * np.where(depth < 1.2 * head.pixel_mm, 0.5, 1)
     csf = softened(np.maximum(np.maximum(furrow, gap), wider) * head.intracranial, 0.45)
     grey = np.exp(-np.abs(np.minimum(leaf - half, np.maximum(depth - rim, 0)) - 1.2) / 1.6)
     cortex = softened(grey * (depth < reach + 4) * (1 - csf) * head.intracranial, 0.5)
@@ -320,7 +317,7 @@ def hardening_band(head: Head, rng: Random) -> Array:
     _, y = head.grid_mm
     y0, lean = rng.uniform(-0.15, 0.25) * head.half_mm[1], rng.uniform(-0.1, 0.1)
     x, _ = head.grid_mm
-    for z in head.slices[: max(2, len(head.slices) // 3)]:
+    for z in head.between(-1.0, 0.32):
         for _ in range(int(rng.integers(1, 4))):
             band = np.exp(-(((y - y0 - lean * x - rng.uniform(-12, 12)) / rng.uniform(2, 9)) ** 2))
             hu[z] += head.intracranial[z] * band * rng.uniform(-14, 12)

@@ -68,7 +68,7 @@ def frontal_air(head: Head, rng: Random) -> Array:
     """Air under the frontal table in front of the brain, and bubbles in a few sulci."""
     x, y = head.grid_mm
     width, length = head.half_mm
-    z0 = float(rng.choice(head.slices[len(head.slices) // 3 :]))
+    z0 = float(rng.choice(head.between(0.4, 0.95)))
     side = float(rng.choice([-1, 1, 0]))
     thick = rng.uniform(1.5, 12) * np.exp(
         -((x - side * 0.3 * width) ** 2) / (2 * (rng.uniform(0.15, 0.4) * width) ** 2)
@@ -77,7 +77,7 @@ def frontal_air(head: Head, rng: Random) -> Array:
     front = 1 / (1 + np.exp((y + 0.35 * length) / 4))
     share = np.clip((thick * along * front - head.depth_mm) / head.pixel_mm + 0.5, 0, 1) * head.intracranial
     share = np.where(thick * along * front > 0.6, share, 0)
-    bubble = (cloud(rng, head.hu.shape, 4) > 2.6) & (head.depth_mm < 22) & head.intracranial & (along > 0.3)
+    bubble = (cloud(rng, head.hu.shape, 2) > 2.7) & (head.depth_mm < 22) & head.intracranial & (along > 0.3)
     share = np.maximum(share, softened(bubble, 0.4))
     return (head.hu * (1 - share) + share * AIR_HU).astype(np.float32)
 
@@ -111,8 +111,7 @@ def drain(head: Head, rng: Random) -> Array:
     x, y = head.grid_mm
     side, front = float(rng.choice([-1, 1])), bool(rng.random() < 0.7)
     width, length = head.half_mm
-    n = len(head.slices)
-    z0 = int(head.slices[int(n * rng.uniform(0.5, 0.75))])
+    z0 = int(rng.choice(head.between(0.5, 0.72)))
     start = (side * rng.uniform(0.25, 0.5) * width, (-0.8 if front else 0.75) * length)
     end = (side * rng.uniform(0.03, 0.12) * width, rng.uniform(-0.25, 0.1) * length)
     steps = int(rng.integers(1, 4))
