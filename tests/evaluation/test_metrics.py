@@ -106,3 +106,10 @@ def test_bland_altman_of_a_constant_excess():
     found = metrics.bland_altman(np.array([1.0, 5.0, 9.0]), np.array([3.0, 7.0, 11.0]))
     assert (found["bias"], found["low"], found["high"]) == pytest.approx((2.0, 2.0, 2.0))
     assert metrics.bland_altman(np.zeros(1), np.zeros(1))["bias"] is None
+
+
+def test_the_slope_of_separated_classes_is_not_given():
+    found = metrics.calibration(answers(of(*[(i % 2 == 0, 0.9 if i % 2 == 0 else 0.1) for i in range(60)])))
+    assert found["slope"] is None
+    assert "any steep slope" in found["slope_reason"]
+    assert found["brier"] == pytest.approx(0.01)

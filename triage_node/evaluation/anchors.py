@@ -54,19 +54,16 @@ PREVALENCES: tuple[tuple[float, str], ...] = (
 
 
 def beside(report: dict[str, dict]) -> list[dict]:
-    """Each anchor with what this report has for the same measure: the study's figure, else the slice's."""
+    """Each anchor with what this report has for the same measure: of studies, or of slices where there are no studies."""
     small = next((s for s in report["strata"]["study"]["size"] if s["name"] == "under 5 mL"), None)
+    unit = "study" if report["study"]["n"] else "slice"
     found = []
     for a in ANCHORS:
-        ours, unit = None, ""
         if a.about == "small":
-            ours, unit = (small["sensitivity"], "study, under 5 mL") if small else (None, "")
+            ours, said = (small["sensitivity"], "study, under 5 mL") if small else (None, "")
         else:
-            for unit in ("study", "slice"):
-                ours = _ours(report[unit], a)
-                if ours is not None:
-                    break
-        found.append({**asdict(a), "ours": ours, "ours_is": unit if ours is not None else ""})
+            ours, said = _ours(report[unit], a), unit
+        found.append({**asdict(a), "ours": ours, "ours_is": said if ours is not None else ""})
     return found
 
 

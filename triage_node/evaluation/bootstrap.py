@@ -18,9 +18,9 @@ LEAST_PATIENTS = 5
 Array = NDArray[np.float64]
 
 
-def patient_weights(n_patients: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each patient is drawn. Shape: (resamples, n_patients); each row sums to n_patients."""
-    return rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=resamples)
+def times_drawn(n_patients: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """How often each patient is drawn in one resample. Shape: (n_patients,); sums to n_patients."""
+    return np.bincount(rng.integers(0, n_patients, n_patients), minlength=n_patients)
 
 
 def auc_interval(answers: Answers, resamples: int = RESAMPLES, seed: int = SEED) -> tuple[float, float] | None:
@@ -34,8 +34,8 @@ def auc_interval(answers: Answers, resamples: int = RESAMPLES, seed: int = SEED)
     levels = int(rank.max()) + 1
     rng = np.random.default_rng(seed)
     values = []
-    for drawn in patient_weights(answers.n_patients, resamples, rng):
-        weight = drawn[answers.patients].astype(np.float64)
+    for _ in range(resamples):
+        weight = times_drawn(answers.n_patients, rng)[answers.patients].astype(np.float64)
         positive = np.bincount(rank, weight * answers.truth, levels)
         negative = np.bincount(rank, weight * ~answers.truth, levels)
         pairs = positive.sum() * negative.sum()

@@ -46,7 +46,8 @@ def draft(
         "draft": True,
         "output": "ich",
         "level": level.value,
-        "level_in_words": level.in_words,
+        "level_in_words": level.in_words
+        + ("; that they were held out, the site states" if level is EvidenceLevel.E1 else ""),
         "level_when_signed": reachable.value,
         "key": {
             "bundle": identity.name,

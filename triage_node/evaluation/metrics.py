@@ -97,10 +97,11 @@ def calibration(answers: Answers) -> Figures:
     short = min(answers.positives, answers.n - answers.positives) < LEAST_FOR_CALIBRATION
     if reason or short:
         why = reason or f"fewer than {LEAST_FOR_CALIBRATION} of a class: a slope would be noise"
-        nothing = {k: None for k in ("slope", "slope_ci", "intercept", "brier", "ece")}
-        return {**nothing, "bins": [], "reason": why}
+        nothing = {k: None for k in ("slope", "slope_ci", "intercept", "brier", "brier_of_the_base_rate", "ece")}
+        return {**nothing, "slope_reason": "", "bins": [], "reason": why}
     x, y = logit(answers.probability)[:, None], answers.truth
-    slope, intercept = _logistic(x, y)
+    apart = auc(answers) in (0.0, 1.0)
+    slope, intercept = (None, None) if apart else _logistic(x, y)
 
     def resampled(rows: NDArray[np.intp]) -> float | None:
         return _logistic(x[rows], y[rows])[0] if 0 < y[rows].sum() < len(rows) else None
@@ -108,7 +109,8 @@ def calibration(answers: Answers) -> Figures:
     bins = reliability(answers)
     return {
         "slope": slope,
-        "slope_ci": _listed(interval(resampled, answers.patients, resamples=200)),
+        "slope_ci": None if apart else _listed(interval(resampled, answers.patients, resamples=200)),
+        "slope_reason": "no answer lies between the classes: any steep slope fits" if apart else "",
         "intercept": intercept,
         "brier": float(brier_score_loss(y, answers.probability)),
         "brier_of_the_base_rate": float(y.mean() * (1 - y.mean())),
