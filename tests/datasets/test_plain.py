@@ -239,6 +239,7 @@ def test_one_picture_under_two_names_is_one_patient_and_with_two_labels_none(tmp
     ("text", "words"),
     [
         ("file,lable\na.png,1\n", "no column 'label'.*did you mean 'lable'"),
+        ("filename,label\na.png,1\n", "no column 'file'; found 'filename', 'label'; did you mean 'filename'"),
         ("name,label\na.png,1\n", "no column 'file'; found 'name', 'label'"),
         ("file,label\na.png,2\n", "line 2: label '2' is not 1"),
         ("file,label\n../a.png,1\n", "leads out of the folder"),
@@ -269,16 +270,55 @@ def test_an_empty_folder_and_one_that_is_not_there_are_named(tmp_path: Path) -> 
         open_data_set(tmp_path / "gone")
 
 
-def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
-    write_grey(tmp_path / "secret.png")
+def test_links_to_files_and_folders_are_read_but_not_to_a_folder_above(tmp_path: Path) -> None:
     inside = tmp_path / "set"
     inside.mkdir()
-    write_grey(inside / "a.png", seed=3)
-    (inside / "link.png").symlink_to(tmp_path / "secret.png")
-    labels(inside, "file,label\na.png,1\nlink.png,1\n")
+    (tmp_path / "elsewhere").mkdir()
+    write_grey(tmp_path / "elsewhere" / "a.png", seed=1)
+    write_grey(tmp_path / "b.png", seed=2)
+    (inside / "pictures").symlink_to(tmp_path / "elsewhere")
+    (inside / "b.png").symlink_to(tmp_path / "b.png")
+    (inside / "loop").symlink_to(tmp_path)
+    (inside / "dead.png").symlink_to(tmp_path / "gone.png")
+    labels(inside, "file,label\na.png,1\nb.png,0\ndead.png,1\n")
     data = opened(inside)
-    assert [c.slice_ids for c in data] == [("a.png",)]
-    assert "not there" in reasons(data)["labels.csv line 3 (link.png)"]
+    assert [c.slice_ids for c in data] == [("pictures/a.png",), ("b.png",)]
+    assert "not there" in reasons(data)["labels.csv line 4 (dead.png)"]
+
+
+def test_a_table_one_folder_down_is_found(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write_grey(tmp_path / "set" / "a.png")
+    labels(tmp_path / "set", "file,label\na.png,1\n")
+    assert [c.slice_ids for c in opened(tmp_path)] == [("a.png",)]
+
+
+def test_a_subtype_told_on_every_slice_of_a_study_is_the_studys(tmp_path: Path) -> None:
+    for i in range(4):
+        write_grey(tmp_path / f"{i}.png", seed=i)
+    labels(
+        tmp_path,
+        "file,label,study,slice,subtype\n0.png,0,s,0,SDH\n1.png,1,s,1,SDH\n2.png,0,t,0,SDH\n3.png,0,u,0,none\n",
+    )
+    data = opened(tmp_path)
+    assert {c.study_id: c.labels.study_subtypes.get("sdh") for c in data} == {"s": 1, "u": 0}
+    assert [s.get("sdh") for s in data.cases[0].labels.slice_subtypes] == [0, 1]
+    assert "no slice bleeds, but subtype sdh" in reasons(data)["2.png"]
+
+
+def test_hu_clipped_to_a_window_are_known_as_such_and_their_end_is_bone(tmp_path: Path) -> None:
+    hu = np.random.default_rng(0).integers(0, 70, (24, 24)).astype(np.int16)
+    hu[:6] = 80
+    write_hu_png(tmp_path / "narrow.png", hu)
+    hu[:6] = 1500
+    write_hu_png(tmp_path / "whole.png", hu)
+    labels(tmp_path, "file,label\nnarrow.png,1\nwhole.png,1\n")
+    narrow, whole = (c.load() for c in opened(tmp_path))
+    assert narrow.hu_range == (0.0, 80.0)
+    assert whole.hu_range is None
+    assert narrow.hu is not None
+    assert (narrow.hu[0, :6] == 100).all()
+    assert narrow.hu[0, 6:].max() < 70
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,11 @@ IGNORED = frozenset({"thumbs.db", "desktop.ini"})
 
 @dataclass(frozen=True)
 class Folder:
-    """All files below a folder; hidden ones and links that lead out of it are not among them."""
+    """All files below a folder, without hidden ones.
+
+    Links are followed as whoever made the folder set them, to files and to one level of folders, never to a folder that
+    holds this one.
+    """
 
     path: Path
 
@@ -24,16 +28,13 @@ class Folder:
     def files(self) -> tuple[str, ...]:
         """Names relative to the folder, with slashes, sorted."""
         root = os.path.realpath(self.path)
-        found: list[str] = []
-        for where, folders, names in os.walk(root, followlinks=False):
-            folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
-            for name in names:
-                full = os.path.join(where, name)
-                if name.startswith(".") or name.casefold() in IGNORED or not os.path.isfile(full):
-                    continue
-                if os.path.islink(full) and not os.path.realpath(full).startswith(root + os.sep):
-                    continue
-                found.append(os.path.relpath(full, root).replace(os.sep, "/"))
+        found = _files_below(root, "")
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if entry.is_symlink() and entry.is_dir() and not entry.name.startswith("."):
+                    target = os.path.realpath(entry.path)
+                    if not f"{root}{os.sep}".startswith(target.rstrip(os.sep) + os.sep):
+                        found += _files_below(target, f"{entry.name}/")
         return tuple(sorted(found))
 
     def ending(self, *suffixes: str) -> tuple[str, ...]:
@@ -102,6 +103,17 @@ class Folder:
         top = sorted({f.split("/")[0] + ("/" if "/" in f else "") for f in self.files})
         more = f" and {len(top) - 8} more" if len(top) > 8 else ""
         return f"found {', '.join(top[:8])}{more}" if top else "found no files"
+
+
+def _files_below(root: str, prefix: str) -> list[str]:
+    found: list[str] = []
+    for where, folders, names in os.walk(root):
+        folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
+        for name in names:
+            full = os.path.join(where, name)
+            if not name.startswith(".") and name.casefold() not in IGNORED and os.path.isfile(full):
+                found.append(prefix + os.path.relpath(full, root).replace(os.sep, "/"))
+    return found
 
 
 def _stem(name: str) -> str:

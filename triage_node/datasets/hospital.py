@@ -145,7 +145,7 @@ def _labels(table: Table, row: Row, key: str, header_age: float | None = None) -
     subtype = table.find(*plain.SUBTYPE)
     try:
         label = words.stated_label(row.get(label_column))
-        subtypes, _ = plain.subtypes_of(row, label, subtype, per_subtype)
+        subtypes, _, _ = plain.subtypes_of(row, label, subtype, per_subtype)
         outcome, expansion = (words.stated_label(row.get(special[k])) for k in ("outcome", "expansion"))
     except ValueError as error:
         raise DataSetError(f"{where}: {error}") from None

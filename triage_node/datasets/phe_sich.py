@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from triage_node.datasets import nifti, words
+from triage_node.datasets.clipped import BONE_FROM_HU
 from triage_node.datasets.data_set import DataSet, Ledger, closed
 from triage_node.datasets.folder import Folder
 from triage_node.datasets.tables import Row, Table, read_sheet, read_table
@@ -35,7 +36,6 @@ LEAST_CLOT_PX = 48
 """Of 512 x 512: 12 mm2, below which a slice is neither positive nor negative (ML.md 2.8)."""
 OTHER_BRIGHT_PX = 1000
 """With more unexplained dense pixels than that a slice is no sure negative (README of the data, 3.6)."""
-BONE_FROM_HU = 100.0
 
 
 def is_mosaic(folder: Folder) -> bool:
@@ -153,7 +153,6 @@ class _Mosaic:
     def read(self) -> HeadVolume:
         tiles = _tiles(self.volume, SIDE, self.slices)
         hu = tiles.astype(np.float32) + self.hu_low
-        # the upper end of a narrow window is bone far more often than clot
         hu[tiles >= round(self.hu_high - self.hu_low)] = max(self.hu_high, BONE_FROM_HU)
         along = None if self.step_mm is None else np.arange(self.slices) * self.step_mm
         return HeadVolume(

@@ -79,8 +79,8 @@ def _decoded(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     except CaseUnreadable:
         raise
     except Exception as error:
-        words = "no picture that can be recognised" if type(error).__name__ == "UnidentifiedImageError" else str(error)
-        raise CaseUnreadable(f"cannot be read as a picture ({words[:120] or type(error).__name__})") from error
+        words = "no picture and no DICOM file" if type(error).__name__ == "UnidentifiedImageError" else str(error)
+        raise CaseUnreadable(f"cannot be read ({words[:120] or type(error).__name__})") from error
 
 
 def _grey_levels(image: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from triage_node.datasets import dicom_slices, nifti, pictures, words
+from triage_node.datasets.clipped import opened_upwards
 from triage_node.datasets.data_set import DataSet, Ledger, closed
 from triage_node.datasets.dicom_slices import DicomFile
 from triage_node.datasets.folder import Folder
@@ -27,12 +28,11 @@ from triage_node.domain.finding import SUBTYPES
 
 NAME = "plain"
 LICENCE = "not stated by the folder; ask who made it before it is shown or trained on"
-FILE = ("file", "filename", "file name", "image", "picture", "path", "filepath", "image path", "image file", "img")
-LABEL = ("label", "labels", "hemorrhage", "haemorrhage", "ich", "any", "target", "truth", "bleed")
-PATIENT = ("patient", "patient id", "subject", "subject id", "pid")
-STUDY = ("study", "study id", "exam", "exam id", "scan", "scan id", "case", "case id", "volume", "series")
-SLICE = ("slice", "slice number", "slice index", "slice no", "slicenumber", "z", "index", "instance", "instance number")
-SUBTYPE = ("subtype", "subtypes", "type", "hemorrhage type", "haemorrhage type")
+FILE, LABEL = ("file",), ("label",)
+PATIENT = ("patient", "patient id")
+STUDY = ("study", "study id")
+SLICE = ("slice", "slice number", "slice index")
+SUBTYPE = ("subtype", "subtypes")
 STUDY_LABEL = ("study label",)
 NUMBERS = {
     "spacing_mm": ("spacing mm", "pixel spacing mm", "pixel spacing", "spacing"),
@@ -65,6 +65,7 @@ class _Item:
     patient: str
     numbers: dict[str, float]
     study_label: int | None
+    of_study: frozenset[str]
     picture: PictureFacts | None = None
     dicom: DicomFile | None = None
 
@@ -72,7 +73,7 @@ class _Item:
 def find_table(folder: Folder) -> str | None:
     """`labels.csv` at the top in any case, else the only table there that has a file and a label column."""
     tables = [f for f in folder.ending(".csv", ".tsv") if "/" not in f]
-    named = [f for f in tables if f.casefold() in ("labels.csv", "labels.tsv", "label.csv")]
+    named = [f for f in tables if f.casefold() in ("labels.csv", "labels.tsv")]
     if len(named) == 1:
         return named[0]
     fitting = []
@@ -142,7 +143,7 @@ def _items(folder: Folder, table: Table, ledger: Ledger, notes: list[str]) -> li
             label = words.stated_label(row.get(label_column))
             whole = words.stated_label(row.get(study_label))
             matches = folder.matches(told)
-            subtypes, strange = subtypes_of(row, label, subtype, per_subtype)
+            subtypes, of_study, strange = subtypes_of(row, label, subtype, per_subtype, bool(row.get(study)))
         except (ValueError, DataSetError) as error:
             raise DataSetError(f"{where}: {error}") from None
         foreign.update(strange)
@@ -159,7 +160,7 @@ def _items(folder: Folder, table: Table, ledger: Ledger, notes: list[str]) -> li
             at = _number_in(row.get(place))
             if at is None:
                 raise DataSetError(f"{where}: slice {row.get(place)[:40]!r} is no number")
-        item = _Item(row, matches[0], label, subtypes, row.get(study), at, row.get(patient), numbers, whole)
+        item = _Item(row, matches[0], label, subtypes, row.get(study), at, row.get(patient), numbers, whole, of_study)
         before = by_file.get(matches[0])
         if before is None:
             by_file[matches[0]] = item
@@ -192,21 +193,24 @@ def _number_in(text: str) -> float | None:
 
 
 def subtypes_of(
-    row: Row, label: int | None, column: str | None, per_subtype: dict[str, str]
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """What is known of each subtype, and words not understood. A named one is present; others are absent only where the
-    row says that nothing bleeds, or has a column for them."""
+    row: Row, label: int | None, column: str | None, per_subtype: dict[str, str], of_slice: bool = False
+) -> tuple[dict[str, int], frozenset[str], tuple[str, ...]]:
+    """(what is known of each subtype, subtypes that the study has elsewhere, words not understood).
+
+    A named one is present; others are absent only where the row says that nothing bleeds, or has a column for them. A slice
+    (`of_slice`) without blood that names a subtype tells what its study has. Raises ValueError for a contradiction.
+    """
     known: dict[str, int] = {}
-    if label == 0:
-        known = dict.fromkeys(SUBTYPES, 0)
     named, strange = words.subtypes_named(row.get(column))
-    known |= dict.fromkeys(named, 1)
     for key, its_column in per_subtype.items():
         if (value := words.stated_label(row.get(its_column))) is not None:
             known[key] = value
-    if label == 0 and 1 in known.values():
-        raise ValueError(f"label 0 (none), but subtype {next(k for k, v in known.items() if v)} is said to be there")
-    return known, strange
+    if label != 0:
+        return known | dict.fromkeys(named, 1), frozenset(), strange
+    there = named | {k for k, v in known.items() if v}
+    if there and not of_slice:
+        raise ValueError(f"label 0 (none), but subtype {min(there)} is said to be there")
+    return dict.fromkeys(SUBTYPES, 0), frozenset(there), strange
 
 
 def _look(folder: Folder, item: _Item) -> str:
@@ -297,6 +301,9 @@ def _case(folder: Folder, study: str, members: list[_Item], joined: dict[str, st
     if study_label == 0 and 1 in slice_labels:
         raise CaseUnreadable(f"study {study}: study_label 0, but a slice has label 1")
     subtypes = tuple(m.subtypes for m in members)
+    elsewhere = frozenset[str]().union(*(m.of_study for m in members))
+    if elsewhere and study_label == 0:
+        raise CaseUnreadable(f"study {study}: no slice bleeds, but subtype {min(elsewhere)} is said to be there")
     numbers = _common(study, members, notes)
     first = members[0].dicom
     gcs = numbers.get("gcs")
@@ -308,7 +315,8 @@ def _case(folder: Folder, study: str, members: list[_Item], joined: dict[str, st
         load = partial(nifti.read, files[0]) if first is None else partial(dicom_slices.read_stack, [first], True)
         labels = Labels(study_label=study_label, study_subtypes=subtypes[0])
     else:
-        labels = Labels(slice_labels, study_label, subtypes, words.merged_subtypes(subtypes))
+        of_study = words.merged_subtypes(subtypes) | dict.fromkeys(elsewhere, 1)
+        labels = Labels(slice_labels, study_label, subtypes, of_study)
         contiguous = members[0].place is not None or kind == "dicom"
         load = (
             partial(dicom_slices.read_stack, [m.dicom for m in members if m.dicom], False, True)
@@ -400,7 +408,8 @@ def _read_pictures(
     shapes = {s.shape for s in slices}
     if len(shapes) > 1:
         raise CaseUnreadable(f"16-bit slices of different sizes in one study: {sorted(shapes)[:3]}")
-    return HeadVolume(True, np.stack(slices), (), spacing, positions, thickness, contiguous)
+    hu, hu_range = opened_upwards(np.stack(slices))
+    return HeadVolume(True, hu, (), spacing, positions, thickness, contiguous, hu_range)
 
 
 def _read_dicom_pictures(files: Sequence[DicomFile]) -> HeadVolume:

@@ -38,8 +38,9 @@ def open_data_set(folder: Path | str) -> DataSet:
     for _, fits, opened in _LAYOUTS:
         if fits(inside):
             return opened(inside)
-    if any(f.casefold().startswith("label") for f in inside.ending(".csv", ".tsv")):
-        return plain.open_plain(inside)  # says which column is missing
+    deeper = [f for f in inside.files if f.casefold().endswith("/labels.csv")]
+    if len(deeper) == 1:
+        return open_data_set(path / deeper[0].rpartition("/")[0])
     layouts = "; ".join(words for words, _, _ in _LAYOUTS)
     raise DataSetError(
         f"{path.name}: expected labels.csv with columns file and label, or one of: {layouts}; {inside.found_words()}"
