@@ -128,6 +128,18 @@ def evaluate(
     run(bundle, data, out, config, console)
 
 
+@app.command()
+def accept(
+    evidence: Annotated[Path, typer.Argument(help="evidence.json of an evaluation on this site's own studies.")],
+    by: Annotated[list[str], typer.Option("--by", help="Who signs; give it twice, for two people.")],
+    config: Config = None,
+) -> None:
+    """Store a site's own evaluation: with it the node may be switched to active. Two people sign."""
+    from triage_node.cli.accept import accept as run
+
+    run(evidence, by, config, console)
+
+
 @db.command("upgrade")
 def db_upgrade(config: Config = None) -> None:
     """Bring the store's schema to this version. SQLite is copied beside itself first."""

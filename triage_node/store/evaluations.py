@@ -1,21 +1,61 @@
-"""What this site has measured itself, keyed by bundle digest (DESIGN.md section 4)."""
+"""What this site has measured itself, keyed by bundle digest and operating point (DESIGN.md section 4)."""
 
 from __future__ import annotations
 
-from sqlalchemy import select
+import json
+from datetime import datetime
+from typing import Any
 
-from triage_node.domain.finding import EvidenceLevel
+from sqlalchemy import insert, select
+
+from triage_node.domain.errors import StoreError
+from triage_node.domain.finding import EvidenceLevel, OperatingPoint
+from triage_node.store import audit, policy
 from triage_node.store.engine import Store
 from triage_node.store.schema import evaluation
 
+_THRESHOLDS = ("raise_probability", "notify_probability", "unsure_from")
+
+
+def add(
+    store: Store, bundle_digest: str, output: str, level: EvidenceLevel, body: dict[str, Any], signed_by: tuple[str, ...], at: datetime
+) -> None:  # fmt: skip
+    """Store an evaluation of this site. Raises: StoreError unless two different people sign it."""
+    names = {name.strip().casefold() for name in signed_by if name.strip()}
+    if len(names) < 2:
+        raise StoreError("an evaluation counts only when two different people sign it")
+    by = " and ".join(sorted({name.strip() for name in signed_by}))[:128]
+    with store.write() as c:
+        row = {"at": at, "by": by, "bundle_digest": bundle_digest, "output": output, "level": level.value, "body": body}
+        c.execute(insert(evaluation).values(**row))
+        what = f"{output} {level.value} for bundle {bundle_digest[:12]}"
+        audit.record(c, at, by, "evaluation stored", what, new=json.dumps(body.get("figures", {})))
+
 
 def site_levels(store: Store, bundle_digest: str) -> dict[str, EvidenceLevel]:
-    """output -> highest level that a stored evaluation of exactly this bundle gives it."""
+    """output -> highest level that a stored evaluation of exactly this bundle gives it.
+
+    An evaluation that was made at other thresholds than those in force gives nothing: a shift falls back to observe.
+    """
+    query = select(evaluation.c.output, evaluation.c.level, evaluation.c.body)
     with store.read() as c:
-        query = select(evaluation.c.output, evaluation.c.level).where(evaluation.c.bundle_digest == bundle_digest)
-        levels: dict[str, EvidenceLevel] = {}
-        for output, level in c.execute(query):
-            found = EvidenceLevel(level)
-            if output not in levels or levels[output].value < found.value:
-                levels[output] = found
-        return levels
+        rows = c.execute(query.where(evaluation.c.bundle_digest == bundle_digest)).all()
+    levels: dict[str, EvidenceLevel] = {}
+    for output, level, body in rows:
+        found = EvidenceLevel(level)
+        if not _thresholds_hold(store, output, body):
+            continue
+        if output not in levels or levels[output].value < found.value:
+            levels[output] = found
+    return levels
+
+
+def _thresholds_hold(store: Store, output: str, body: dict[str, Any]) -> bool:
+    measured_at = body.get("key", {}).get("operating_point")
+    if not measured_at:
+        return True
+    try:
+        in_force: OperatingPoint | None = policy.current(store).get(output)
+    except StoreError:
+        return False
+    return in_force is not None and all(measured_at.get(t) == getattr(in_force, t) for t in _THRESHOLDS)
