@@ -90,6 +90,11 @@ class OperatingPointEntry(Part):
     notify_probability: Probability
     unsure_from: Probability | None = Field(None, description="From here to raise_probability the answer is: not sure.")
     slice_probability: Probability | None = Field(None, description="Threshold of a single slice or picture.")
+    quartile_logit: float | None = Field(
+        None,
+        description="25 % quantile of the study logits of the studies without hemorrhage that it was chosen on: what a "
+        "site's unlabelled scores are held against (evaluation/calibrate.py).",
+    )
     chosen_on: Words
 
     @model_validator(mode="after")
