@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.study.headers import FLAT, HEAD, read_series, series
 from tests.support.unpacked import ge_head, geometry_trap, philips
-from triage_node.study.selection import SelectionPolicy, SeriesHeaders, judge, opens_revision, select
+from triage_node.study.selection import SelectionPolicy, SeriesHeaders, judge, of_other_acquisitions, select
 
 SC = "1.2.840.10008.5.1.4.1.1.7"
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -232,14 +232,13 @@ def test_no_series_has_a_reason_too() -> None:
     assert select([SeriesHeaders("1.2", ())]).rejected == (("1.2", None, "no readable instance"),)
 
 
-def test_later_series_opens_a_revision_only_when_better_or_another_acquisition() -> None:
+def test_only_series_of_another_scan_are_read_beside_the_chosen_one() -> None:
     thick, thin = series(2), series(3, slices=140, step_mm=1.0, slice_thickness_mm=1.0)
     bone = series(4, convolution_kernel=("H70h",))
-    repeat = series(5, slices=140, step_mm=1.0, slice_thickness_mm=1.0, acquisition_time="104000")
-    assert opens_revision(thick, thin) == ""
-    assert "ranks higher" in opens_revision(thin, thick)
-    assert opens_revision(thick, bone) == ""
-    assert "another acquisition" in opens_revision(thick, repeat)
+    repeat = series(5, acquisition_time="104000")
+    without_time = series(6, acquisition_time="", acquisition_date="")
+    assert of_other_acquisitions([thick, thin, bone, repeat, without_time], thick) == [repeat]
+    assert of_other_acquisitions([thick, repeat], without_time) == [thick, repeat]
 
 
 hostile_text = st.text(max_size=300)

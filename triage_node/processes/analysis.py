@@ -23,7 +23,7 @@ from triage_node.domain.errors import DecodeError, DuplicatePositions, MissingSl
 from triage_node.domain.finding import Detection, FindingDecision
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.prognosis import Prediction
-from triage_node.domain.study import Moment, StudyEvent
+from triage_node.domain.study import Moment, SelectedSeries, StudyEvent
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.processes import identity, reporting
@@ -43,7 +43,7 @@ from triage_node.report.request import BuiltFile
 from triage_node.store import instances, meta, outbox, policy, prognosis, results, studies, worklist
 from triage_node.store.engine import Connection
 from triage_node.store.evaluations import site_levels
-from triage_node.study.selection import SeriesHeaders, select
+from triage_node.study.selection import SeriesHeaders, of_other_acquisitions, select
 from triage_node.volume.assemble import assemble_volume
 from triage_node.volume.checks import check_head
 from triage_node.volume.decode import CrashedDecoder, Decoder
@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 
 LEASE = timedelta(minutes=10)
 POLL_S = 0.2
+MOST_SCANS = 3
+"""Acquisitions of one study that are read; each costs as much as the first."""
 _UNFIT = (MissingSlices, DuplicatePositions, MixedOrientation, DecodeError)
 
 
@@ -60,6 +62,16 @@ class _Stage:
     """Where a study is, for the reason of a failure."""
 
     name: str = "study"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """One acquisition: its best series, the volume, the digest of the pixels (DESIGN.md section 3, UIDs)."""
+
+    series_instance_uid: str
+    instances: list[ReceivedInstance]
+    volume: Volume
+    digest: str
 
 
 class Analysis:
@@ -127,7 +139,9 @@ class Analysis:
             if identity.judge_repeats(self.store, self.received, self.decoder, uid, self.may_correct, held):
                 held = instances.of_study(self.store, uid)
         with self._at("volume"):
-            chosen, volume, input_digest = self._best_volume(uid, held)
+            scans = self._scans(uid, held)
+            chosen, volume = scans[0].instances, scans[0].volume
+            input_digest = scans[0].digest if len(scans) == 1 else _digest([s.digest for s in scans])
             identity_digest = identity.digest(instances.identity_of(chosen[0].header))  # type: ignore[arg-type]
         with self._at("detection"):
             point = policy.current(self.store)["ich"]
@@ -146,6 +160,10 @@ class Analysis:
             if earlier is not None and same and self._is_reported(uid, earlier):
                 return self._end(study, StudyEvent.REPORTED, "")
             detection = self.detector.detect(volume)
+            for other in scans[1:]:
+                found = self.detector.detect(other.volume)
+                if found.study_probability > detection.study_probability:
+                    chosen, volume, detection = other.instances, other.volume, found
             least = least_level(self.simulation)
             decision = decide(detection, point, least)
         with self._at("decision"):
@@ -209,36 +227,54 @@ class Analysis:
                 prognosis.save(c, made)
         return made.predictions
 
-    def _best_volume(self, uid: str, held: list[ReceivedInstance]) -> tuple[list[ReceivedInstance], Volume, str]:
-        """The best series that makes a volume: its instances, the volume, the digest of what it was made from.
+    def _scans(self, uid: str, held: list[ReceivedInstance]) -> list[_Scan]:
+        """The best series of each acquisition, best first: what a study shows is what its worst scan shows.
 
-        A series whose slices do not fit together gives way to the next one. Raises: StudyRejected with the first reason.
+        Raises: StudyRejected when there is none.
         """
         by_series: dict[str, list[ReceivedInstance]] = {}
         for i in held:
             if i.header is not None:
                 by_series.setdefault(i.header.series_instance_uid, []).append(i)
+        series = {s: SeriesHeaders(s, tuple(i.header for i in members if i.header)) for s, members in by_series.items()}
+        selection, scan = self._best(uid, list(series.values()), by_series)
+        with self.store.write() as c:
+            studies.set_selection(c, uid, selection)
+        if not isinstance(scan, _Scan):
+            raise scan
+        scans = [scan]
+        left = list(series.values())
+        while len(scans) < MOST_SCANS:
+            left = of_other_acquisitions(left, series[scans[-1].series_instance_uid])
+            try:
+                _, scan = self._best(uid, left, by_series)
+            except StudyRejected as rejected:  # the first scan stands, whatever is wrong with this one
+                scan = rejected
+            if not isinstance(scan, _Scan):
+                log.info("study=%s no further scan: %s", uid, scan.reason)
+                break
+            scans.append(scan)
+        return scans
+
+    def _best(
+        self, uid: str, series: list[SeriesHeaders], by_series: dict[str, list[ReceivedInstance]]
+    ) -> tuple[SelectedSeries, _Scan | StudyRejected]:
+        """The best series that makes a volume, or the first reason why none does.
+
+        A series whose slices do not fit together gives way to the next one.
+        """
         unfit: list[tuple[str, int | None, str]] = []
         first_reason: StudyRejected | None = None
         while True:
-            left = [
-                SeriesHeaders(s, tuple(i.header for i in members if i.header))
-                for s, members in by_series.items()
-                if s not in {u for u, _, _ in unfit}
-            ]
-            selection = select(left)
+            selection = select([s for s in series if s.series_instance_uid not in {u for u, _, _ in unfit}])
             selection = replace(selection, rejected=(*unfit, *selection.rejected))
             chosen_uid = selection.series_instance_uid
-            if chosen_uid is None and first_reason is not None:
-                raise first_reason
-            with self.store.write() as c:
-                studies.set_selection(c, uid, selection)
             if chosen_uid is None:
-                raise StudyRejected(selection.reason)
+                return selection, first_reason or StudyRejected(selection.reason)
             chosen = by_series[chosen_uid]
             try:
-                volume, input_digest = self._volume(uid, chosen)
-                return chosen, volume, input_digest
+                volume, digest = self._volume(uid, chosen)
+                return selection, _Scan(chosen_uid, chosen, volume, digest)
             except _UNFIT as error:
                 first_reason = first_reason or error
                 header = chosen[0].header
@@ -254,7 +290,7 @@ class Analysis:
         with self.store.write() as c:
             words = "; ".join((f"{len(volume.hu)} slices", *volume.notes))
             studies.mark(c, uid, Moment.VOLUME, now(), words)
-        return volume, hashlib.sha256(repr(sorted(pixels.pixel_digests.items())).encode()).hexdigest()
+        return volume, _digest(sorted(pixels.pixel_digests.items()))
 
     def _record(
         self,
@@ -307,6 +343,10 @@ class Analysis:
     def _at(self, stage: str) -> Iterator[None]:
         self.stage.name = stage
         yield
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def main(running: Running) -> None:

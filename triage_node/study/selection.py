@@ -127,21 +127,13 @@ def judge(series: SeriesHeaders, policy: SelectionPolicy = SelectionPolicy()) ->
     )
 
 
-def opens_revision(
-    analysed: SeriesHeaders, newcomer: SeriesHeaders, policy: SelectionPolicy = SelectionPolicy()
-) -> str:
-    """Why a series that closed after another one was analysed is worth a new revision; empty when it is not.
+def of_other_acquisitions(series: Iterable[SeriesHeaders], analysed: SeriesHeaders) -> list[SeriesHeaders]:
+    """What shows another scan than this series does: a repeat after a fit is worth a look of its own (DESIGN.md section 5).
 
-    It must rank higher, or be another acquisition (DESIGN.md section 5).
+    Series without a time of acquisition count as the same scan.
     """
-    new, old = judge(newcomer, policy), judge(analysed, policy)
-    if not new.eligible:
-        return ""
-    if not old.eligible or new.rank < old.rank:
-        return f"{new.name} ranks higher than {old.name}"
-    if _acquisitions(newcomer).isdisjoint(_acquisitions(analysed)):
-        return f"{new.name} is another acquisition"
-    return ""
+    seen = {*_acquisitions(analysed), ("", "")}
+    return [s for s in series if _acquisitions(s).isdisjoint(seen)]
 
 
 def _acquisitions(series: SeriesHeaders) -> set[tuple[str, str]]:
