@@ -250,7 +250,7 @@ def test_a_prognosis_says_value_range_inputs_evidence_and_that_it_is_no_reason(c
     assert "Not known: warfarin." in page
     assert "expansion 0.1.0 · E0: simulated data only" in page
     assert "Volume by regression and by mask differ by 41 %." in page
-    assert "Abstains. Only for spontaneous IPH" in page
+    assert "FUNC score: Only for spontaneous IPH; trauma was not ruled out.</li>" in page
 
 
 @pytest.mark.parametrize("level", ["E0", "E1", ""])

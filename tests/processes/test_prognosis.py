@@ -93,7 +93,8 @@ def test_facts_that_come_later_revise_the_prognosis_without_pixels_or_a_new_resu
     assert role.work()
     first = made_for(role, uid)
     assert (first.revision, first.clinical_revision, Example.asked) == (1, 0, 1)
-    assert set(named(first)) == {"ich_score", "func", "example"}
+    assert set(named(first)) == {"ich_score", "func", "brain", "nag", "bat", "example"}
+    assert named(first)["nag"].abstained == "not computable: NIHSS, anticoagulant, glucose not known"
     assert "GCS" in named(first)["ich_score"].missing
     assert named(first)["example"].missing == ("GCS",)
     assert first.measured["example"]["mask_voxels"] > 0
@@ -101,7 +102,7 @@ def test_facts_that_come_later_revise_the_prognosis_without_pixels_or_a_new_resu
 
     for path in (role.settings.store.data_folder / "blobs").rglob("*.dcm"):
         path.unlink()
-    state_facts(role, uid, ClinicalEntry(gcs=9, trauma=False))
+    state_facts(role, uid, ClinicalEntry(gcs=9, trauma=False, nihss=12, glucose_mg_dl=140.0, on_anticoagulant=False))
     assert role.restate()
     second = made_for(role, uid)
     assert (second.revision, second.clinical_revision, Example.asked) == (2, 1, 1)
@@ -109,6 +110,9 @@ def test_facts_that_come_later_revise_the_prognosis_without_pixels_or_a_new_resu
     score = named(second)["ich_score"]
     assert (score.missing, score.score_range[0] == score.score_range[1]) == ((), True)
     assert any(i.value.startswith("9 (entered by Dr. Lee, ") for i in score.items)
+    assert named(second)["nag"].score_range == (2, 2)
+    assert named(second)["nag"].columns[0][1] == 60.0
+    assert named(second)["bat"].abstained.startswith("not computable: ")
     assert named(second)["example"].used == (("GCS", "9"),)
     assert second.measured == first.measured
     assert not role.restate()

@@ -57,7 +57,7 @@ class Prognosis:
         self._store = store
         self._zone: tzinfo = ZoneInfo(settings.node.time_zone)
         self._bundle = bundle
-        self._models = load_models(settings)
+        self._models = (*scores.WITH_PIXELS, *load_models(settings))
 
     def first(
         self,
@@ -119,8 +119,7 @@ class Prognosis:
         if reason is not None:
             names = [(p.name, p.label) for p in (*scores.PREDICTORS, *self._models)]
             return [Prediction(name, label, abstained=reason) for name, label in names]
-        level = min(detection.bundle.level("iph"), detection.bundle.level(VOLUME_OUTPUT))
-        found = [replace(p, evidence=level.value) for p in scores.predict(detection, facts)]
+        found = [replace(p, evidence=_level(detection).value) for p in scores.predict(detection, facts)]
         return [
             *found,
             *(self._of_model(uid, model, measured.get(model.name), detection, facts) for model in self._models),
@@ -134,8 +133,9 @@ class Prognosis:
         said = _guarded(uid, model.name, lambda: model.predict(measured, detection, facts))
         if not isinstance(said, Prediction):
             return Prediction(model.name, model.label, abstained="it failed; the node's log says why")
+        own = said.evidence or _level(detection).value
         site = site_levels(self._store, model.identity.digest).get(model.name, EvidenceLevel.E0)
-        return replace(said, evidence=max(said.evidence or EvidenceLevel.E0.value, site.value))
+        return replace(said, evidence=max(own, site.value))
 
 
 def load_models(settings: Settings) -> tuple[ImagePredictor, ...]:
@@ -190,6 +190,11 @@ def detection_of(record: results.ResultRecord, bundle: BundleIdentity) -> Detect
             bundle.evidence if bundle.digest == record.bundle_digest else levels,
         ),
     )
+
+
+def _level(detection: Detection) -> EvidenceLevel:
+    """A published score is as good as what it is fed with."""
+    return min(detection.bundle.level("iph"), detection.bundle.level(VOLUME_OUTPUT))
 
 
 def _component(label: int, stored: Mapping[str, Any]) -> Component:
