@@ -1,4 +1,4 @@
-# make setup | demo | test | check | docs | bench | run
+# make setup | demo | test | check | docs | bench | train-smoke | run
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := orthanc orthanc-dicomweb dcmtk postgresql chromium chromium-driver nodejs npm strace iproute2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup setup-dev debian npm demo test check docs bench run clean
+.PHONY: setup setup-dev debian npm demo test check docs bench train-smoke run clean
 
 setup: $(VENV)/.installed
 
@@ -57,6 +57,12 @@ docs: setup
 
 bench: debian setup-dev
 	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.bench
+
+train-smoke: setup-dev
+	@for script in models/*/train.py; do \
+	  bundle=$$(basename $$(dirname $$script)); echo "training $$bundle for a moment"; \
+	  $(BIN)/python -m models.$$bundle.train --smoke || exit 1; \
+	done
 
 run: setup
 	$(BIN)/triage-node serve
