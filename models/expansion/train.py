@@ -6,7 +6,7 @@
     python -m models.expansion.train --smoke               # needs no data, under a minute
 
 Two phases by the clock, each annealed: 1) mask, expansion and signs together on whole pictures; 2) expansion and signs alone
-on the cut-outs of the finished masks, which costs a sixth. The logistic regressions are fitted by evaluate.py, on patients
+on cut-outs, which costs a fifth. The logistic regressions are fitted by evaluate.py, on patients
 that this script does not read.
 """
 
@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from models.expansion.pool import SPLIT_RULE, Pool, built_in, read
 from models.expansion.settings import from_command_line
-from triage_node.networks.expansion import SIGNS, ExpansionNet, cut_out
+from triage_node.networks.expansion import SIGNS, ExpansionNet, cut_out, enlarged
 from triage_node.prognosis.expansion import network_input
 from triage_node.simulation.cohort import EXPANSION_DEFINITIONS
 
@@ -81,41 +81,45 @@ def labels_of(pool: Pool, definition: str) -> Labels:
 
 
 def pictures_of(pool: Pool, which: NDArray[np.intp], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Augmented pictures and masks: mirrored sides, another calibration, more noise, shifted by whole voxels."""
-    picture, mask = network_input(pool.pictures[np.sort(which)]), pool.mask(np.sort(which)).astype(np.float32)
+    """Augmented pictures and masks: mirrored sides, shifted by whole voxels, another calibration."""
+    picture, mask = np.array(pool.pictures[which]), pool.mask(which)
     for k in range(len(which)):
-        move = (0, *(int(m) for m in rng.integers((-1, -3, -3), (2, 4, 4))))
-        flip = rng.random() < 0.5
-        for a in (picture, mask):
-            moved = np.roll(a[k], move, (0, 1, 2, 3))
-            a[k] = moved[..., ::-1] if flip else moved
-        picture[k] += np.float32(rng.normal(0, 0.04))
-        picture[k] += np.float32(rng.uniform(0, 0.05)) * rng.standard_normal(picture[k].shape, np.float32)
-    return torch.from_numpy(picture), torch.from_numpy(mask)
+        move = tuple(int(m) for m in rng.integers((-1, -3, -3), (2, 4, 4)))
+        side = -1 if rng.random() < 0.5 else 1
+        picture[k] = np.roll(picture[k], move, (0, 1, 2))[..., ::side]
+        mask[k] = np.roll(mask[k], move, (1, 2, 3))[..., ::side]
+    offset = rng.normal(0, 0.04, (len(which), 1, 1, 1, 1)).astype(np.float32)
+    return torch.from_numpy(network_input(picture) + offset), torch.from_numpy(mask)
 
 
 @torch.no_grad()
-def cut_outs_of(net: ExpansionNet, pool: Pool, which: NDArray[np.intp], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cut-outs (n, 3, *CUT_OUT) float16 and numbers (n, 6) of unchanged pictures, by the network's own masks."""
-    net.eval()
+def cut_outs_of(pool: Pool, which: NDArray[np.intp], net: ExpansionNet | None = None) -> tuple[Tensor, Tensor]:
+    """Cut-outs (n, 3, *CUT_OUT) float16 and numbers (n, 6) of unchanged pictures.
+
+    By the network's masks, or, without a network, by the true ones as coarse as the network's are, which costs a tenth.
+    """
     cuts, numbers = [], []
-    for part in np.array_split(which, math.ceil(len(which) / 4)):
-        picture = torch.from_numpy(network_input(pool.pictures[part])).to(device)
-        cut, number = cut_out(picture, net.segmenter(picture).sigmoid())
-        cuts.append(cut.half().cpu())
-        numbers.append(number.cpu())
+    for part in np.array_split(which, math.ceil(len(which) / 8)):
+        picture = torch.from_numpy(network_input(pool.pictures[part]))
+        if net is None:
+            share = functional.avg_pool3d(torch.from_numpy(pool.mask(part)).float(), (1, 2, 2))
+        else:
+            device = next(net.parameters()).device
+            share = net.segmenter(picture.to(device)).sigmoid().cpu()
+        cut, number = cut_out(picture, enlarged(share))
+        cuts.append(cut.half())
+        numbers.append(number)
     return torch.cat(cuts), torch.cat(numbers)
 
 
 def closer_batch(cuts: Tensor, rng: np.random.Generator) -> Tensor:
-    """Augmented cut-outs: mirrored sides, shifted by up to two voxels, another calibration, more noise."""
+    """Augmented cut-outs: mirrored sides, shifted by up to two voxels, another calibration."""
     cut = cuts.float()
     for k in range(len(cut)):
         move = tuple(int(m) for m in rng.integers((-1, -2, -2), (2, 3, 3)))
         moved = torch.roll(cut[k], move, (1, 2, 3))
         cut[k] = moved.flip(-1) if rng.random() < 0.5 else moved
         cut[k, 0] += float(rng.normal(0, 0.04))
-        cut[k, 0] += float(rng.uniform(0, 0.05)) * torch.randn(cut.shape[2:])
     return cut
 
 
@@ -125,9 +129,11 @@ overlap = DiceLoss(sigmoid=True, batch=True, smooth_nr=10.0, smooth_dr=10.0)
 
 
 def mask_loss(mask: Tensor, target: Tensor) -> Tensor:
+    """`mask` at half resolution, `target` 0/1 at full: a coarse pixel's target is its share of blood."""
+    share = functional.avg_pool3d(target.float(), (1, 2, 2))
     weight = torch.tensor([4.0, 4.0], device=mask.device)[:, None, None, None]
-    pixel = functional.binary_cross_entropy_with_logits(mask, target, pos_weight=weight)
-    return 10 * pixel + overlap(mask, target)
+    pixel = functional.binary_cross_entropy_with_logits(mask, share, pos_weight=weight)
+    return 10 * pixel + overlap(mask, share)
 
 
 def head_loss(score: Tensor, signs: Tensor, labels: Labels, which: Tensor, weight_signs: float) -> Tensor:
@@ -158,7 +164,7 @@ def dice(net: ExpansionNet, pool: Pool, which: NDArray[np.intp], device: torch.d
     found = []
     for i in which:
         picture = torch.from_numpy(network_input(pool.pictures[[i]])).to(device)
-        mask = (net.segmenter(picture)[0, 0] > 0).cpu().numpy()
+        mask = (enlarged(net.segmenter(picture))[0, 0] > 0).cpu().numpy()
         truth = pool.mask([i])[0, 0] > 0
         found.append(2 * (mask & truth).sum() / max(1, mask.sum() + truth.sum()))
     return float(np.median(found))
@@ -221,9 +227,9 @@ def main(settings: Settings) -> None:
             optimiser.load_state_dict(kept["optimiser"])
         rng = np.random.default_rng([settings.seed, phase, step])
         if phase == 2:
-            print(f"cutting {len(trained) + len(watched)} pictures", flush=True)
-            cuts, numbers = cut_outs_of(net, pool, trained, device)
-            watched_cuts, watched_numbers = cut_outs_of(net, pool, watched, device)
+            print(f"cutting out {len(trained) + len(watched)} bleeds", flush=True)
+            cuts, numbers = cut_outs_of(pool, trained)
+            watched_cuts, watched_numbers = cut_outs_of(pool, watched, net.eval())
         began, first_step, begun = time.monotonic() - elapsed, step, elapsed
         saved, running = elapsed, 0.0
         order: list[int] = []
@@ -238,7 +244,9 @@ def main(settings: Settings) -> None:
             with torch.autocast(device.type, torch.bfloat16, enabled=bool(settings.gpu)):
                 if phase == 1:
                     picture, target = pictures_of(pool, trained[at], rng)
-                    mask, score, signs = net(picture.to(device))
+                    picture = picture.to(device)
+                    mask = net.segmenter(picture)
+                    score, signs = net.closer(*cut_out(picture, enlarged(mask).sigmoid()))
                     heads = head_loss(
                         score.float(), signs.float(), labels, torch.from_numpy(trained[at]), settings.signs
                     )

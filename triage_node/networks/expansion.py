@@ -27,12 +27,11 @@ def block(inputs: int, outputs: int, kernel: tuple[int, int, int] = (3, 3, 3)) -
 
 
 class Segmenter(nn.Module):
-    """Mask logits of the whole picture."""
+    """Mask logits at half the resolution in the plane, (n, 2, 24, 48, 48): enough for a volume, and four times quicker."""
 
-    def __init__(self, width: int = 12) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.down = nn.Sequential(nn.Conv3d(1, width, (1, 4, 4), stride=(1, 2, 2), padding=(0, 1, 1)), nn.ReLU(True))
-        self.fine = block(width, width, (1, 3, 3))
         self.coarse = nn.Sequential(
             nn.Conv3d(width, 2 * width, 2, stride=2), block(2 * width, 2 * width), block(2 * width, 2 * width)
         )
@@ -42,21 +41,24 @@ class Segmenter(nn.Module):
         self.up_deep = nn.ConvTranspose3d(3 * width, 2 * width, (1, 2, 2), stride=(1, 2, 2))
         self.up_coarse = nn.ConvTranspose3d(2 * width, width, 2, stride=2)
         self.joined = block(2 * width, width, (1, 3, 3))
-        self.up = nn.ConvTranspose3d(width, 6, (1, 2, 2), stride=(1, 2, 2))
-        self.last = nn.Conv3d(7, len(MASKS), (1, 3, 3), padding=(0, 1, 1))
+        self.last = nn.Conv3d(width, len(MASKS), 1)
 
     def forward(self, picture: Tensor) -> Tensor:
-        fine = self.fine(self.down(picture))
+        fine = self.down(picture)
         coarse = self.coarse(fine)
         coarse = coarse + self.up_deep(self.deep(coarse))
-        joined = self.joined(torch.cat([fine, self.up_coarse(coarse)], 1))
-        return self.last(torch.cat([self.up(joined), picture], 1))
+        return self.last(self.joined(torch.cat([fine, self.up_coarse(coarse)], 1)))
+
+
+def enlarged(mask: Tensor) -> Tensor:
+    """Mask logits at the picture's own resolution."""
+    return functional.interpolate(mask, scale_factor=(1.0, 2.0, 2.0), mode="nearest")
 
 
 class Closer(nn.Module):
     """From the cut-out (picture, both masks) and four numbers to the score and the signs."""
 
-    def __init__(self, width: int = 24, numbers: int = 6) -> None:
+    def __init__(self, width: int, numbers: int = 6) -> None:
         super().__init__()
         self.look = nn.Sequential(
             block(3, width, (1, 3, 3)), block(width, width, (1, 3, 3)), nn.MaxPool3d((1, 2, 2)),
@@ -88,13 +90,13 @@ class Closer(nn.Module):
 class ExpansionNet(nn.Module):
     """picture (n, 1, 24, 96, 96), about -1..1 -> mask logits (n, 2, 24, 96, 96), score logit (n, 1), sign logits (n, 6)."""
 
-    def __init__(self, width: int = 12, look: int = 24) -> None:
+    def __init__(self, width: int = 8, look: int = 10) -> None:
         super().__init__()
         self.segmenter = Segmenter(width)
         self.closer = Closer(look)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mask = self.segmenter(picture)
+        mask = enlarged(self.segmenter(picture))
         cut, numbers = cut_out(picture, mask.sigmoid())
         score, signs = self.closer(cut, numbers)
         return mask, score, signs

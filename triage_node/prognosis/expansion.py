@@ -1,11 +1,55 @@
-"""Hematoma expansion: from native HU to the coarse picture the network reads."""
+"""Hematoma expansion, for the node: Integrated-to-HE and, beside it, Clinical-to-HE; ONNX Runtime and numpy only.
+
+`measure` turns the scan into the coarse picture that the network was trained on and keeps the network's score; `predict` puts
+it together with the facts known now. The image alone is never shown: its published and its measured figures are below those
+of the two others (PAPERS.md 4.1). A fact that is missing is averaged over, and the interval spans what it could be; when that
+leaves too much open nothing is shown, and the missing facts are named.
+"""
 
 from __future__ import annotations
 
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
+from triage_node.bundle.load import Bundle, load_bundle
+from triage_node.domain.errors import ManifestInvalid
+from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel, Location
+from triage_node.domain.prognosis import ClinicalFacts, Estimate, Prediction
+from triage_node.domain.volume import Volume
+from triage_node.prognosis import clinical
+
+NAME = "expansion"
+MODEL_FILE = "configs/expansion.json"
+PREPROCESSING = 1
 LOWEST_HU, HIGHEST_HU = -10.0, 100.0
+SHAPE = (24, 96, 96)
+SPACING_MM = (6.0, 2.2, 2.2)
+VOXEL_ML = SPACING_MM[0] * SPACING_MM[1] * SPACING_MM[2] / 1000
+BONE_HU = 95.0
+"""Bone, in windowed pictures too, which end at 100 HU."""
+TOP_OF_BONE, MIDDLE_ROW, MIDDLE_COLUMN = 23.2, 49.3, 47.5
+"""Where the pictures of training have the top of the skull and the middle of its inside, in voxels."""
+LEAST_BONE_MM2 = 300.0
+LARGEST_DISAGREEMENT = 0.6
+"""Between the volume of detection and that of this network, as a share of the larger; beyond it this network did not see it."""
+LEAST_ML = 1.0
+WIDEST = 0.6
+"""An interval wider than this says nothing."""
+SIMULATED = "Trained and measured on simulated patients: no clinical evidence."
+CHOICES = 5
+"""So many likely values stand in for a fact that is missing."""
+
+
+# ---- pictures ---------------------------------------------------------------------------------------------------------
 
 
 def stored(hu: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -17,3 +61,322 @@ def stored(hu: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.uint8]:
 def network_input(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What `stored` gave, as the network reads it: (n, 1, slice, row, column), -1 to 1."""
     return (picture.astype(np.float32) * np.float32(2 / 255) - 1)[:, None]
+
+
+def picture_of(volume: Volume) -> NDArray[np.uint8] | str:
+    """The scan in the layout of training, (24, 96, 96) as `stored`, or why it cannot be had.
+
+    Averaged over each coarse voxel, the skull's top and middle where training has them; outside the scan is air.
+    """
+    if volume.row_cosine[0] < 0.7 or volume.column_cosine[1] < 0.7:
+        return "the slices are not axial"
+    height = volume.positions_mm
+    bone = volume.hu >= BONE_HU
+    covered = bone.sum(axis=(1, 2)) * volume.pixel_area_mm2 >= LEAST_BONE_MM2
+    if not covered.any():
+        return "no skull was found"
+    last = int(np.flatnonzero(covered)[-1])
+    top = height[last] + volume.slice_extent_mm[last] / 2
+    vault = bone[(height > top - 90) & (height < top - 25)]
+    if vault.size == 0 or vault.sum() < 100:
+        return "no vault of a skull was found"
+    middle = [_middle(vault.sum(axis=axes)) for axes in ((0, 2), (0, 1))]
+    row_mm, column_mm = volume.pixel_spacing_mm
+    clipped = np.clip(volume.hu, LOWEST_HU, HIGHEST_HU).astype(np.float32)
+    rows = _overlaps((np.arange(volume.hu.shape[1]) - middle[0]) * row_mm, row_mm, MIDDLE_ROW, SHAPE[1], SPACING_MM[1])
+    columns = _overlaps(
+        (np.arange(volume.hu.shape[2]) - middle[1]) * column_mm, column_mm, MIDDLE_COLUMN, SHAPE[2], SPACING_MM[2]
+    )
+    # slices: the share of each coarse slice that a scanned one stands for, air where none does
+    wanted_low = (np.arange(SHAPE[0]) - TOP_OF_BONE - 0.5) * SPACING_MM[0]
+    low, high = height - top - volume.slice_extent_mm / 2, height - top + volume.slice_extent_mm / 2
+    share = np.minimum(high, wanted_low[:, None] + SPACING_MM[0]) - np.maximum(low, wanted_low[:, None])
+    share = np.clip(share, 0, None).astype(np.float32) / SPACING_MM[0]
+    used = np.flatnonzero(share.any(axis=0))
+    flat = np.stack([rows @ clipped[z] @ columns.T for z in used])
+    inside = np.einsum("sz,zrc->src", share[:, used], flat)
+    missing = (1 - share.sum(axis=1)).clip(0, 1)[:, None, None]
+    beside = (1 - np.outer(rows.sum(axis=1), columns.sum(axis=1)).clip(0, 1))[None]
+    return stored((inside + (missing + beside).clip(0, 1) * LOWEST_HU).astype(np.float32))
+
+
+def _middle(profile: NDArray[np.intp]) -> float:
+    """Between the ends of what holds 98 % of the bone."""
+    sums = np.cumsum(profile) / max(1, profile.sum())
+    return float(np.searchsorted(sums, 0.01) + np.searchsorted(sums, 0.99)) / 2
+
+
+def _overlaps(
+    at_mm: NDArray[np.float64], step_mm: float, middle: float, size: int, wanted_mm: float
+) -> NDArray[np.float32]:
+    """Weights (size, n) that average what lies within each coarse pixel."""
+    centre = (np.arange(size) - middle) * wanted_mm
+    half = (wanted_mm + step_mm) / 2
+    return np.clip(half - np.abs(centre[:, None] - at_mm), 0, min(step_mm, wanted_mm)).astype(np.float32) / wanted_mm
+
+
+# ---- the logistic models ----------------------------------------------------------------------------------------------
+
+NUMBERS = (
+    "age_years", "gcs", "nihss", "log_hours", "hours_late", "pressure_mmhg", "log_glucose", "log_volume", "dl_score",
+)  # fmt: skip
+YES_NO = (
+    "male", "on_anticoagulant", "on_warfarin", "on_antiplatelet", "previous_ich", "ivh", "lobar", "infratentorial",
+)  # fmt: skip
+SHOWN = {
+    "age_years": "age", "gcs": "GCS", "nihss": "NIHSS", "log_hours": "hours from onset to CT",
+    "hours_late": "hours from onset to CT", "pressure_mmhg": "systolic pressure", "log_glucose": "glucose",
+    "log_volume": "hematoma volume", "male": "sex", "on_anticoagulant": "anticoagulant", "on_warfarin": "warfarin",
+    "on_antiplatelet": "antiplatelet", "previous_ich": "recurrent ICH", "ivh": "extension into the ventricles",
+    "lobar": "location", "infratentorial": "location", "dl_score": "image score",
+}  # fmt: skip
+FIELDS = {
+    "age_years": "age_years", "gcs": "gcs", "nihss": "nihss", "log_hours": "onset_to_ct_h", "hours_late": "onset_to_ct_h",
+    "pressure_mmhg": "systolic_mmhg", "log_glucose": "glucose_mg_dl", "male": "sex", "on_anticoagulant": "on_anticoagulant",
+    "on_warfarin": "on_warfarin", "on_antiplatelet": "on_antiplatelet", "previous_ich": "recurrent_ich",
+}  # fmt: skip
+"""Variable -> field of ClinicalFacts. Variables of one field are missing together and vary together."""
+
+
+def variables_of(facts: ClinicalFacts, ml: float | None, ivh: bool, place: str | None) -> dict[str, float | None]:
+    """Every variable that the models may use but the score; None: not known. `place`: a Location's value or None."""
+    hours, glucose = clinical.usable_hours(facts), clinical.usable_glucose(facts)
+    return {
+        "age_years": clinical.usable_age(facts),
+        "male": None if facts.sex not in ("M", "F") else float(facts.sex == "M"),
+        "gcs": clinical.usable_gcs(facts),
+        "nihss": clinical.usable_nihss(facts),
+        **_of_hours(hours),
+        "pressure_mmhg": clinical.usable_pressure(facts),
+        "log_glucose": None if glucose is None else math.log(glucose),
+        "on_anticoagulant": _known(facts.on_anticoagulant),
+        "on_warfarin": _known(clinical.usable_warfarin(facts)),
+        "on_antiplatelet": _known(facts.on_antiplatelet),
+        "previous_ich": _known(facts.recurrent_ich),
+        "log_volume": None if ml is None else math.log(max(0.3, ml)),
+        "ivh": float(ivh),
+        "lobar": None if place is None else float(place == Location.LOBAR),
+        "infratentorial": None if place is None else float(place == Location.INFRATENTORIAL),
+    }
+
+
+def _of_hours(hours: float | None) -> dict[str, float | None]:
+    late = None if hours is None else min(24.0, max(0.0, hours - 5))
+    return {"log_hours": None if hours is None else math.log(max(0.3, hours)), "hours_late": late}
+
+
+def _known(value: object) -> float | None:
+    return float(value) if isinstance(value, bool) else None
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A logistic regression over standardised variables. `covariance` is that of (intercept, *coefficients)."""
+
+    names: tuple[str, ...]
+    intercept: float
+    coefficients: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
+
+    def logit(self, standardised: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Shape: (n, len(names)) -> (n,)."""
+        return self.intercept + standardised @ np.array(self.coefficients)
+
+    def deviation(self, standardised: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standard error of the logit. Shape: as `logit`."""
+        row = np.concatenate([np.ones((len(standardised), 1)), standardised], axis=1)
+        variance = np.einsum("ni,ij,nj->n", row, np.array(self.covariance), row)
+        return np.sqrt(np.clip(variance, 0, None))
+
+
+@dataclass(frozen=True)
+class ExpansionModel:
+    """What configs/expansion.json holds. `scale`: variable -> (mean, deviation); `choices`: field -> likely values.
+
+    A value of `choices` is a dictionary of the variables of that field; all are as likely as one another.
+    """
+
+    definition: str
+    definition_ml: float | None
+    definition_fraction: float | None
+    score_slope: float
+    score_offset: float
+    threshold: float
+    scale: Mapping[str, tuple[float, float]]
+    choices: Mapping[str, tuple[Mapping[str, float], ...]]
+    clinical: Logistic
+    integrated: Logistic
+
+    @classmethod
+    def from_json(cls, text: bytes) -> ExpansionModel:
+        """Raises: ManifestInvalid for anything but what evaluate.py writes."""
+        try:
+            j = json.loads(text)
+            return cls(
+                j["definition"]["name"], j["definition"]["ml"], j["definition"]["fraction"],
+                float(j["score"]["slope"]), float(j["score"]["offset"]), float(j["threshold"]),
+                {k: (float(m), float(s)) for k, (m, s) in j["scale"].items()},
+                {k: tuple(dict(v) for v in values) for k, values in j["choices"].items()},
+                _logistic(j["clinical"]), _logistic(j["integrated"]),
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ManifestInvalid(f"{MODEL_FILE}: {type(error).__name__}: {error}") from error
+
+    def normalised(self, score_logit: float) -> float:
+        """The normalised DL score: the probability that the picture alone gives."""
+        return _sigmoid(self.score_slope * score_logit + self.score_offset)
+
+    def chance(self, model: Logistic, known: Mapping[str, float | None]) -> tuple[float, float, float, tuple[str, ...]]:
+        """(expected, low, high, what is missing): missing fields are averaged over; the interval spans them and the fit's error."""
+        fields: dict[str, None] = {}
+        for name in model.names:
+            if known.get(name) is None:
+                fields[FIELDS.get(name, name)] = None
+        rows = []
+        for chosen in itertools.product(*(self.choices[f] for f in fields)):
+            values = {**known, **{k: v for choice in chosen for k, v in choice.items() if known.get(k) is None}}
+            rows.append([(float(values[n] or 0.0) - self.scale[n][0]) / self.scale[n][1] for n in model.names])
+        at = np.array(rows)
+        logit, error = model.logit(at), 1.96 * model.deviation(at)
+        missing = tuple(dict.fromkeys(SHOWN[n] for n in model.names if known.get(n) is None))
+        expected = float(np.mean(1 / (1 + np.exp(-logit))))
+        return expected, _sigmoid(float((logit - error).min())), _sigmoid(float((logit + error).max())), missing
+
+
+def _logistic(j: Mapping[str, Any]) -> Logistic:
+    found = Logistic(
+        tuple(j["names"]), float(j["intercept"]), tuple(float(c) for c in j["coefficients"]),
+        tuple(tuple(float(c) for c in row) for row in j["covariance"]),
+    )  # fmt: skip
+    n = len(found.names)
+    if len(found.coefficients) != n or len(found.covariance) != n + 1 or any(len(r) != n + 1 for r in found.covariance):
+        raise ValueError("names, coefficients and covariance differ in length")
+    if unknown := set(found.names) - {*NUMBERS, *YES_NO}:
+        raise ValueError(f"no such variable: {', '.join(sorted(unknown))}")
+    return found
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, x))))
+
+
+# ---- the predictor ----------------------------------------------------------------------------------------------------
+
+
+class Expansion:
+    """ImagePredictor. The caller has asked the envelope before; what is named here is beyond it."""
+
+    name = NAME
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        """Raises: ManifestInvalid, HashMismatch."""
+        bundle = load_bundle(folder)
+        _check(bundle)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        network = bundle.read(bundle.manifest.network)
+        self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+        self._model = ExpansionModel.from_json(bundle.read(MODEL_FILE))
+        self.identity: BundleIdentity = bundle.identity(f"onnxruntime {onnxruntime.__version__}")
+        self.label = f"Hematoma expansion ({self._model.definition})"
+
+    def measure(self, volume: Volume, detection: Detection) -> dict[str, Any]:
+        """`score`: the network's logit; `ml`: its own volume of parenchymal blood; `signs`: its probabilities; or `abstained`."""
+        picture = picture_of(volume)
+        if isinstance(picture, str):
+            return {"abstained": picture}
+        mask, score, signs = self._session.run(["mask", "score", "signs"], {"picture": network_input(picture[None])})
+        names = ("swirl", "hypodensity", "blend", "black_hole", "island", "fluid_level")
+        return {
+            "score": float(score[0, 0]),
+            "ml": float((mask[0, 0] > 0).sum() * VOXEL_ML),
+            "signs": {n: round(_sigmoid(float(s)), 4) for n, s in zip(names, signs[0], strict=True)},
+        }
+
+    def predict(self, measured: Mapping[str, Any], detection: Detection, facts: ClinicalFacts) -> Prediction:
+        bleed = clinical.hematoma_of(detection)
+        if reason := clinical.abstention(detection, facts) or self._refusal(measured, bleed):
+            return Prediction(self.name, self.label, abstained=reason)
+        score = self._model.normalised(float(measured["score"]))
+        place = next(iter(bleed.places)) if len(bleed.places) == 1 else None
+        known = variables_of(facts, bleed.volume_ml, bleed.in_ventricles, place)
+        known["dl_score"] = _logit(score)
+        both, low, high, missing = self._model.chance(self._model.integrated, known)
+        alone, alone_low, alone_high, missing_alone = self._model.chance(self._model.clinical, known)
+        missing = tuple(dict.fromkeys((*missing, *missing_alone)))
+        if high - low > WIDEST:
+            open_ = f"{clinical.NOT_COMPUTABLE}: without {', '.join(missing)} anything is possible"
+            far = f"{clinical.NOT_COMPUTABLE}: this patient is unlike those of the training"
+            return Prediction(self.name, self.label, abstained=open_ if missing else far, missing=missing)
+        percent = [round(100 * p, 1) for p in (both, low, high, alone, alone_low, alone_high)]
+        names = dict.fromkeys((*self._model.integrated.names, *self._model.clinical.names))
+        prediction = Prediction(
+            name=self.name,
+            label=self.label,
+            missing=missing,
+            estimates=(
+                Estimate(f"Growth by {self._model.definition}, image and facts", *percent[:3], "%"),
+                Estimate("The same from the facts alone", *percent[3:], "%"),
+            ),
+            used=tuple(dict.fromkeys(_said(n, known, bleed, facts, score) for n in names if known.get(n) is not None)),
+            model=f"{self.identity.name} {self.identity.version}",
+            evidence=self.identity.level(NAME).value,
+            source=f"{self.identity.name} {self.identity.version}; growth by {self._model.definition}",
+            warnings=(SIMULATED,) if self.identity.level(NAME) is EvidenceLevel.E0 else (),
+            caution="Never a reason to limit care.",
+        )
+        return clinical.conditioned(prediction, facts)
+
+    def _refusal(self, measured: Mapping[str, Any], bleed: clinical.Hematoma) -> str:
+        if said := measured.get("abstained"):
+            return str(said)
+        score, seen = measured.get("score"), measured.get("ml")
+        if not (_finite(score) and _finite(seen)):
+            return "the images were not measured for it"
+        ml = bleed.volume_ml
+        if ml is None or ml < LEAST_ML:
+            return f"hematoma volume: only for {LEAST_ML:g} mL or more"
+        if abs(ml - seen) > LARGEST_DISAGREEMENT * max(ml, seen):
+            return f"volume: this model sees {seen:.1f} mL where detection measured {ml:.1f} mL"
+        return ""
+
+
+def _check(bundle: Bundle) -> None:
+    p = bundle.manifest.preprocessing
+    found = (p.version, p.hu_clip, p.grid_pixels, p.pixel_mm, p.slice_mm)
+    expected = (PREPROCESSING, (LOWEST_HU, HIGHEST_HU), SHAPE[1], SPACING_MM[1], SPACING_MM[0])
+    if found != expected:
+        raise ManifestInvalid(f"{bundle.folder}: preprocessing is {found}, this node prepares {expected}")
+    if MODEL_FILE not in bundle.manifest.files:
+        raise ManifestInvalid(f"{bundle.folder}: {MODEL_FILE} is not listed")
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _logit(p: float) -> float:
+    p = min(1 - 1e-6, max(1e-6, p))
+    return math.log(p / (1 - p))
+
+
+def _said(
+    name: str, known: Mapping[str, float | None], bleed: clinical.Hematoma, facts: ClinicalFacts, score: float
+) -> tuple[str, str]:
+    """(input, its value with who said it)."""
+    by = bleed.measured_by
+    if name == "dl_score":
+        return SHOWN[name], f"{score:.2f}"
+    if name == "log_volume":
+        return SHOWN[name], f"{bleed.volume_ml} mL ({by})"
+    if name == "ivh":
+        return SHOWN[name], f"{'seen' if bleed.in_ventricles else 'not seen'} ({by})"
+    if name in ("lobar", "infratentorial"):
+        return SHOWN[name], f"{next(iter(bleed.places)).value} ({by})"
+    field = FIELDS[name]
+    value = getattr(facts, field)
+    if name == "on_warfarin" and value is None:
+        field, value = "on_anticoagulant", facts.on_anticoagulant
+    text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return SHOWN[name], clinical.entered(facts, field, text)
