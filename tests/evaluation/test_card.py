@@ -65,6 +65,15 @@ def test_ablations_baselines_and_stress_stand_apart(tmp_path):
     assert "| stress_narrow | 0.8000 |  |  |  |  |  |" in text
 
 
+def test_figures_of_one_altered_set_share_a_row(tmp_path):
+    figures = [
+        {**FIGURE, "name": f"stress_picture, narrow 50/32, {m}", "value": v}
+        for m, v in (("auc", 0.9), ("specificity", 0.7))
+    ]
+    text = card(bundle(tmp_path, [FIGURE, *figures]))
+    assert "| picture | narrow 50/32 | 400 | 0.900 | – | 0.700 |" in text
+
+
 def test_pictures_of_failures_are_shown(tmp_path):
     folder = bundle(tmp_path, [FIGURE])
     (folder / "docs" / "failures_study_misses.png").write_bytes(b"")

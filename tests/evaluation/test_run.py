@@ -12,6 +12,7 @@ import pytest
 
 from tests.evaluation.sets import case
 from triage_node.bundle.load import load_bundle
+from triage_node.bundle.manifest import Figure
 from triage_node.domain.case import HeadVolume, LabelMask, Labels
 from triage_node.domain.errors import StudyRejected
 from triage_node.evaluation.run import dice, evaluate, study_label
@@ -202,3 +203,16 @@ def test_stored_thresholds_calibration_and_the_third_answer_are_used(bundle, tmp
     assert unsure["counted_as_not_flagged"] == {"sensitivity": 0.0, "specificity": 1.0}
     assert unsure["left_out"] == {"sensitivity": None, "specificity": None}
     assert report["not_sure"]["slice"]["defined"] is False
+
+
+def test_figures_under_altered_appearances_come_from_the_bundle(bundle, tmp_path):
+    row = bundle.manifest.evaluation[0].model_dump()
+    figures = [
+        Figure(**{**row, "name": n, "value": 0.777}) for n in ("stress_hu_worst_sensitivity", "stress_hu, thin, auc")
+    ]
+    changed = replace(bundle, manifest=bundle.manifest.model_copy(update={"evaluation": tuple(figures)}))
+    report, _ = evaluate(changed, source([]), tmp_path)
+    assert [f["name"] for f in report["stress"]["figures"]] == ["stress_hu_worst_sensitivity"]
+    assert report["stress"]["sets"][0]["auc"] == 0.777
+    assert "| hu | thin |" in (tmp_path / "report.md").read_text()
+    assert "0.777" in (tmp_path / "report.html").read_text()

@@ -20,7 +20,7 @@ import jinja2
 from triage_node.domain.errors import EvaluationError
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.evaluation import anchors
-from triage_node.evaluation.report import number
+from triage_node.evaluation.report import by_set, number
 
 METADATA, WORDS, CARD = "configs/metadata.json", "docs/words.md", "docs/README.md"
 GROUPS: tuple[tuple[str, str], ...] = (
@@ -53,10 +53,12 @@ def card(bundle: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(number=number)
+    figures, sets = by_set(metadata.get("evaluation", []))
     return environment.get_template("card.md.j2").render(
         m=metadata,
         words=words,
-        groups=grouped(metadata.get("evaluation", [])),
+        groups=grouped(figures),
+        sets=sets,
         levels={level.value: level.in_words for level in EvidenceLevel},
         pictures=sorted(p.name for p in (bundle / "docs").glob("failures_*.png")),
         anchors=anchors.ANCHORS if "ich" in metadata.get("operating_points", {}) else (),

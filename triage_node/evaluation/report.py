@@ -252,6 +252,22 @@ def _render(template: str, report: Report, **more: Any) -> str:
     return environment.get_template(template).render(r=report, units=UNIT_WORDS, most=MOST_LISTED, **more) + "\n"
 
 
+def by_set(figures: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Figures named "stress_level, set, measure" as one row per set, and all others as they are."""
+    others: list[dict[str, Any]] = []
+    sets: dict[tuple[str, str], dict[str, Any]] = {}
+    for f in figures:
+        parts = [part.strip() for part in f["name"].split(",")]
+        if len(parts) != 3:
+            others.append(f)
+            continue
+        level, name, measure = parts
+        start = {"level": level.removeprefix("stress_"), "set": name, "n": f.get("n")}
+        row = sets.setdefault((level, name), {**start, "auc": None, "sensitivity": None, "specificity": None})
+        row[measure] = f["value"]
+    return others, list(sets.values())
+
+
 def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 

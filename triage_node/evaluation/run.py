@@ -20,7 +20,7 @@ from triage_node.domain.case import NOT_SCORED, Case, HeadVolume
 from triage_node.domain.errors import EvaluationError, TriageNodeError
 from triage_node.domain.finding import SUBTYPES, BundleIdentity, OperatingPoint
 from triage_node.evaluation.answering import Answer, answer
-from triage_node.evaluation.report import Material, Points, Report, build, write
+from triage_node.evaluation.report import Material, Points, Report, build, by_set, write
 from triage_node.evaluation.scored import Scored
 from triage_node.evaluation.source import Source
 from triage_node.evaluation.worst import WINDOW_HU, tile
@@ -147,9 +147,15 @@ def describe(bundle: Bundle, identity: BundleIdentity, point: OperatingPoint | N
 def _stress(bundle: Bundle) -> dict[str, Any]:
     rows = [f.model_dump(mode="json") for f in bundle.manifest.evaluation if f.name.startswith(STRESS)]
     if not rows:
-        return {"figures": [], "words": "", "reason": "The bundle stores no figures under altered appearances."}
+        return {
+            "figures": [],
+            "sets": [],
+            "words": "",
+            "reason": "The bundle stores no figures under altered appearances.",
+        }
     words = "Measured when the bundle was made, on its own data under altered appearances, thresholds fixed before:"
-    return {"figures": rows, "words": words, "reason": ""}
+    summary, sets = by_set(rows)
+    return {"figures": summary, "sets": sets, "words": words, "reason": ""}
 
 
 def collect(
