@@ -1,0 +1,58 @@
+"""A small 3D residual trunk and heads of global pooling and one linear layer, shared by the two prognosis networks.
+
+A head that ends in global average pooling and a linear layer makes Grad-CAM exact without gradients: the gradient of a logit
+with respect to a feature map is the layer's weight divided by the number of voxels, the same everywhere (prognosis/gradcam.py).
+So the networks give their last feature maps out beside the logits.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+PICTURE = (24, 96, 96)
+"""Slices, rows, columns of a picture; 6 mm and 2.2 mm (prognosis/expansion.py lays a scan out so)."""
+MAP = (6, 12, 12)
+"""Shape of a feature map: 24 x 17.6 x 17.6 mm a voxel."""
+CHANNELS = 32
+
+
+def convolution(inputs: int, outputs: int, kernel: int | tuple[int, int, int], stride: int | tuple[int, int, int] = 1):
+    """Convolution that keeps the size (but for the stride), and batch normalisation."""
+    kernels = (kernel,) * 3 if isinstance(kernel, int) else kernel
+    padding = tuple((k - 1) // 2 for k in kernels)
+    return nn.Sequential(
+        nn.Conv3d(inputs, outputs, kernels, stride=stride, padding=padding, bias=False), nn.BatchNorm3d(outputs)
+    )
+
+
+class Residual(nn.Module):
+    """y = ReLU(x + f(x)), f two convolutions. Source: He 2016, the ResNet that Gong 2023 names."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(convolution(channels, channels, 3), nn.ReLU(inplace=True))
+        self.second = convolution(channels, channels, 3)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(x + self.second(self.first(x)))
+
+
+class Trunk(nn.Module):
+    """picture (n, 1, 24, 96, 96), -1..1 -> features (n, 32, 6, 12, 12), before the last ReLU's pooling.
+
+    `shrunk` pictures (n, 1, 24, 48, 48), averaged over 2 x 2, may be given instead: training keeps them so.
+    """
+
+    def __init__(self, width: int = 12, channels: int = CHANNELS) -> None:
+        super().__init__()
+        self.shrink = nn.AvgPool3d((1, 2, 2))
+        self.fine = nn.Sequential(convolution(1, width, (2, 4, 4), (2, 2, 2)), nn.ReLU(inplace=True))
+        self.coarse = nn.Sequential(convolution(width, channels, (2, 4, 4), (2, 2, 2)), nn.ReLU(inplace=True))
+        self.residual = Residual(channels)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.of_shrunk(self.shrink(picture))
+
+    def of_shrunk(self, shrunk: Tensor) -> Tensor:
+        return self.residual(self.coarse(self.fine(shrunk)))
