@@ -54,6 +54,11 @@ class BloodNet(nn.Module):
 
     def heads(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The two heads apart, as training needs them. Shape: (n, 6), (n, 6), mask logits (n, 6, h, w)."""
+        _, quarter, mask = self.trunk(picture)
+        return *self.judged(quarter, mask), mask
+
+    def trunk(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shape: coarsest features (n, 112, h / 16, w / 16), decoder features (n, 48, h / 4, w / 4), mask logits."""
         features = []
         x = picture
         for level, block in enumerate(self.down):
@@ -64,12 +69,15 @@ class BloodNet(nn.Module):
             x = self.up[level](torch.cat([x, features[level]], dim=1))
             if level == 2:
                 quarter = x  # (n, 48, h / 4, w / 4)
-        mask = self.mask(x).float()
+        return features[-1], quarter, self.mask(x).float()
+
+    def judged(self, quarter: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Both heads from a mask and what the decoder saw. Shape: (n, 48, h / 4, w / 4), (n, 6, h, w) -> (n, 6), (n, 6)."""
         statistics = self.scale(mask_statistics(mask))
         beside = torch.cat([quarter, functional.avg_pool2d(mask.sigmoid(), 4)], dim=1)
         seen = self.beside_mask(beside)  # (n, 64, h / 8, w / 8)
         pooled = torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3)), statistics], dim=1)
-        return self.by_extent(statistics), self.by_picture(pooled), mask
+        return self.by_extent(statistics), self.by_picture(pooled)
 
 
 def mask_statistics(mask_logits: Tensor) -> Tensor:
