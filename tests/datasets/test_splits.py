@@ -143,3 +143,8 @@ def test_a_file_that_is_no_split_is_named(tmp_path: Path, text: str) -> None:
 def test_shares_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(ValueError, match="add up to 1"):
         split_by_share([data_set("hospital", ["p"])], {"train": 0.8}, 0)
+
+
+def test_two_data_sets_of_one_name_are_refused() -> None:
+    with pytest.raises(DataSetError, match="two data sets are called 'plain'"):
+        split_by_share([data_set("plain", ["a"]), data_set("plain", ["b"])], {"train": 1.0}, 0)

@@ -13,7 +13,7 @@ from triage_node.datasets import dicom_studies, plain, words
 from triage_node.datasets.data_set import DataSet, Ledger, closed
 from triage_node.datasets.dicom_slices import DicomFile, is_dicom
 from triage_node.datasets.folder import Folder
-from triage_node.datasets.tables import Row, Table, nearest, read_table
+from triage_node.datasets.tables import Row, Table, nearest, read_columns, read_table
 from triage_node.domain.case import Case, Labels
 from triage_node.domain.errors import CaseUnreadable, DataSetError
 
@@ -41,7 +41,7 @@ def find_table(folder: Folder) -> str | None:
         if "/" in name:
             continue
         try:
-            table = read_table(folder.at(name), name)
+            table = read_columns(folder.at(name), name)
         except DataSetError:
             continue
         of_slices = table.find(*plain.FILE) or table.find(*plain.SLICE)

@@ -7,6 +7,7 @@ Files: DICOM, 8-bit windowed pictures of any size and colour mode, 16-bit PNG wi
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from triage_node.datasets.data_set import DataSet, Ledger, closed
 from triage_node.datasets.dicom_slices import DicomFile
 from triage_node.datasets.folder import Folder
 from triage_node.datasets.pictures import PictureFacts
-from triage_node.datasets.tables import Row, Table, nearest, read_table
+from triage_node.datasets.tables import Row, Table, nearest, read_columns, read_table
 from triage_node.domain.case import Case, HeadVolume, Labels
 from triage_node.domain.errors import CaseUnreadable, DataSetError
 from triage_node.domain.finding import SUBTYPES
@@ -68,6 +69,7 @@ class _Item:
     of_study: frozenset[str]
     picture: PictureFacts | None = None
     dicom: DicomFile | None = None
+    digest: str = ""
 
 
 def find_table(folder: Folder) -> str | None:
@@ -79,7 +81,7 @@ def find_table(folder: Folder) -> str | None:
     fitting = []
     for name in tables:
         try:
-            table = read_table(folder.at(name), name)
+            table = read_columns(folder.at(name), name)
         except DataSetError:
             continue
         if table.find(*FILE) and table.find(*LABEL):
@@ -110,7 +112,7 @@ def open_plain(folder: Folder) -> DataSet:
         except CaseUnreadable as error:
             for item in members:
                 ledger.skip(item.file, str(error))
-    leftover = [f for f in folder.files if _is_image(f) and f != name]
+    leftover = [f for f in folder.files if _is_image(folder, f)]
     ledger.see(*leftover)
     ledger.skip_rest(f"not named in {name}")
     unknown = sum(c.labels.study_label is None for c in cases)
@@ -121,8 +123,12 @@ def open_plain(folder: Folder) -> DataSet:
     return closed(NAME, folder.path, LICENCE, cases, ledger, list(dict.fromkeys(notes)))
 
 
-def _is_image(name: str) -> bool:
-    return name.casefold().endswith((*pictures.SUFFIXES, ".dcm", ".dicom", ".ima", *nifti.SUFFIXES))
+def _is_image(folder: Folder, name: str) -> bool:
+    """By its ending; a file without one by its first bytes."""
+    endings = (*pictures.SUFFIXES, ".dcm", ".dicom", ".ima", *nifti.SUFFIXES)
+    if "." not in name.rpartition("/")[2]:
+        return dicom_slices.is_dicom(folder.at(name))
+    return name.casefold().endswith(endings)
 
 
 def _items(folder: Folder, table: Table, ledger: Ledger, notes: list[str]) -> list[_Item]:
@@ -225,8 +231,10 @@ def _look(folder: Folder, item: _Item) -> str:
                 return "after contrast agent, by its header; the node reads scans without contrast"
             if not item.dicom.is_hu:
                 dicom_slices.read_picture(item.dicom)
+            item.digest = hashlib.sha256(path.read_bytes()).hexdigest()
         else:
             item.picture = pictures.look_at(path)
+            item.digest = "" if item.picture.constant else item.picture.sha256
     except CaseUnreadable as error:
         return str(error)
     return ""
@@ -240,8 +248,8 @@ def _copies(items: list[_Item], ledger: Ledger, notes: list[str]) -> tuple[list[
     """
     by_digest: defaultdict[str, list[_Item]] = defaultdict(list)
     for item in items:
-        if item.picture is not None and not item.picture.constant:
-            by_digest[item.picture.sha256].append(item)
+        if item.digest:
+            by_digest[item.digest].append(item)
     bad: set[int] = set()
     joined: dict[str, str] = {}
     for copies in by_digest.values():

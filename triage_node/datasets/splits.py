@@ -126,7 +126,12 @@ def load_split(path: Path, data_sets: Sequence[DataSet]) -> Split:
 
 
 def groups(data_sets: Sequence[DataSet]) -> list[tuple[str, ...]]:
-    """Patients that must stay together, each group sorted, groups in a stable order."""
+    """Patients that must stay together, each group sorted, groups in a stable order. Raises DataSetError for two sets of one
+    name, whose patients could not be told apart.
+    """
+    names = [d.name for d in data_sets]
+    if len(set(names)) != len(names):
+        raise DataSetError(f"two data sets are called {next(n for n in names if names.count(n) > 1)!r}")
     joined: dict[str, str] = {}
 
     def root(name: str) -> str:

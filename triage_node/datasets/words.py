@@ -20,7 +20,8 @@ _SUBTYPE_WORDS = {
 }
 _SUBTYPE_OF = {word: key for key, words in _SUBTYPE_WORDS.items() for word in words.split()}
 _NO_SUBTYPE = frozenset(
-    "none no normal negative nan na any ich hemorrhage 0 1 nohemorrhage unknown other mixed".split()
+    "none no normal negative nan na any ich hemorrhage hematoma bleed bleeding acute chronic subacute 0 1 -1 "
+    "nohemorrhage unknown other mixed multiple left right".split()
 )
 
 
@@ -40,7 +41,7 @@ def stated_label(text: str) -> int | None:
 def number(text: str) -> float | None:
     """A finite number, with a point or a comma; None for anything else."""
     word = text.strip()
-    if not re.fullmatch(r"[+-]?[\d.,]+(?:[eE][+-]?\d+)?", word):
+    if not re.fullmatch(r"[+-]?[0-9.,]+(?:[eE][+-]?[0-9]+)?", word):
         return None
     try:
         value = float(word.replace(",", ".") if word.count(",") == 1 and "." not in word else word)
@@ -54,14 +55,21 @@ def subtypes_named(text: str) -> tuple[frozenset[str], tuple[str, ...]]:
     known: set[str] = set()
     foreign: list[str] = []
     for part in re.split(r"[;,|+/&]|\band\b", text.casefold()):
-        word = re.sub(r"[\W_\d]+", "", part.replace("haem", "hem").replace("hemorrhagic", "hemorrhage"))
-        word = word or part.strip()
-        key = _SUBTYPE_OF.get(word) or _SUBTYPE_OF.get(re.sub(r"(hemorrhage|hematoma|bleed|bleeding)$", "", word))
-        if key is not None:
-            known.add(key)
-        elif word and word not in _NO_SUBTYPE:
+        # "intra-parenchymal" is one word, "EDH_SDH" and "EDH SDH" are two
+        whole = _subtype(part)
+        found = [whole] if whole is not None else [_subtype(word) for word in re.split(r"[\s_-]+", part.strip())]
+        if None in found:
             foreign.append(part.strip())
+        known.update(key for key in found if key)
     return frozenset(known), tuple(foreign)
+
+
+def _subtype(text: str) -> str | None:
+    """A key of SUBTYPES; empty for a word that names none; None for a word that means nothing."""
+    word = re.sub(r"[\W_\d]+", "", text.replace("haem", "hem")) or text.strip()
+    if word in _NO_SUBTYPE or not word:
+        return ""
+    return _SUBTYPE_OF.get(word) or _SUBTYPE_OF.get(re.sub(r"(hemorrhage|hematoma|bleed|bleeding)$", "", word))
 
 
 def any_of(labels: tuple[int | None, ...]) -> int | None:
