@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from triage_node.simulation import mimics
 from triage_node.simulation.bleeds import KINDS, Head, draw
 from triage_node.simulation.mimics import MIMICS, dress, plastic_phantom
 from triage_node.simulation.phantom import head as phantom_head
@@ -44,10 +45,20 @@ def test_infarct_and_sulci_are_darker_than_before(head, name):
     assert changed.min() < -3
 
 
-def test_dress_draws_each_mimic_about_as_often_as_its_chance(head):
-    names = [n for s in range(16) for n in dress(head, np.random.default_rng(s))[1]]
+def test_dress_draws_each_mimic_about_as_often_as_its_chance(head, monkeypatch):
+    asked = {name: (chance, lambda h, rng: h.hu) for name, (chance, _) in MIMICS.items()}
+    monkeypatch.setattr(mimics, "MIMICS", asked)
+    names = [n for s in range(300) for n in dress(head, np.random.default_rng(s))[1]]
     for name, (chance, _) in MIMICS.items():
-        assert abs(names.count(name) / 16 - chance) < 0.35
+        assert abs(names.count(name) / 300 - chance) < 0.1
+    assert 0 < names.count("plastic phantom") < 20
+
+
+def test_a_dressed_head_is_the_same_for_the_same_seed_and_stays_finite(head):
+    (a, names), (b, again) = (dress(head, np.random.default_rng(8)) for _ in range(2))
+    assert names == again
+    assert np.array_equal(a.hu, b.hu)
+    assert np.isfinite(a.hu).all()
 
 
 def test_gyri_between_open_sulci_reach_the_table_brighter_than_the_fluid_beside_them(head):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def digest(study) -> str:
 
 @pytest.mark.parametrize("name", ["none, mimics", "iph", "ivh", "sah", "sdh", "edh"])
 def test_a_seed_reproduces_a_case_bit_for_bit_and_another_seed_makes_another(head, name):
-    spec = shown_by(SPECS[name], SCANS["noise 3 HU"])
+    spec = replace(SPECS[name], scan=SCANS["noise 3 HU"], dressed=name in ("none, mimics", "sdh"))
     fresh = Head(head.hu.copy(), head.intracranial.copy(), head.tissue_hu, head.pixel_mm, head.slice_mm)
     assert digest(simulated_study(head, spec, 5)) == digest(simulated_study(fresh, spec, 5))
     assert digest(simulated_study(head, spec, 5)) != digest(simulated_study(head, spec, 6))
@@ -79,11 +80,18 @@ def test_a_study_is_a_case_that_says_it_is_simulated(head):
     assert case.labels.study_subtypes == {k: int(k == "sdh") for k in KINDS}
     assert np.array_equal(np.stack(case.labels.mask.load()), study.label)
     assert np.array_equal(case.load().hu, study.head.hu)
-    assert case.labels.volume_ml == study.facts["volume_ml"]
+    assert case.labels.volume_ml == pytest.approx(float(study.facts["volume_ml"]), abs=0.01)
     assert case.labels.clinical["simulated subtype"] == "chronic"
     negative = case_of(simulated_study(head, SPECS["none"], 1), "patient 7", "7-none-1")
     assert negative.labels.study_label == 0
     assert negative.labels.volume_ml is None
+
+
+def test_an_accident_holds_several_kinds_and_the_label_keeps_them_apart(head):
+    study = simulated_study(head, replace(SPECS["trauma"], dressed=False), 4)
+    assert {"sdh", "sah", "iph"} == set(study.kinds)
+    case = case_of(study, "p", "s")
+    assert case.labels.study_subtypes == {"iph": 1, "ivh": 0, "sah": 1, "sdh": 1, "edh": 0}
 
 
 def test_a_study_that_cannot_be_is_none_and_a_wish_without_sense_is_refused(head):
@@ -91,6 +99,8 @@ def test_a_study_that_cannot_be_is_none_and_a_wish_without_sense_is_refused(head
     assert simulated_study(nothing, Spec("iph", dressed=False), 1) is None
     with pytest.raises(ValueError, match="kind must be"):
         Spec("tumour")
+    with pytest.raises(ValueError, match="also"):
+        Spec(also=("sdh",))
     with pytest.raises(ValueError, match="no subtype"):
         Spec("sdh", "basal")
     with pytest.raises(ValueError, match="thickness"):

@@ -52,8 +52,12 @@ def finished(
 
 # ---- parenchymal -------------------------------------------------------------------------------------------------------
 
-IPH_PLACES = ("putamen", "thalamus", "caudate", "lobar", "cerebellum", "pons")
-IPH_GROUPS = {"deep": IPH_PLACES[:3], "lobar": ("lobar",), "infratentorial": IPH_PLACES[4:]}
+IPH_GROUPS = {
+    "deep": ("putamen", "thalamus", "caudate"),
+    "lobar": ("lobar",),
+    "infratentorial": ("cerebellum", "pons"),
+    "contusion": ("frontal pole", "temporal pole"),
+}
 AGES: dict[str, tuple[float, float, float]] = {
     "hyperacute": (48, 62, 0.22),
     "acute": (58, 76, 0.56),
@@ -79,13 +83,22 @@ def _iph_centre(head: Head, rng: Random, place: str, radius: float) -> tuple[flo
         "lobar": (0.3, 0.95),
         "cerebellum": (0.02, 0.26),
         "pons": (0.1, 0.28),
+        "frontal pole": (0.38, 0.6),
+        "temporal pole": (0.26, 0.42),
     }[place]
     z0 = float(np.clip(rng.choice(head.between(low, high)) + rng.uniform(-0.5, 0.5), head.slices[0], head.slices[-1]))
-    if place == "lobar":
+    if place in ("lobar", *IPH_GROUPS["contusion"]):
         depth = head.depth_mm[int(round(z0))]
         x, y = head.grid_mm
         wanted = rng.uniform(3, 20) + 0.7 * radius
-        rows, columns = np.nonzero((np.abs(depth - wanted) < 2.5) & (np.abs(x) > 8) & (depth > 1))
+        allowed = np.abs(x) > 8
+        if place != "lobar":  # where the brain strikes the base: near the table
+            wanted = rng.uniform(1, 5) + 0.8 * radius
+            front = -y / length
+            allowed &= (
+                (front > 0.5) if place == "frontal pole" else (front > 0.0) & (front < 0.5) & (np.abs(x) > 0.45 * width)
+            )
+        rows, columns = np.nonzero((np.abs(depth - wanted) < 2.5) & allowed & (depth > 1))
         if len(rows) < 4:
             return None
         pick = int(rng.integers(len(rows)))
@@ -106,14 +119,14 @@ def _iph_centre(head: Head, rng: Random, place: str, radius: float) -> tuple[flo
 
 def parenchymal(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
     """A clot in the brain with oedema, 0.15 to 70 mL; pushes the tissue and, when large, the midline away."""
-    group = wanted.subtype or str(rng.choice(["deep", "lobar", "infratentorial"], p=[0.38, 0.4, 0.22]))
+    group = wanted.subtype or str(rng.choice(list(IPH_GROUPS), p=[0.33, 0.34, 0.19, 0.14]))
     if group not in IPH_GROUPS:
         raise ValueError(f"subtype of iph must be one of {', '.join(IPH_GROUPS)}, got {group!r}")
     place = str(rng.choice(IPH_GROUPS[group]))
     ml = wanted.volume_ml or iph_volume(rng)
     if place in ("pons", "caudate"):
         ml = min(ml, 12.0)
-    if group == "infratentorial":
+    if group in ("infratentorial", "contusion"):
         ml = min(ml, 30.0)
     radius = (3000 * ml / (4 * np.pi)) ** (1 / 3)
     found = _iph_centre(head, rng, place, radius)
@@ -133,27 +146,31 @@ def parenchymal(head: Head, rng: Random, wanted: Wanted = ANY) -> Drawn | None:
     along, across = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
     bumpy = rng.uniform(0.1, 0.26) * cloud(rng, head.hu.shape, max(3, radius / head.pixel_mm / 3.2))
     bumpy = bumpy + rng.uniform(0.02, 0.1) * cloud(rng, head.hu.shape, 3)
-    lobes = [(0.0, 0.0, 1.0)]
+    lobes = [(0.0, 0.0, 0.0, 1.0)]
     if radius > 9 and rng.random() < 0.5:
-        lobes += [(*rng.uniform(-0.75, 0.75, 2), rng.uniform(0.45, 0.75)) for _ in range(rng.integers(1, 3))]
+        lobes += [(*rng.uniform(-0.75, 0.75, 2), 0.0, rng.uniform(0.45, 0.75)) for _ in range(rng.integers(1, 3))]
+    if group == "contusion":  # several small clots beside each other
+        lobes = [(*rng.uniform(-1.1, 1.1, 3), rng.uniform(0.3, 0.62)) for _ in range(rng.integers(2, 8))]
     soft = {"hyperacute": 1.2, "acute": 0.9, "subacute": 1.9}[age] * rng.uniform(0.8, 1.3)
     parts = []
     for part in (-1 / 3, 0.0, 1 / 3):  # a slice is as thick as it is: the blood of its whole height is averaged
         height = ((np.arange(len(head.hu)) + part - z0) * head.slice_mm).astype(np.float32)[:, None, None]
         here = np.full(head.hu.shape, 9.0, np.float32)
-        for a, b, size in lobes:
-            one = np.sqrt((height / axes[0]) ** 2 + (along / axes[1] - a) ** 2 + (across / axes[2] - b) ** 2) / size
+        for a, b, c, size in lobes:
+            one = np.sqrt((height / axes[0] - c) ** 2 + (along / axes[1] - a) ** 2 + (across / axes[2] - b) ** 2) / size
             here = -0.16 * np.logaddexp(-here / 0.16, -one / 0.16)  # lobes grow together
         parts.append(here + bumpy)
     # lobes and bumps change the volume: back to the one that was drawn
     now = sum(int((here < 1).sum()) for here in parts) / 3 * head.voxel_ml
-    parts = [here * float(np.clip((now / ml) ** (1 / 3), 0.7, 1.5)) for here in parts]
+    parts = [here * float(np.clip((max(now, 1e-3) / ml) ** (1 / 3), 0.6, 1.5)) for here in parts]
     share = sum(np.clip((1 - here) * radius / (soft * 1.6) + 0.5, 0, 1) for here in parts) / np.float32(3)
     rho = np.minimum.reduce(parts)
     share *= head.intracranial * np.clip((head.depth_mm - 0.6) / 1.5, 0, 1)
     low, high, _ = AGES[age]
     density = float(rng.uniform(low, high)) + head.offset_hu
     inner = density + cloud(rng, head.hu.shape, 6) * rng.uniform(0.5, 4)
+    if group == "contusion":
+        inner = inner - 4 + cloud(rng, head.hu.shape, 3) * rng.uniform(2, 8)
     swirl = rng.random() < (0.35 if age == "hyperacute" else 0.12) and ml > 4
     if swirl:  # blood that has not clotted yet
         inner = inner - np.clip(

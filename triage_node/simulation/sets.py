@@ -25,18 +25,24 @@ TRIES = 12
 
 @dataclass(frozen=True)
 class Spec:
-    """What a study is to hold. `kind` "" is a head without blood; ranges are of the facts that are measured afterwards."""
+    """What a study is to hold. `kind` "" is a head without blood; ranges are of the facts that are measured afterwards.
+
+    `also`: further kinds that are drawn before it where the head has place for them, as after an accident.
+    """
 
     kind: str = ""
     subtype: str | None = None
     thickness_mm: tuple[float, float] | None = None
     volume_ml: tuple[float, float] | None = None
+    also: tuple[str, ...] = ()
     dressed: bool = True
     scan: Scan = field(default_factory=Scan)
 
     def __post_init__(self) -> None:
         if self.kind and self.kind not in KINDS:
             raise ValueError(f"kind must be empty or one of {', '.join(KINDS)}, got {self.kind!r}")
+        if any(k not in KINDS for k in self.also) or (self.also and not self.kind):
+            raise ValueError(f"also holds kinds beside a kind, got {self.also!r} beside {self.kind!r}")
         if self.subtype is not None and self.subtype not in SUBTYPES.get(self.kind, ()):
             raise ValueError(f"{self.kind or 'a head without blood'} has no subtype {self.subtype!r}")
         if self.thickness_mm and self.kind not in ("sdh", "edh"):
@@ -60,6 +66,8 @@ SPECS: dict[str, Spec] = {
     "iph over 5 mL": Spec("iph", volume_ml=(5.0, 80.0)),
     "sah under 1 mL": Spec("sah", "focal", volume_ml=(0.05, 1.0)),
     "sah 1-5 mL": Spec("sah", volume_ml=(1.0, 5.0)),
+    "trauma": Spec("sdh", "acute", also=("sah", "iph")),
+    "trauma, all five": Spec("edh", also=("iph", "ivh", "sah", "sdh")),
     "ivh under 1 mL": Spec("ivh", "trace", volume_ml=(0.05, 1.0)),
 }
 """The strata that a report keeps apart."""
@@ -78,6 +86,11 @@ class SimulatedStudy:
     facts: dict[str, float | str]
     mimics: tuple[str, ...]
     seed: int
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of which anything is left in the picture."""
+        return tuple(kind for i, kind in enumerate(KINDS) if (self.label == 1 + i).any())
 
     @property
     def slice_labels(self) -> tuple[int | None, ...]:
@@ -101,14 +114,18 @@ def simulated_study(head: Head, spec: Spec, seed: int) -> SimulatedStudy | None:
         head = dressed
     label = np.zeros(head.hu.shape, np.uint8)
     facts: dict[str, float | str] = {}
-    hu = head.hu
+    for kind in spec.also:
+        other = draw(kind, head, rng)
+        if other is not None:
+            head = head.with_hu(np.clip(other.hu, low, high))
+            label[other.mask] = 1 + KINDS.index(kind)
     if spec.kind:
         drawn = _bleed(head, spec, rng)
         if drawn is None:
             return None
-        hu, facts = drawn.hu, drawn.facts
+        head, facts = head.with_hu(drawn.hu), drawn.facts
         label[drawn.mask] = 1 + KINDS.index(spec.kind)
-    made = head.with_hu(np.clip(hu, low, high))
+    made = head.with_hu(np.clip(head.hu, low, high))
     if spec.scan != Scan():
         made, label = _shown(made, label, spec.scan, rng)
     return SimulatedStudy(made, label, spec.kind, facts, names, seed)
@@ -162,9 +179,9 @@ def case_of(study: SimulatedStudy, patient_id: str, study_id: str) -> Case:
     labels = Labels(
         slice_labels=study.slice_labels,
         study_label=int(bool(study.kind)),
-        study_subtypes={kind: int(kind == study.kind) for kind in KINDS},
+        study_subtypes={kind: int(kind in study.kinds) for kind in KINDS},
         mask=mask,
-        volume_ml=float(study.facts["volume_ml"]) if study.facts else None,
+        volume_ml=round(float((study.label > 0).sum()) * head.voxel_ml, 3) if study.kind else None,
         clinical={f"simulated {name}": value for name, value in study.facts.items()},
     )
     return Case(
