@@ -20,7 +20,7 @@ import jinja2
 from triage_node.domain.errors import EvaluationError
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.evaluation import anchors
-from triage_node.evaluation.report import by_set, line, number
+from triage_node.evaluation.report import by_set, number, one_line
 
 METADATA, WORDS, CARD = "configs/metadata.json", "docs/words.md", "docs/README.md"
 GROUPS: tuple[tuple[str, str], ...] = (
@@ -52,7 +52,7 @@ def card(bundle: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, line=line)
+    environment.filters.update(number=number, line=one_line)
     figures, sets = by_set(metadata.get("evaluation", []))
     return environment.get_template("card.md.j2").render(
         m=metadata,

@@ -248,7 +248,7 @@ def _render(template: str, report: Report, **more: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, share=share, ci=ci, line=line)
+    environment.filters.update(number=number, share=share, ci=ci, line=one_line)
     return environment.get_template(template).render(r=report, units=UNIT_WORDS, most=MOST_LISTED, **more) + "\n"
 
 
@@ -281,6 +281,6 @@ def ci(pair: Sequence[float] | None, digits: int = 3) -> str:
     return "" if pair is None else f"{pair[0]:.{digits}f}–{pair[1]:.{digits}f}"
 
 
-def line(text: str) -> str:
+def one_line(text: str) -> str:
     """Text from outside inside a Markdown table: one line, no pipe."""
     return " ".join(str(text).replace("|", "/").split())
