@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -369,3 +370,41 @@ def test_the_digest_changes_with_a_label_and_with_nothing_else(tmp_path: Path) -
     assert open_data_set(tmp_path).digest() == first
     labels(tmp_path, "file,label\na.png,1\nb.png,1\n")
     assert open_data_set(tmp_path).digest() != first
+
+
+@pytest.mark.parametrize(
+    ("names", "slices", "contiguous"),
+    [
+        ([f"IM-{i}.png" for i in range(11)], None, True),
+        (["ab.png", "cd.png", "ef.png"], None, False),
+        (list("abcdefgh"), [0, 2, 4, 6, 8, 12, 14, 16], True),
+        (list("abcde"), [0, 1, 9, 10, 30], False),
+    ],
+)
+def test_neighbours_in_a_study_are_told_by_numbers(
+    tmp_path: Path, names: list[str], slices: list[int] | None, contiguous: bool
+) -> None:
+    rows = []
+    for i, name in enumerate(names):
+        file = name if name.endswith(".png") else f"{name}.png"
+        write_grey(tmp_path / file, seed=i)
+        rows.append(f"{file},0,s,{'' if slices is None else slices[i]}")
+    labels(tmp_path, "file,label,study,slice\n" + "\n".join(reversed(rows)) + "\n")
+    case = opened(tmp_path).cases[0]
+    assert case.load().contiguous is contiguous
+    assert [Path(s).stem for s in case.slice_ids] == [Path(n).stem for n in names]
+
+
+def test_reading_many_studies_holds_the_pixels_of_one(tmp_path: Path) -> None:
+    rows = []
+    for i in range(60):
+        write_hu_png(tmp_path / f"{i}.png", np.random.default_rng(i).integers(-50, 900, (128, 128)).astype(np.int16))
+        rows.append(f"{i}.png,0,s{i // 2},{i % 2}")
+    labels(tmp_path, "file,label,study,slice\n" + "\n".join(rows) + "\n")
+    data = opened(tmp_path)
+    tracemalloc.start()
+    read = sum(volume.n_slices for _, volume in data.volumes())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read == 60
+    assert peak < 10 * 128 * 128 * 4

@@ -52,6 +52,9 @@ PER_SUBTYPE = {
 MAY_BE_MISSING = 0.5
 """When more than this share of the rows names no file, the table belongs to another folder."""
 
+GAP, FEW_GAPS = 1.5, 0.2
+"""Steps over 1.5 times the median are gaps; with more of them than a fifth, slices do not explain each other."""
+
 
 @dataclass
 class _Item:
@@ -325,7 +328,7 @@ def _case(folder: Folder, study: str, members: list[_Item], joined: dict[str, st
     else:
         of_study = words.merged_subtypes(subtypes) | dict.fromkeys(elsewhere, 1)
         labels = Labels(slice_labels, study_label, subtypes, of_study)
-        contiguous = members[0].place is not None or kind == "dicom"
+        contiguous = _neighbours(members)
         load = (
             partial(dicom_slices.read_stack, [m.dicom for m in members if m.dicom], False, True)
             if kind == "dicom"
@@ -388,6 +391,16 @@ def _ordered(study: str, members: list[_Item], kind: str, notes: list[str]) -> l
     if twice:
         raise CaseUnreadable(f"study {study}: two files at slice {twice[0]:g}")
     return sorted(members, key=lambda m: m.place or 0.0)
+
+
+def _neighbours(members: Sequence[_Item]) -> bool:
+    """Whether files that follow each other are neighbours in the head: by numbers with few gaps, else by names that differ
+    in a number alone."""
+    places = [m.place for m in members if m.place is not None]
+    if len(places) == len(members):
+        steps = np.diff(places)
+        return not steps.size or float((steps > GAP * np.median(steps)).mean()) <= FEW_GAPS
+    return len({tuple(p for kind, p in words.natural(m.file) if kind) for m in members}) == 1
 
 
 def _common(study: str, members: Sequence[_Item], notes: list[str]) -> dict[str, float]:
