@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,19 @@ def test_the_form_of_table_and_names_is_taken_generously(tmp_path: Path) -> None
     assert data.cases[0].labels.study_subtypes == {"edh": 1, "sdh": 1}
     assert data.cases[1].labels.study_subtypes == dict.fromkeys(("iph", "ivh", "sah", "sdh", "edh"), 0)
     assert data.cases[2].slice_ids == ("Images/c.png",)
+
+
+def test_names_are_matched_in_any_case_and_form_of_unicode_but_the_very_name_first(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    write_grey(folder / unicodedata.normalize("NFD", "schädel.png"), seed=1)
+    write_grey(folder / "a.png", seed=2)
+    write_grey(folder / "A.png", seed=3)
+    write_grey(folder / "b.png", seed=4)
+    (folder / "b.txt").write_text("a report")
+    labels(folder, "file,label\nSCHÄDEL.PNG,1\nA.png,0\nMine/a.png,1\nb,0\n")
+    data = opened(folder)
+    assert [unicodedata.normalize("NFC", c.slice_ids[0]) for c in data] == ["schädel.png", "A.png", "a.png", "b.png"]
 
 
 def test_utf_16_tab_table_is_read(tmp_path: Path) -> None:

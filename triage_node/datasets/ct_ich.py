@@ -146,8 +146,8 @@ def open_volumes(folder: Folder) -> DataSet:
         if found := VOLUME.search(f):
             (scans if found[1].casefold() == "ct_scans" else masks)[int(found[2])] = f
     by_patient: defaultdict[int, dict[int, _Diagnosis]] = defaultdict(dict)
-    for (patient, number), told in rows.items():
-        by_patient[patient][number] = told
+    for (patient, number), diagnosis in rows.items():
+        by_patient[patient][number] = diagnosis
     cases: list[Case] = []
     for patient, f in sorted(scans.items()):
         study, image = f"{patient:03d}", folder.at(f)
@@ -182,9 +182,9 @@ def open_volumes(folder: Folder) -> DataSet:
             )
         )
         ledger.use(*used)
-    for patient, told in sorted(by_patient.items()):
+    for patient, unmatched in sorted(by_patient.items()):
         if patient not in scans:
-            ledger.skip(f"{name} (patient {patient})", f"{len(told)} rows and no scan")
+            ledger.skip(f"{name} (patient {patient})", f"{len(unmatched)} rows and no scan")
     ledger.skip_rest("a mask without its scan, or no file of the published layout")
     notes = ["faces are blurred; labels were drawn on windowed pictures"]
     return closed(NAME_VOLUMES, folder.path, LICENCE_VOLUMES, cases, ledger, notes, FAMILY)
@@ -197,7 +197,9 @@ _Diagnosis = dict[str, int]
 
 def _diagnoses(folder: Folder, expected: str) -> tuple[dict[tuple[int, int], _Diagnosis], str]:
     """(patient, slice) -> label under "any" and subtypes. Raises DataSetError."""
-    names = [f for f in folder.files if f.casefold().split("/")[-1] == expected]
+    both = [f for f in folder.files if f.casefold().split("/")[-1] in (TABLE_PICTURES, TABLE_VOLUMES)]
+    # copies of one version carry the other's table name; the version's own name goes first
+    names = sorted(both, key=lambda f: not f.casefold().endswith(expected))
     if not names:
         raise DataSetError(f"ct-ich: expected {expected}; {folder.found_words()}")
     table = read_table(folder.at(names[0]), names[0])

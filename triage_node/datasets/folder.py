@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,15 +47,22 @@ class Folder:
         return self.path / name
 
     @cached_property
+    def _exact(self) -> frozenset[str]:
+        return frozenset(self.files)
+
+    def _begins_with(self, part: str) -> bool:
+        return (self.path / part).is_dir()
+
+    @cached_property
     def _by_path(self) -> dict[str, str]:
-        return {f.casefold(): f for f in self.files}
+        return {_key(f): f for f in self.files}
 
     @cached_property
     def _by_tail(self) -> dict[str, tuple[str, ...]]:
         """Every ending of a path at a slash, with and without the extension."""
         tails: defaultdict[str, dict[str, None]] = defaultdict(dict)
         for f in self.files:
-            parts = f.casefold().split("/")
+            parts = _key(f).split("/")
             for i in range(len(parts)):
                 tail = "/".join(parts[i:])
                 tails[tail][f] = None
@@ -81,7 +89,13 @@ class Folder:
             raise DataSetError(f"the name {told[:80]!r} leads out of the folder; names are relative to it")
         if "\0" in clean or not parts:
             return ()
-        key = "/".join(parts).casefold()
+        if "/".join(parts) in self._exact:
+            return ("/".join(parts),)
+        if len(parts) > 1 and _key(parts[0]) == _key(self.path.resolve().name) and not self._begins_with(parts[0]):
+            parts = parts[1:]
+            if "/".join(parts) in self._exact:
+                return ("/".join(parts),)
+        key = _key("/".join(parts))
         if key in self._by_path:
             return (self._by_path[key],)
         if key in self._by_tail:
@@ -114,6 +128,11 @@ def _files_below(root: str, prefix: str) -> list[str]:
             if not name.startswith(".") and name.casefold() not in IGNORED and os.path.isfile(full):
                 found.append(prefix + os.path.relpath(full, root).replace(os.sep, "/"))
     return found
+
+
+def _key(name: str) -> str:
+    """One key for a name in any case and any of Unicode's forms (a Mac writes an umlaut as two characters)."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _stem(name: str) -> str:

@@ -43,7 +43,8 @@ def look_at(path: Path) -> PictureFacts:
     except OSError as error:
         raise CaseUnreadable(f"cannot be read ({error.strerror})") from error
     highest, lowest = float(values.max()), float(values.min())
-    return PictureFacts(*values.shape, values.dtype != np.uint8, highest, highest == lowest, digest)
+    rows, columns = values.shape
+    return PictureFacts(rows, columns, values.dtype != np.uint8, highest, highest == lowest, digest)
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:

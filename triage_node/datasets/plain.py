@@ -152,6 +152,8 @@ def _items(folder: Folder, table: Table, ledger: Ledger, notes: list[str]) -> li
             label = words.stated_label(row.get(label_column))
             whole = words.stated_label(row.get(study_label))
             matches = folder.matches(told)
+            if len(matches) > 1:
+                matches = tuple(f for f in matches if _is_image(folder, f)) or matches
             subtypes, of_study, strange = subtypes_of(row, label, subtype, per_subtype, bool(row.get(study)))
         except (ValueError, DataSetError) as error:
             raise DataSetError(f"{where}: {error}") from None
