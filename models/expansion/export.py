@@ -123,12 +123,23 @@ def manifest(kept: dict, settings: Settings) -> dict:
 
 
 INFERENCE = {
+    "imports": [
+        "$import numpy",
+        "$import torch",
+        "$from safetensors import torch as weights_file",
+        "$from triage_node.prognosis import expansion",
+    ],
     "bundle_root": ".",
+    "scan": "scan.npy",
+    "answer": "answer.npz",
     "network_def": {"_target_": "triage_node.networks.expansion.ExpansionNet"},
-    "weights": "models/model.safetensors",
-    "input": {"name": "picture", "made_by": "triage_node.prognosis.expansion.network_input"},
+    "weights": "$@bundle_root + '/models/model.safetensors'",
+    "picture": "$torch.from_numpy(expansion.network_input(expansion.stored(numpy.load(@scan))[None]))",
+    "initialize": ["$@network_def.load_state_dict(weights_file.load_file(@weights))", "$@network_def.eval()"],
+    "run": ["$numpy.savez(@answer, **dict(zip(@outputs, (t.detach().numpy() for t in @network_def(@picture)))))"],
     "outputs": list(OUTPUTS),
 }
+"""For monai.bundle: scan.npy holds HU, (24, 96, 96), laid out as `picture_of` does; answer.npz gets the three outputs."""
 
 
 def write_manifest(bundle: Path, content: dict) -> None:

@@ -3,6 +3,7 @@
     python -m models.expansion.train
     python -m models.expansion.train                       # goes on from the last checkpoint
     python -m models.expansion.train --definition="6 mL"   # another definition of expansion, kept in the checkpoint
+    python -m models.expansion.train --start=build/expansion/first/last.pt --run=build/expansion/second --minutes_closer=0 --expansion=0
     python -m models.expansion.train --smoke               # needs no data, under a minute
 
 Two phases by the clock, each annealed: 1) mask, expansion and signs together on whole pictures; 2) expansion and signs alone
@@ -39,6 +40,7 @@ class Settings:
     # data and results
     pool: str = "build/expansion"
     run: str = "build/expansion/first"
+    start: str = ""  # checkpoint whose weights to begin with (a warm start; the clock starts anew)
     definition: str = "6 mL or 33 %"
     seed: int = 5
     smoke: int = 0  # a built-in pool and half a minute, to see that everything runs
@@ -47,7 +49,7 @@ class Settings:
     batch: int = 4
     batch_closer: int = 16
     signs: float = 0.5  # weight of the loss of the signs
-    expansion: float = 0.5  # weight of the loss of expansion in phase 1; 1 in phase 2
+    expansion: float = 0.5  # weight of the heads' loss in phase 1, 0 learns the mask alone; 1 in phase 2
     # optimiser; schedule by the clock
     minutes: float = 10.0  # phase 1
     minutes_closer: float = 14.0  # phase 2
@@ -205,6 +207,10 @@ def main(settings: Settings) -> None:
         net.load_state_dict(kept["net"])
         average.load_state_dict(kept["average"])
         phase, step, elapsed = kept["phase"], kept["step"], kept["elapsed"]
+    elif settings.start:
+        warm = torch.load(settings.start, weights_only=True, map_location=device)
+        net.load_state_dict(warm["average"])
+        average.load_state_dict(warm["average"])
     scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
 
     def save(optimiser: torch.optim.Optimizer) -> None:
@@ -220,6 +226,9 @@ def main(settings: Settings) -> None:
         minutes = settings.minutes if phase == 1 else settings.minutes_closer
         peak = settings.peak_rate if phase == 1 else settings.peak_rate_closer
         learning = net if phase == 1 else net.closer
+        if minutes == 0:
+            phase += 1
+            continue
         if phase == 2 and step == 0:
             net.load_state_dict(average.state_dict())
         optimiser = torch.optim.AdamW(learning.parameters(), lr=peak, weight_decay=settings.weight_decay)
@@ -246,11 +255,12 @@ def main(settings: Settings) -> None:
                     picture, target = pictures_of(pool, trained[at], rng)
                     picture = picture.to(device)
                     mask = net.segmenter(picture)
-                    score, signs = net.closer(*cut_out(picture, enlarged(mask).sigmoid()))
-                    heads = head_loss(
-                        score.float(), signs.float(), labels, torch.from_numpy(trained[at]), settings.signs
-                    )
-                    loss = mask_loss(mask.float(), target.to(device)) + settings.expansion * heads
+                    loss = mask_loss(mask.float(), target.to(device))
+                    if settings.expansion:
+                        score, signs = net.closer(*cut_out(picture, enlarged(mask).sigmoid()))
+                        which = torch.from_numpy(trained[at])
+                        heads = head_loss(score.float(), signs.float(), labels, which, settings.signs)
+                        loss = loss + settings.expansion * heads
                 else:
                     score, signs = net.closer(closer_batch(cuts[at], rng).to(device), numbers[at].to(device))
                     loss = head_loss(
@@ -262,7 +272,7 @@ def main(settings: Settings) -> None:
             torch.nn.utils.clip_grad_norm_(learning.parameters(), 5.0)
             scaler.step(optimiser)
             scaler.update()
-            keep = min(settings.average, (step + 1) / (step + 10))
+            keep = settings.average if settings.start else min(settings.average, (step + 1) / (step + 10))
             with torch.no_grad():
                 for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
                     a.copy_(b) if not a.is_floating_point() else a.mul_(keep).add_(b, alpha=1 - keep)

@@ -42,6 +42,7 @@ class Segmenter(nn.Module):
         self.up_coarse = nn.ConvTranspose3d(2 * width, width, 2, stride=2)
         self.joined = block(2 * width, width, (1, 3, 3))
         self.last = nn.Conv3d(width, len(MASKS), 1)
+        nn.init.constant_(self.last.bias, -4.0)  # blood is rare
 
     def forward(self, picture: Tensor) -> Tensor:
         fine = self.down(picture)
