@@ -69,6 +69,33 @@ def test_what_was_not_analysed_never_looks_like_no_bleed(state):
     assert view.not_analysed == 1
 
 
+def test_not_sure_is_an_answer_of_its_own_and_moves_nothing():
+    node = SampleNode()
+    plain, unsure = node.add(minutes=20), node.add(minutes=10, unsure=True)
+    view, rows = rows_of(node)
+    assert [(r.uid, r.sign, r.sign_word) for r in rows] == [
+        (plain, Sign.ANALYSED, "no flag"),
+        (unsure, Sign.NOT_SURE, "not sure"),
+    ]
+    assert (view.not_sure, view.flagged) == (1, 0)
+    assert not rows[1].is_flagged
+
+
+def test_readers_do_not_see_in_observe_mode_that_the_model_was_not_sure():
+    node = SampleNode(policy=ListPolicy(mode=Mode.OBSERVE))
+    node.add(unsure=True)
+    view, (row,) = rows_of(node)
+    assert (row.sign, row.sign_word, view.not_sure) == (Sign.ANALYSED, "analysed", 0)
+
+
+def test_a_flag_goes_before_not_sure_and_a_failed_study_before_both():
+    node = SampleNode()
+    node.add(unsure=True, flag=flag(Urgency.HIGH, "Suspected IPH", 3))
+    node.add(unsure=True, state=StudyState.FAILED, status_words="not analysed, failed: x")
+    _, rows = rows_of(node)
+    assert {r.sign for r in rows} == {Sign.HIGH, Sign.NOT_ANALYSED}
+
+
 def test_a_failure_after_the_flag_keeps_the_flags_sign_and_says_so():
     node = SampleNode()
     node.add(

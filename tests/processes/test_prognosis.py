@@ -12,7 +12,7 @@ from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
 from triage_node.config.schema import PrognosisSettings, Settings
 from triage_node.domain.clinical import ClinicalEntry
-from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel
+from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel, OperatingPoint
 from triage_node.domain.priority import Mode
 from triage_node.domain.prognosis import ClinicalFacts, Estimate, Prediction
 from triage_node.domain.study import StudyState
@@ -21,8 +21,9 @@ from triage_node.processes import clinical, prognosis
 from triage_node.processes.analysis import Analysis
 from triage_node.processes.reporting import Reporter
 from triage_node.processes.running import now
+from triage_node.processes.study_details import study_details
+from triage_node.store import audit, policy, results, studies, worklist
 from triage_node.store import prognosis as stored
-from triage_node.store import results, studies
 
 
 class Example:
@@ -180,6 +181,22 @@ def test_facts_of_one_patient_do_not_follow_the_study_to_another(role, bleed):
         role.store, uid, prognosis.replace(who, patient_id="OTHER", accession_number="ANOTHER"), now(), "PACS"
     )
     assert [applies for _, applies in clinical.statements(role.store, studies.get(role.store, uid))] == [False, True]
+
+
+def test_a_study_of_which_the_model_is_not_sure_says_so_on_list_page_and_in_the_audit(role, bleed):
+    policy.add(role.store, [OperatingPoint("ich", 0.5, 0.8, 0, 0.3)], "test", "a band", now())
+    role.detector.probability = 0.4
+    uid = receive(role, bleed)
+    role.work()
+    (listed,) = worklist.rows(role.store)
+    assert (listed.row.unsure, listed.row.flag) == (True, None)
+    details = study_details(role.store, role.settings.store.data_folder / "built", uid, shows_names=True)
+    assert details.result_words.startswith("Not sure: the model could neither raise this study nor pass it.")
+    assert details.outputs[0].value == "not sure"
+    assert details.outputs[0].operating_point.startswith("not sure 0.300, raise 0.500, notify 0.800")
+    assert "negative" not in details.result_words
+    assert [a for _, _, a in audit.entries(role.store, uid)].count("answer") == 1
+    assert [e.detail for e in studies.timeline_of(role.store, uid) if e.moment == "decided"] == ["not sure"]
 
 
 ARCHIVE = """

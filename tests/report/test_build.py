@@ -79,6 +79,16 @@ def test_an_unflagged_study_gives_nothing_but_the_status_that_was_asked_for():
     assert build_objects(dataclasses.replace(request, kinds=sample.FLAGGED)) == ()
 
 
+def test_a_study_of_which_the_model_is_not_sure_is_never_reported_as_not_flagged():
+    request = sample.request(kinds=sample.EVERYTHING)
+    unsure = dataclasses.replace(sample.decision(request.detection, flagged=False), unsure=True)
+    (status,) = build_objects(dataclasses.replace(request, decision=unsure))
+    text = sr_as_text(read(status.data))
+    assert "Processed, not sure: neither flagged nor passed. This is not a negative result." in text
+    assert "not flagged." not in text
+    assert "Presence of property: Presence Undetermined" in text
+
+
 def test_a_study_that_was_not_analysed_says_why_and_nothing_about_blood():
     request = dataclasses.replace(
         sample.request(),

@@ -29,6 +29,13 @@ def test_likelihood_follows_the_operating_points(probability, words):
     assert likelihood(probability, POINT) == words
 
 
+@pytest.mark.parametrize(
+    ("probability", "words"), [(0.29, "not raised"), (0.3, "not sure"), (0.499, "not sure"), (0.5, "possible")]
+)
+def test_a_band_below_the_raise_threshold_is_not_sure(probability, words):
+    assert likelihood(probability, replace(POINT, unsure_from=0.3)) == words
+
+
 def test_flag_words_name_finding_volume_and_likelihood_without_a_percentage():
     assert flag_words(replace(decision("iph", ml=34.4, probability=0.96), finding="iph")) == (
         "Suspected IPH, 34 mL, very likely"

@@ -109,6 +109,7 @@ def _row(row: WorklistRow, reading: ReadingList) -> dict[str, Any]:
             "words": flag.words,
             "raised_at": _instant(flag.raised_at),
         },
+        "not_sure": row.unsure and flag is None,
         "live": row.live,
         "pinned_at": _instant(row.pinned_at),
         "reading_state": row.reading_state.value,

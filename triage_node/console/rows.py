@@ -29,6 +29,7 @@ class Sign(StrEnum):
     MODERATE = "moderate"
     LATE_FLAG = "late flag"
     NOT_ANALYSED = "not analysed"
+    NOT_SURE = "not sure"
     AT_WORK = "at work"
     ANALYSED = "analysed"
 
@@ -83,6 +84,7 @@ class ListView:
     waiting: int
     flagged: int
     not_analysed: int
+    not_sure: int
     left_out: int
 
 
@@ -109,6 +111,7 @@ def list_view(reading: ReadingList, now: datetime) -> ListView:
         waiting=len(waiting),
         flagged=sum(row.is_flagged for _, row in waiting),
         not_analysed=sum(row.sign is Sign.NOT_ANALYSED for _, row in rows),
+        not_sure=sum(row.sign is Sign.NOT_SURE for _, row in rows),
         left_out=max(len(waiting) - MOST_ROWS - 1, 0),
     )
 
@@ -209,6 +212,8 @@ def _sign(row: WorklistRow, about: About, flags_show: bool) -> tuple[Sign, str]:
         if row.live and row.reading_state is not ReadingState.NOT_CONFIRMED:
             return _OF_URGENCY[row.flag.urgency], row.flag.urgency.value
         return (Sign.LATE_FLAG, "not confirmed") if row.live else (Sign.LATE_FLAG, "late flag")
+    if row.unsure and flags_show and about.state not in _NOT_ANALYSED and about.state not in _AT_WORK:
+        return Sign.NOT_SURE, "not sure"
     return _sign_of_state(about, flags_show)
 
 

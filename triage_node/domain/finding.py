@@ -151,3 +151,8 @@ class FindingDecision:
     bundle: BundleIdentity
     evidence: EvidenceLevel
     unsure: bool = False
+
+    @property
+    def answer(self) -> str:
+        """The three answers; "not raised" is no statement that there is no bleed."""
+        return "raised" if self.flagged else "not sure" if self.unsure else "not raised"

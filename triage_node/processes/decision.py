@@ -38,7 +38,8 @@ def commit_decision(
     with store.write() as c:
         before = order([listed.row for listed in worklist.rows(c)], at, policy)
         results.save(c, record, decision)
-        studies.mark(c, uid, Moment.DECIDED, at, "raised" if decision.flagged else "not raised")
+        studies.mark(c, uid, Moment.DECIDED, at, decision.answer)
+        worklist.set_unsure(c, uid, decision.unsure, at)
         if flag is None or not worklist.raise_flag(c, uid, flag):
             return
         rows = [listed.row for listed in worklist.rows(c)]

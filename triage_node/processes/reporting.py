@@ -222,11 +222,13 @@ class Reporter:
 
 
 def is_worth_sending(earlier: results.ResultRecord, record: results.ResultRecord) -> bool:
-    """Objects go again only if finding, urgency, identity, mL (20 %) or a prognosis in them changed (DESIGN.md section 5)."""
+    """Objects go again only if answer, finding, urgency, identity, mL (20 %) or a prognosis in them changed (DESIGN.md section 5)."""
     named = ("finding", "urgency", "identity_digest", "clinical_inputs_digest")
     if any(earlier.detail.get(k, "") != record.detail[k] for k in named):
         return True
     old, new = earlier.hematoma_volume_ml, record.hematoma_volume_ml
+    if earlier.detail.get("unsure", False) != record.detail["unsure"]:
+        return True
     return earlier.flagged != record.flagged or abs(new - old) > _OTHER_VOLUME * max(old, new)
 
 
@@ -270,6 +272,8 @@ def detail_of(
         "key_slice_index": detection.key_slice_index,
         "raise_probability": decision.operating_point.raise_probability,
         "notify_probability": decision.operating_point.notify_probability,
+        "unsure_from": decision.operating_point.unsure_from,
+        "unsure": decision.unsure,
         "components": [
             {
                 "volume_ml": round(c.volume_ml, 2),

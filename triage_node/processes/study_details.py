@@ -90,6 +90,8 @@ def _result_words(record: results.ResultRecord | None, listed: worklist.ListedSt
         return listed.row.flag.words
     if record.flagged:
         return "Was flagged, and has left the list"
+    if record.detail.get("unsure"):
+        return "Not sure: the model could neither raise this study nor pass it. Read it as if it had not been analysed."
     return "Nothing was raised. That is no statement that there is no bleed."
 
 
@@ -106,8 +108,10 @@ def _outputs(record: results.ResultRecord | None) -> tuple[Output, ...]:
     raise_at, notify_at = detail.get("raise_probability"), detail.get("notify_probability")
     point, words = f"policy {record.policy_version}", "raised" if record.flagged else "not raised"
     if isinstance(raise_at, float) and isinstance(notify_at, float):
-        words = likelihood(record.probability, OperatingPoint("ich", raise_at, notify_at, record.policy_version))
-        point = f"raise {raise_at:.3f}, notify {notify_at:.3f}, policy {record.policy_version}"
+        unsure_from = detail.get("unsure_from")
+        in_force = OperatingPoint("ich", raise_at, notify_at, record.policy_version, unsure_from)
+        words = likelihood(record.probability, in_force)
+        point = f"{f'not sure {unsure_from:.3f}, ' if unsure_from is not None else ''}raise {raise_at:.3f}, notify {notify_at:.3f}, policy {record.policy_version}"
     found = [Output(FINDINGS["ich"].name.capitalize(), words, model, point, _level(levels, "ich"))]
     if math.isfinite(record.hematoma_volume_ml) and record.hematoma_volume_ml > 0 and record.flagged:
         ml = f"{record.hematoma_volume_ml:.1f} mL"

@@ -71,7 +71,7 @@ def build_not_flagged_report(draft: Draft, decision: FindingDecision) -> BuiltFi
         index="1",
         what="status",
         groups=[_undetermined_group(draft, root)],
-        comments=[wording.NOT_FLAGGED],
+        comments=[wording.NOT_SURE if decision.unsure else wording.NOT_FLAGGED],
         key_images=[],
     )
 

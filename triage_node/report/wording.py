@@ -15,6 +15,7 @@ NOT_FOR_DIAGNOSIS = "Not for diagnostic use"
 BANNER = "AI - NOT FOR DIAGNOSTIC USE"
 SIMULATED = "SIMULATED DATA"
 NOT_FLAGGED = "Processed, not flagged. This is not a negative result."
+NOT_SURE = "Processed, not sure: neither flagged nor passed. This is not a negative result."
 NOT_ANALYSED = "Not analysed. This says nothing about a hemorrhage."
 NEVER_LIMIT_CARE = "Describes a historic group of patients. Never a reason to limit care."
 
@@ -76,12 +77,20 @@ def prediction_lines(prediction: Prediction) -> tuple[str, ...]:
         lines.append(f"{prediction.label}: {low}" if low == high else f"{prediction.label}: {low} to {high}")
     else:
         lines.append(prediction.label)
+    for e in prediction.estimates:
+        lines.append(f"{e.label}: {e.value:.3g} ({e.low:.3g} to {e.high:.3g}) {e.unit}".strip())
+    lines += [f"{name}: {value}" for name, value in prediction.used]
     lines += [f"{i.name}: {i.value}" if i.known else f"{i.name}: not known" for i in prediction.items]
     for label, least, most, unit in prediction.columns:
         figures = f"{least:g}" if least == most else f"{least:g} to {most:g}"
         lines.append(f"{label}: {figures} {unit}".strip())
     if prediction.missing:
         lines.append("Missing: " + ", ".join(prediction.missing))
+    lines += prediction.warnings
+    if prediction.model:
+        lines.append("Model: " + prediction.model)
+    if prediction.evidence:
+        lines.append(evidence_line(EvidenceLevel(prediction.evidence)))
     if prediction.source:
         lines.append("Source: " + prediction.source)
     lines.append(prediction.caution if "limit care" in prediction.caution else NEVER_LIMIT_CARE)

@@ -47,7 +47,7 @@ def save(c: Connection, record: ResultRecord, decision: FindingDecision) -> None
             probability=decision.probability,
             raise_probability=point.raise_probability,
             notify_probability=point.notify_probability,
-            decision="raised" if decision.flagged else "not raised",
+            decision=decision.answer,
             evidence=decision.evidence.value,
         )
     )
@@ -61,7 +61,7 @@ def save(c: Connection, record: ResultRecord, decision: FindingDecision) -> None
         "decision",
         record.study_instance_uid,
         new=f"revision {record.revision}, p {record.probability:.4f}, policy {record.policy_version}, "
-        f"{'raised' if decision.flagged else 'not raised'}",
+        f"{decision.answer}",
     )
 
 

@@ -267,6 +267,7 @@ worklist_row = Table(
     Column("flag_urgency", String(16)),
     Column("flag_words", Text),
     Column("flagged_at", Instant),
+    Column("unsure", Boolean, nullable=False, default=False),  # the last answer was "not sure"; a flag overrides it
     Column("live", Boolean, nullable=False, default=True),
     Column("live_words", Text, nullable=False, default=""),
     Column("pinned_at", Instant),

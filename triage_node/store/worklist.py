@@ -101,6 +101,16 @@ def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
     return True
 
 
+def set_unsure(c: Connection, uid: str, unsure: bool, at: datetime) -> None:
+    """Whether the last answer was "not sure". It moves nothing and is no flag, but it is never counted as "no"."""
+    where = worklist_row.c.study_instance_uid == uid
+    if c.execute(select(worklist_row.c.unsure).where(where)).scalar() in (unsure, None):
+        return
+    c.execute(update(worklist_row).where(where).values(unsure=unsure))
+    audit.record(c, at, "node", "answer", uid, new="not sure" if unsure else "no longer not sure")
+    touch_list(c)
+
+
 def record_moves(c: Connection, moves: list[Move]) -> None:
     if moves:
         c.execute(insert(worklist_move), [{name: getattr(m, name) for name in Move.__slots__} for m in moves])
@@ -174,6 +184,7 @@ def _listed(r: Row[Any]) -> ListedStudy:
             reading_state=ReadingState(r.reading_state),
             claimed_by=r.claimed_by,
             claimed_at=r.claimed_at,
+            unsure=r.unsure,
             status_words=" · ".join(w for w in (r.status_words, r.notice) if w),
         ),
         state=StudyState(r.state),

@@ -73,8 +73,8 @@ def _newest_first(rows: Iterable[WorklistRow]) -> list[WorklistRow]:
 
 
 def without_flag(row: WorklistRow) -> WorklistRow:
-    """The row as readers see it in observe mode: no flag, and no state that would betray one."""
+    """The row as readers see it in observe mode: no flag, no "not sure", and no state that would betray one."""
     state = row.reading_state
     if state is ReadingState.NOT_CONFIRMED:
         state = ReadingState.STATUS_UNKNOWN
-    return replace(row, flag=None, reading_state=state)
+    return replace(row, flag=None, unsure=False, reading_state=state)

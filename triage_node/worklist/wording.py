@@ -6,6 +6,9 @@ import math
 
 from triage_node.domain.finding import FINDINGS, FindingDecision, OperatingPoint
 
+NOT_SURE = "not sure"
+"""The third answer. It is none of the negatives."""
+
 
 def flag_words(decision: FindingDecision) -> str:
     """Finding, volume and likelihood: "Suspected IPH, 34 mL, very likely". A volume that is no number is left out."""
@@ -21,7 +24,8 @@ def flag_words(decision: FindingDecision) -> str:
 def likelihood(probability: float, point: OperatingPoint) -> str:
     """The probability against its operating points: below raise, notify, and half of what is left above notify."""
     if not probability >= point.raise_probability:
-        return "not raised"
+        unsure = point.unsure_from is not None and probability >= point.unsure_from
+        return NOT_SURE if unsure else "not raised"
     if probability < point.notify_probability:
         return "possible"
     return "likely" if probability < (1 + point.notify_probability) / 2 else "very likely"

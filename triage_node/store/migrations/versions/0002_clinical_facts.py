@@ -1,4 +1,4 @@
-"""clinical facts and prognosis, each in revisions that are never changed"""
+"""clinical facts and prognosis, each in revisions that are never changed; "not sure" on the list"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("worklist_row", sa.Column("unsure", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_table(
         "clinical_facts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
