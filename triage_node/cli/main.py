@@ -140,6 +140,33 @@ def accept(
     run(evidence, by, config, console)
 
 
+@app.command()
+def calibrate(
+    bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or the name of one that ships (bloodnet).")],
+    folder: Annotated[Path, typer.Argument(help="50 to 100 consecutive studies of this site, DICOM, without labels.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for policy_draft.json and calibration.png.")],
+    config: Config = None,
+) -> None:
+    """Draft thresholds for this site from unlabelled studies, and show what would change. Applies nothing."""
+    from triage_node.cli.calibrate import run
+
+    run(bundle, folder, out, config, console)
+
+
+@app.command()
+def explain(
+    path: Annotated[Path, typer.Argument(help="Folder of one study (DICOM or pictures), or one file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures and explanation.json.")],
+    bundle: Annotated[
+        str, typer.Option("--bundle", help="Folder of a bundle, or the name of one that ships.")
+    ] = "bloodnet",
+) -> None:
+    """Show why: mask, heatmap and Grad-CAM of one study as PNG, and which part of each slice decided."""
+    from triage_node.cli.explain import run
+
+    run(path, out, bundle, console)
+
+
 @db.command("upgrade")
 def db_upgrade(config: Config = None) -> None:
     """Bring the store's schema to this version. SQLite is copied beside itself first."""
