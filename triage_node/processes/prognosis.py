@@ -34,6 +34,7 @@ from triage_node.processes.clinical import known_facts
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
 from triage_node.prognosis import envelope, scores
+from triage_node.prognosis.expansion import Expansion
 from triage_node.prognosis.predictor import ImagePredictor
 from triage_node.store import instances, prognosis, results
 from triage_node.store.engine import Store
@@ -43,7 +44,7 @@ from triage_node.store.prognosis import PrognosisRecord
 log = logging.getLogger(__name__)
 
 Factory = Callable[[Path, int], ImagePredictor]
-FACTORIES: dict[str, Factory] = {}
+FACTORIES: dict[str, Factory] = {"expansion": Expansion}
 """Folder name of a bundle -> what loads it: (folder, threads)."""
 
 _IMAGE = "image"
