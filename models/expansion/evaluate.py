@@ -28,7 +28,6 @@ from triage_node.domain.finding import Location
 from triage_node.domain.prognosis import ClinicalFacts
 from triage_node.prognosis import bat, brain, nag
 from triage_node.prognosis.expansion import (
-    CHOICES,
     FIELDS,
     MODEL_FILE,
     NUMBERS,
@@ -46,6 +45,8 @@ CLINICAL = tuple(n for n in (*NUMBERS, *YES_NO) if n != "dl_score")
 PLACES = {"lobar": Location.LOBAR, "deep": Location.DEEP}
 LEAST_IVH_ML = 0.5
 BINS = 10
+CHOICES, COINS = 5, 20
+"""Likely values that stand in for a number, and for a yes or no, that is missing."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _logit(p: Floats) -> Floats:
 
 
 def choices_of(known: list[dict[str, float | None]]) -> dict[str, list[dict[str, float]]]:
-    """Per field, likely values of its variables when it is missing: CHOICES quantiles of a number, or as many yes and no as are usual."""
+    """Per field, likely values of its variables when it is missing: quantiles of a number, or as many yes and no as are usual."""
     groups: dict[str, list[str]] = {}
     for name in CLINICAL:
         groups.setdefault(FIELDS.get(name, name), []).append(name)

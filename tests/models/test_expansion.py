@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from monai.bundle import run as monai_run
 from safetensors.torch import load
 
 from models.expansion import evaluate, export, logistic, train
@@ -18,6 +20,7 @@ from triage_node.domain.errors import HashMismatch
 from triage_node.networks.expansion import CUT_OUT, PICTURE, ExpansionNet, cut_out
 from triage_node.prognosis.expansion import MODEL_FILE, Expansion, ExpansionModel
 from triage_node.simulation.cohort import virtual_cohort
+from triage_node.simulation.cohort_images import render
 
 FOLDER = Path(__file__).resolve().parents[2] / "models" / "expansion"
 
@@ -79,12 +82,20 @@ def test_evaluation_writes_every_figure_with_interval_and_level(made):
 
 
 def test_altered_model_file_is_refused(made, tmp_path):
-    import shutil
-
     copy = shutil.copytree(made[1], tmp_path / "expansion")
     (copy / MODEL_FILE).write_text("{}")
     with pytest.raises(HashMismatch):
         Expansion(copy, 1)
+
+
+def test_monai_runs_the_bundle_alone(made, tmp_path):
+    patient = virtual_cohort(1, 9)[0]
+    np.save(tmp_path / "scan.npy", render(patient, 0).hu)
+    config, answer = made[1] / "configs" / "inference.json", tmp_path / "answer.npz"
+    monai_run(config_file=str(config), bundle_root=str(made[1]), scan=str(tmp_path / "scan.npy"), answer=str(answer))
+    with np.load(answer) as found:
+        assert found["mask"].shape == (1, 2, *PICTURE)
+        assert found["score"].shape == (1, 1)
 
 
 def test_unknown_setting_is_refused():

@@ -8,7 +8,6 @@ leaves too much open nothing is shown, and the missing facts are named.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -45,8 +44,8 @@ LEAST_ML = 1.0
 WIDEST = 0.6
 """An interval wider than this says nothing."""
 SIMULATED = "Trained and measured on simulated patients: no clinical evidence."
-CHOICES = 5
-"""So many likely values stand in for a fact that is missing."""
+MOST_POINTS = 500
+"""The average over what is missing is taken over so many points."""
 
 
 # ---- pictures ---------------------------------------------------------------------------------------------------------
@@ -212,15 +211,19 @@ class ExpansionModel:
         """Raises: ManifestInvalid for anything but what evaluate.py writes."""
         try:
             j = json.loads(text)
-            return cls(
+            found = cls(
                 j["definition"]["name"], j["definition"]["ml"], j["definition"]["fraction"],
                 float(j["score"]["slope"]), float(j["score"]["offset"]), float(j["threshold"]),
                 {k: (float(m), float(s)) for k, (m, s) in j["scale"].items()},
                 {k: tuple(dict(v) for v in values) for k, values in j["choices"].items()},
                 _logistic(j["clinical"]), _logistic(j["integrated"]),
             )  # fmt: skip
+            for name in (*found.clinical.names, *found.integrated.names):
+                if not found.scale[name][1] > 0 or (name != "dl_score" and not found.choices[FIELDS.get(name, name)]):
+                    raise ValueError(f"{name} has no scale or no choices")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ManifestInvalid(f"{MODEL_FILE}: {type(error).__name__}: {error}") from error
+        return found
 
     def normalised(self, score_logit: float) -> float:
         """The normalised DL score: the probability that the picture alone gives."""
@@ -228,19 +231,35 @@ class ExpansionModel:
 
     def chance(self, model: Logistic, known: Mapping[str, float | None]) -> tuple[float, float, float, tuple[str, ...]]:
         """(expected, low, high, what is missing): missing fields are averaged over; the interval spans them and the fit's error."""
-        fields: dict[str, None] = {}
-        for name in model.names:
-            if known.get(name) is None:
-                fields[FIELDS.get(name, name)] = None
-        rows = []
-        for chosen in itertools.product(*(self.choices[f] for f in fields)):
-            values = {**known, **{k: v for choice in chosen for k, v in choice.items() if known.get(k) is None}}
-            rows.append([(float(values[n] or 0.0) - self.scale[n][0]) / self.scale[n][1] for n in model.names])
-        at = np.array(rows)
-        logit, error = model.logit(at), 1.96 * model.deviation(at)
-        missing = tuple(dict.fromkeys(SHOWN[n] for n in model.names if known.get(n) is None))
-        expected = float(np.mean(1 / (1 + np.exp(-logit))))
-        return expected, _sigmoid(float((logit - error).min())), _sigmoid(float((logit + error).max())), missing
+        known_at = np.array([self._standard(n, known[n]) if known.get(n) is not None else 0.0 for n in model.names])
+        weight = np.array(model.coefficients)
+        low_at, high_at = known_at.copy(), known_at.copy()
+        points = model.logit(known_at[None])
+        open_ = [n for n in model.names if known.get(n) is None]
+        for field in dict.fromkeys(FIELDS.get(n, n) for n in open_):
+            choices = np.zeros((len(self.choices[field]), len(model.names)))
+            for k, n in enumerate(model.names):
+                if n in open_ and FIELDS.get(n, n) == field:
+                    choices[:, k] = [self._standard(n, choice[n]) for choice in self.choices[field]]
+            adds = choices @ weight
+            low_at += choices[int(adds.argmin())]
+            high_at += choices[int(adds.argmax())]
+            points = (points[:, None] + adds).ravel()
+            if len(points) > MOST_POINTS:  # many gaps: every k-th of the sorted sums stands for its neighbours
+                points = np.sort(points)[len(points) // MOST_POINTS // 2 :: len(points) // MOST_POINTS]
+        ends = np.stack([low_at, high_at])
+        (low, high), error = model.logit(ends), 1.96 * model.deviation(ends)
+        missing = tuple(dict.fromkeys(SHOWN[n] for n in open_))
+        return (
+            float(np.mean(1 / (1 + np.exp(-points)))),
+            _sigmoid(float(low - error[0])),
+            _sigmoid(float(high + error[1])),
+            missing,
+        )
+
+    def _standard(self, name: str, value: float | None) -> float:
+        mean, deviation = self.scale[name]
+        return (float(value or 0.0) - mean) / deviation
 
 
 def _logistic(j: Mapping[str, Any]) -> Logistic:
