@@ -15,7 +15,7 @@ import torch
 from monai.networks.nets import DenseNet121
 from torch import Tensor, nn
 
-from triage_node.networks.residual import CHANNELS, Trunk
+from triage_node.networks.residual import CHANNELS, GAIN, Trunk
 
 TASKS = ("prognosis", "gcs", "age")
 LOSS_WEIGHTS = {"prognosis": 0.4, "gcs": 0.3, "age": 0.3}
@@ -37,6 +37,9 @@ class Multitask(NamedTuple):
 
 
 class _ThreeHeads(nn.Module):
+    gain = 1.0
+    """What pooled features are multiplied by before the linear layers."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.prognosis = nn.Linear(channels, OUTPUTS["prognosis"])
@@ -45,12 +48,14 @@ class _ThreeHeads(nn.Module):
 
     def of_features(self, features: Tensor) -> Multitask:
         maps = torch.relu(features)
-        pooled = maps.mean((2, 3, 4))
+        pooled = self.gain * maps.mean((2, 3, 4))
         return Multitask(self.prognosis(pooled), self.gcs(pooled), self.age(pooled), maps)
 
 
 class MultitaskNet(_ThreeHeads):
     """picture (n, 1, 24, 96, 96), -1..1 -> Multitask."""
+
+    gain = GAIN
 
     def __init__(self, channels: int = CHANNELS) -> None:
         super().__init__(channels)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from triage_node.networks.residual import CHANNELS, Trunk, convolution
+from triage_node.networks.residual import CHANNELS, GAIN, SPARSE, Trunk, convolution
 
 TASKS = ("volume", "outcome")
 ML_PER_UNIT = 20.0
@@ -33,11 +33,12 @@ class PooledHead(nn.Module):
     def __init__(self, channels: int = CHANNELS) -> None:
         super().__init__()
         self.look = nn.Sequential(convolution(channels, channels, (1, 3, 3)), nn.ReLU(inplace=True))
+        nn.init.constant_(self.look[0][1].bias, SPARSE)
         self.linear = nn.Linear(channels, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.look(features)
-        return self.linear(maps.mean((2, 3, 4))), maps
+        return self.linear(GAIN * maps.mean((2, 3, 4))), maps
 
 
 class QuantificationNet(nn.Module):
@@ -56,7 +57,7 @@ class QuantificationNet(nn.Module):
 
     def upstream(self, shrunk: Tensor) -> tuple[Tensor, Tensor]:
         """volume in mL and outcome logit (n, 1) of the provisional layers, from shrunk pictures (residual.Trunk)."""
-        pooled = self.provisional(self.trunk.of_shrunk(shrunk).mean((2, 3, 4)))
+        pooled = self.provisional(GAIN * self.trunk.of_shrunk(shrunk).mean((2, 3, 4)))
         return pooled[:, :1] * ML_PER_UNIT, pooled[:, 1:]
 
     def downstream(self, features: Tensor) -> Quantified:

@@ -14,6 +14,10 @@ PICTURE = (24, 96, 96)
 MAP = (6, 12, 12)
 """Shape of a feature map: 24 x 17.6 x 17.6 mm a voxel."""
 CHANNELS = 32
+GAIN = 10.0
+"""Pooled features are multiplied by this before a linear layer: blood fills a hundredth of a picture, and so of a mean."""
+SPARSE = -1.5
+"""Where the last normalisation begins: only what is unusual passes the ReLU, as blood does, and the mean is not of brain."""
 
 
 def convolution(inputs: int, outputs: int, kernel: int | tuple[int, int, int], stride: int | tuple[int, int, int] = 1):
@@ -39,7 +43,7 @@ class Residual(nn.Module):
 
 
 class Trunk(nn.Module):
-    """picture (n, 1, 24, 96, 96), -1..1 -> features (n, 32, 6, 12, 12), before the last ReLU's pooling.
+    """picture (n, 1, 24, 96, 96), -1..1 -> features (n, 32, 6, 12, 12), not negative.
 
     `shrunk` pictures (n, 1, 24, 48, 48), averaged over 2 x 2, may be given instead: training keeps them so.
     """
@@ -50,9 +54,12 @@ class Trunk(nn.Module):
         self.fine = nn.Sequential(convolution(1, width, (2, 4, 4), (2, 2, 2)), nn.ReLU(inplace=True))
         self.coarse = nn.Sequential(convolution(width, channels, (2, 4, 4), (2, 2, 2)), nn.ReLU(inplace=True))
         self.residual = Residual(channels)
+        self.last = convolution(channels, channels, 1)
+        nn.init.constant_(self.last[1].bias, SPARSE)
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, picture: Tensor) -> Tensor:
         return self.of_shrunk(self.shrink(picture))
 
     def of_shrunk(self, shrunk: Tensor) -> Tensor:
-        return self.residual(self.coarse(self.fine(shrunk)))
+        return self.relu(self.last(self.residual(self.coarse(self.fine(shrunk)))))
