@@ -332,13 +332,10 @@ def _basal(head: Head, rng: Random, csf: Array) -> Array:
     near = np.exp(-((np.hypot(x / 1.2, y + 0.08 * length) / (rng.uniform(0.35, 0.85) * width)) ** 4))
     if rng.random() < 0.3:  # more on one side, as from an artery of that side
         near = near / (1 + np.exp(-float(rng.choice([-1, 1])) * (x + rng.uniform(0, 12)) / 5))
-    fluid = (
-        np.clip(csf * 1.4, 0, 1)
-        * (1 - np.clip(2 * ventricles(head), 0, 1))
-        * near
-        * np.where(along > 0.2, 1, 0)
-        * (head.depth_mm > 1.5)
-    )
+    aside = np.clip((np.abs(x) / width - 0.27) / 0.08, 0, 1) * np.clip(y / (0.05 * length), 0, 1)
+    horns = ventricles(head) * aside  # the atria are no cistern
+    fluid = np.clip(csf * 1.4, 0, 1) * (1 - np.clip(2 * horns, 0, 1)) * near
+    fluid = fluid * np.where(along > 0.2, 1, 0) * (head.depth_mm > 1.5)
     path = np.clip((0.8 * along - _cisterns_mm(head, rng)[None] - 0.5) / (1.6 * head.pixel_mm) + 0.5, 0, 1)
     beside = 0.3 + 0.7 * np.clip(softened(csf, 2.5 / head.pixel_mm) * 4, 0, 1)
     path = path * (along > 0.25) * beside * rng.uniform(0.35, 0.95) * near
