@@ -38,6 +38,7 @@ class Settings:
     bundle: str = str(Path(__file__).parent)
     pool: str = "build/bloodnet"
     scores: str = ""  # a file of an earlier run: nothing is scored again
+    ablation: str = ""  # what ablate.py wrote, to stand beside these figures
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,9 @@ if __name__ == "__main__":
     others = [
         f for f in manifest["evaluation"] if f["name"].startswith(("ablation_", "stress_", "runtime_", "baseline_"))
     ]
+    if settings.ablation:
+        others = [f for f in others if not f["name"].startswith("ablation_")]
+        others += json.loads(Path(settings.ablation).read_text())["rows"]
     manifest["evaluation"] = figures.rows + others
     write_manifest(Path(settings.bundle), manifest)
     for f in figures.rows:

@@ -64,6 +64,13 @@ def test_ge_study_without_a_bleed_is_not_flagged(detector, raise_probability):
     assert found.mask.shape == found.heat.shape == (28, 512, 512)
 
 
+def test_no_slice_of_the_ge_study_passes_the_slice_threshold(detector):
+    point = load_bundle(FOLDER).manifest.operating_points["ich"]
+    limit = point.raise_probability if point.slice_probability is None else point.slice_probability
+    found = detector.detect(ge_volume())
+    assert found.slice_probabilities.max() < limit
+
+
 def test_large_clot_is_outlined_measured_and_placed(large):
     phantom, found = large
     truth = phantom.truth.bleed > 0

@@ -104,3 +104,14 @@ def test_single_slice_is_its_own_neighbours():
     found = network_input(study.hu, study.tissue_hu)
     assert np.array_equal(found[0, 0], found[0, 1])
     assert np.array_equal(found[0, 2], found[0, 1])
+
+
+def test_roof_of_the_skull_is_bone_only_and_a_slice_with_brain_or_without_a_head_is_not():
+    y, x = np.mgrid[:192, :192] - 96.0
+    radius = np.hypot(x, y)
+    roof = np.where(radius < 40, 100.0, 0.0)
+    roof[radius < 8] = 60
+    brain = np.where(radius < 40, 100.0, 0.0)
+    brain[radius < 26] = 32
+    stack = np.stack([roof, brain, np.zeros_like(roof), np.full_like(roof, 30.0)]).astype(np.float32)
+    assert preprocess.bone_only(stack).tolist() == [True, False, False, False]

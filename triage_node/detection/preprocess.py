@@ -27,6 +27,8 @@ TRAINED_SLICE_MM = 5.0
 THIN_BELOW_MM = 3.0
 """Slices closer than this are averaged in blocks of about TRAINED_SLICE_MM."""
 CHANNELS = 4
+BONE_ONLY_SHARE = 0.8
+"""A slice of whose head so much is bone shows no brain that could be judged: the roof of the skull, shared with the brain below."""
 BONE_HU = 82.0
 """On the averaged grid a pixel from here on is taken for bone."""
 
@@ -179,6 +181,24 @@ def _interpolating(native: int, start: float, side: float) -> Array:
 def intracranial(hu: Array) -> Bools:
     """Inside the inner table, slice by slice; a slice without a closed skull has none. Shape: (block, GRID, GRID)."""
     return np.stack([_intracranial_slice(image) for image in hu])
+
+
+def bone_only(hu: Array) -> NDArray[np.bool_]:
+    """Slices whose head is nearly all bone (BONE_ONLY_SHARE). Shape: (block, GRID, GRID) -> (block,)."""
+    return np.array([_is_bone_only(image) for image in hu])
+
+
+def _is_bone_only(image: Array) -> bool:
+    bone = image >= BONE_HU
+    if bone.sum() < 0.5 * (image > 14).sum():
+        return False
+    labels, n = ndimage.label(ndimage.binary_opening(ndimage.binary_fill_holes(image > 14), iterations=2))
+    if n == 0:
+        return False
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    head = labels == sizes.argmax()
+    return bool(head.sum() > 800 and bone[head].mean() > BONE_ONLY_SHARE)
 
 
 def _intracranial_slice(image: Array) -> Bools:
