@@ -218,19 +218,22 @@ def _reason(detector: BloodNetDetector, seen: _Seen, index: int, name: str, lowe
         return SliceReason(**common, decided="not looked into: other slices are likelier")
     if not kept:
         return SliceReason(**common, decided="no mask: the picture as a whole, see Grad-CAM")
-    without = np.stack([_painted(seen.inputs, labels == piece) for piece in kept])
+    without = np.stack([_painted(seen.inputs, where) for where in (*(labels == piece for piece in kept), blood)])
     _, after = detector.run(without)
     pieces = []
-    for piece, logits in zip(kept, after, strict=True):
+    for piece, logits in zip(kept, after[:-1], strict=True):
         where = labels == piece
         row, column = np.argwhere(where).mean(axis=0)
         kind = SUBTYPES[int(seen.share[1:, where].mean(axis=1).argmax())]
         pieces.append(Piece(kind, int(sizes[piece]), round(row), round(column), logit - float(logits[0])))
-    most = max(pieces, key=lambda p: p.costs)
-    if most.costs < DECIDED * max(logit - lowest, 1e-6):
-        decided = f"no single piece: the largest effect is {most.costs:+.1f} of {logit:.1f}"
-    else:
+    most, whole = max(pieces, key=lambda p: p.costs), logit - float(after[-1, 0])
+    least = DECIDED * max(logit - lowest, 1.0)
+    if most.costs >= least:
         decided = f"piece {pieces.index(most) + 1} ({most.subtype}): without it {logit - most.costs:.1f} instead of {logit:.1f}"
+    elif whole >= least:
+        decided = f"the mask together, no piece alone: without it {logit - whole:.1f} instead of {logit:.1f}"
+    else:
+        decided = f"more than the mask: without it still {logit - whole:.1f}, with it {logit:.1f}; see Grad-CAM"
     return SliceReason(**common, decided=decided, pieces=tuple(pieces))
 
 
@@ -288,7 +291,7 @@ def _page(seen: _Seen, reason: SliceReason, cam: Array | None, declined: str, ca
         (f"mask, {reason.mask_pixels} of {GRID * GRID} pixels", _outlined(seen.base, seen.share[0])),
         ("probability of blood, 0.04 to 1", _heated(seen.base, seen.share[0])),
         (
-            f"Grad-CAM, brightest {most:.3f}" if most > 0 else "Grad-CAM: nothing speaks for blood" if cam is not None else "no Grad-CAM",
+            "Grad-CAM, on its own scale" if most > 0 else "Grad-CAM: nothing speaks for blood" if cam is not None else "no Grad-CAM",
             _heated(seen.base, cam / most if cam is not None and most > 0 else np.zeros((8, 8), np.float32)),
         ),
     ]  # fmt: skip
