@@ -126,8 +126,8 @@ def create_app(deps: ConsoleDeps) -> Console:
         request: Request, uid: str, status: int = 200, typed: dict[str, str] | None = None, wrong: tuple[str, ...] = ()
     ) -> HTMLResponse:
         mode = deps.mode()
-        shows_result = _shows_result(deps, request, mode)
         details = _as_due(deps, request, _study(deps, uid))
+        shows_result = _shows_result(deps, request, mode, details)
         summaries = [built for built, _ in details.objects if built.kind is ObjectKind.SUMMARY_SC]
         picture_uid = summaries[-1].sop_instance_uid if summaries else ""
         statements = details.statements
@@ -178,7 +178,7 @@ def create_app(deps: ConsoleDeps) -> Console:
         details = _study(deps, study_instance_uid)
         ours = any(built.sop_instance_uid == sop_instance_uid for built, _ in details.objects)
         mode = deps.mode()
-        file = deps.object_file(sop_instance_uid) if ours and _shows_result(deps, request, mode) else None
+        file = deps.object_file(sop_instance_uid) if ours and _shows_result(deps, request, mode, details) else None
         png = picture(file) if file is not None else None
         if png is None:
             raise HTTPException(404, "There is no such picture.")
@@ -199,14 +199,15 @@ def create_app(deps: ConsoleDeps) -> Console:
     def api_study(request: Request, study_instance_uid: str) -> dict[str, Any]:
         details = _as_due(deps, request, _study(deps, study_instance_uid))
         mode = deps.mode()
-        return json_views.study(details, mode, deps.simulation, _shows_result(deps, request, mode))
+        return json_views.study(details, mode, deps.simulation, _shows_result(deps, request, mode, details))
 
     @app.get("/api/studies/{study_instance_uid}/timeline")
     def api_timeline(request: Request, study_instance_uid: str) -> list[dict[str, Any]]:
         entries = deps.timeline(study_instance_uid) if is_uid(study_instance_uid) else None
         if entries is None:
             raise HTTPException(404, "There is no such study.")
-        return json_views.timeline(_as_seen(entries, _shows_result(deps, request, deps.mode())))
+        details = _study(deps, study_instance_uid)
+        return json_views.timeline(_as_seen(entries, _shows_result(deps, request, deps.mode(), details)))
 
     @app.get("/api/studies/{study_instance_uid}/clinical")
     def api_facts(study_instance_uid: str) -> dict[str, Any]:
@@ -278,9 +279,9 @@ def _may_see_would_move(deps: ConsoleDeps, request: Request) -> bool:
     return deps.would_move_for_readers or deps.role_of(request) is Role.ADMINISTRATOR
 
 
-def _shows_result(deps: ConsoleDeps, request: Request, mode: Mode) -> bool:
-    """Readers see what was found only in active mode (DESIGN.md section 4)."""
-    return mode is Mode.ACTIVE or _may_see_would_move(deps, request)
+def _shows_result(deps: ConsoleDeps, request: Request, mode: Mode, details: StudyDetails) -> bool:
+    """Readers see what was found only in active mode, and not of a study that is observed apart (DESIGN.md section 4)."""
+    return (mode is Mode.ACTIVE and not details.apart) or _may_see_would_move(deps, request)
 
 
 def _as_due(deps: ConsoleDeps, request: Request, details: StudyDetails) -> StudyDetails:

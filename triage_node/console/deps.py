@@ -98,6 +98,8 @@ class StudyDetails:
     """Clinical facts, oldest first, and whether they are about the patient whom the study belongs to now."""
     prognosis_behind: bool = False
     """Facts were stated that the prognosis does not take in yet."""
+    apart: str = ""
+    """Why the node only observes this study while it acts on others; empty when it does not."""
     facts_wanted: bool = True
     """False where it is not clear whose study it is."""
 

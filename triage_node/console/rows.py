@@ -212,6 +212,7 @@ def _sign(row: WorklistRow, about: About, flags_show: bool) -> tuple[Sign, str]:
         if row.live and row.reading_state is not ReadingState.NOT_CONFIRMED:
             return _OF_URGENCY[row.flag.urgency], row.flag.urgency.value
         return (Sign.LATE_FLAG, "not confirmed") if row.live else (Sign.LATE_FLAG, "late flag")
+    flags_show = flags_show and not row.apart
     if row.unsure and flags_show and about.state not in _NOT_ANALYSED and about.state not in _AT_WORK:
         return Sign.NOT_SURE, "not sure"
     return _sign_of_state(about, flags_show)

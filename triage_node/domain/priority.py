@@ -60,6 +60,8 @@ class WorklistRow:
     claimed_at: datetime | None = None
     status_words: str = ""
     """What the node could not do, in words ("not analysed: 9 slices missing"); empty when analysed or still at work."""
+    apart: bool = False
+    """The node observes this study while it acts on others: no evaluation of this site covers its scanner."""
     unsure: bool = False
     """The model could neither raise nor pass it; moves nothing, and is never shown as if it had said no."""
 

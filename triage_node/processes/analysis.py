@@ -26,8 +26,9 @@ from triage_node.domain.prognosis import Prediction
 from triage_node.domain.study import Moment, SelectedSeries, StudyEvent
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
-from triage_node.processes import identity, reporting
+from triage_node.processes import gate, identity, reporting
 from triage_node.processes.decision import commit_decision, flag_of
+from triage_node.processes.gate import scanner_of
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.prognosis import Prognosis
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
@@ -35,14 +36,12 @@ from triage_node.processes.wiring import (
     built_folder,
     bundle_folder,
     config_digest,
-    effective_mode,
     least_level,
     list_policy,
 )
 from triage_node.report.request import BuiltFile
 from triage_node.store import instances, meta, outbox, policy, prognosis, results, studies, worklist
 from triage_node.store.engine import Connection
-from triage_node.store.evaluations import site_levels
 from triage_node.study.selection import SeriesHeaders, of_other_acquisitions, select
 from triage_node.volume.assemble import assemble_volume
 from triage_node.volume.checks import check_head
@@ -86,18 +85,13 @@ class Analysis:
         self.decoder = Decoder(model.decode_memory_mb << 20, model.decode_timeout_s)
         bundle = load_bundle(bundle_folder(model.bundle))
         self.detector = BloodNetDetector(bundle, threads=model.threads)
-        # what this site has measured itself stands above what the bundle brings
-        shipped = self.detector.identity
-        site = site_levels(self.store, shipped.digest)
-        self.detector.identity = self.bundle = replace(shipped, evidence={**shipped.evidence, **site})
+        self.bundle = self.detector.identity
         self.config_digest = config_digest(self.settings)
-        self.mode, why = effective_mode(self.settings, self.simulation, self.bundle.level("ich"))
-        if why:
-            log.warning("mode=%s %s", self.mode, why)
-        self.policy = list_policy(self.settings, self.mode)
-        self.reporter = reporting.Reporter(self.store, self.settings, self.bundle, self.simulation, self.mode)
+        self._stand()
+        if self.standing.why:
+            log.warning("mode=%s %s", self.standing.mode, self.standing.why)
         Archive(built_folder(self.settings)).prepare()
-        self.prognosis = Prognosis(self.store, self.settings, self.bundle)
+        self.prognosis = Prognosis(self.store, self.settings)
         self.rules = rules_of(self.settings)
         self.may_correct = frozenset(s.ae_title for s in self.settings.listener.senders if s.may_correct_identity)
         self.owner = owner("analysis")
@@ -109,6 +103,7 @@ class Analysis:
         if study is None:
             return False
         uid = study.study_instance_uid
+        self._stand()
         try:
             self._analyse(study)
         except StudyRejected as rejected:
@@ -164,6 +159,8 @@ class Analysis:
                 found = self.detector.detect(other.volume)
                 if found.study_probability > detection.study_probability:
                     chosen, volume, detection = other.instances, other.volume, found
+            self._stand(scanner_of(chosen[0].header))
+            detection = replace(detection, bundle=self.standing.bundle)
             least = least_level(self.simulation)
             decision = decide(detection, point, least)
         with self._at("decision"):
@@ -171,8 +168,11 @@ class Analysis:
             if record is None or not same:
                 flag = flag_of(decision, detection, least, now())
                 detail = reporting.detail_of(detection, decision, flag, identity_digest, facts_digest)
+                detail["apart"] = self.standing.why if self.standing.apart else ""
                 record = self._record(study, input_digest, detection, decision, detail)
-                commit_decision(self.store, record, decision, flag, self.policy, now())
+                how = list_policy(self.settings, self.standing.mode)
+                apart, why = self.standing.apart, self.standing.why
+                commit_decision(self.store, record, decision, flag, how, now(), apart, why)
         self.running.beat()
         with self._at("prognosis"):
             predictions = self._predictions(record, volume, detection, held, chosen) if decision.flagged else ()
@@ -191,6 +191,13 @@ class Analysis:
                 self.reporter.queue_withdrawals(c, record, notes)
                 studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects, revision {record.revision}")
                 self._finish(c, study, StudyEvent.REPORTED, "")
+
+    def _stand(self, scanner: str = "") -> None:
+        """Ask anew what may be done: evidence, thresholds and scanners decide, and they change while the node runs."""
+        self.standing = gate.standing(self.store, self.settings, self.simulation, self.bundle, scanner)
+        self.reporter = reporting.Reporter(
+            self.store, self.settings, self.standing.bundle, self.simulation, self.standing.mode
+        )
 
     def restate(self) -> bool:
         """Take in what somebody stated of one patient since its prognosis was made. False when there is nothing to do.

@@ -12,6 +12,7 @@ from triage_node.domain.priority import Flag, ListPolicy, Mode
 from triage_node.domain.study import Moment
 from triage_node.store import results, studies, worklist
 from triage_node.store.engine import Store
+from triage_node.worklist.leaving import as_readers_see
 from triage_node.worklist.moves import moves, would_move
 from triage_node.worklist.order import order
 from triage_node.worklist.urgency import urgency_of
@@ -32,19 +33,25 @@ def commit_decision(
     flag: Flag | None,
     policy: ListPolicy,
     at: datetime,
+    apart: bool = False,
+    why: str = "",
 ) -> None:
-    """Store the result and raise the study. In observe mode the flag is kept and the move recorded as "would move"."""
+    """Store the result and raise the study. In observe mode the flag is kept and the move recorded as "would move".
+
+    `apart`: the node observes this study only, and `why`; `policy` is then the one of observe mode.
+    """
     uid = record.study_instance_uid
     with store.write() as c:
-        before = order([listed.row for listed in worklist.rows(c)], at, policy)
+        before = order(as_readers_see([listed.row for listed in worklist.rows(c)], policy), at, policy)
         results.save(c, record, decision)
         studies.mark(c, uid, Moment.DECIDED, at, decision.answer)
         worklist.set_unsure(c, uid, decision.unsure, at)
+        worklist.set_apart(c, uid, apart, at, why)
         if flag is None or not worklist.raise_flag(c, uid, flag):
             return
         rows = [listed.row for listed in worklist.rows(c)]
         if policy.mode is Mode.ACTIVE:
-            found = moves(before, order(rows, at, policy))
+            found = moves(before, order(as_readers_see(rows, policy), at, policy))
         else:
             found = [m for m in would_move(rows, at, policy) if m.study_instance_uid == uid]
         worklist.record_moves(

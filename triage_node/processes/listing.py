@@ -11,7 +11,7 @@ from triage_node.domain.priority import ListPolicy, Mode
 from triage_node.domain.study import StudyIdentity
 from triage_node.store import meta, worklist
 from triage_node.store.engine import Store
-from triage_node.worklist.leaving import late_flags, not_confirmed, without_flag
+from triage_node.worklist.leaving import as_readers_see, late_flags, not_confirmed
 from triage_node.worklist.order import is_claimed, order
 
 
@@ -28,8 +28,8 @@ def reading_list(store: Store, policy: ListPolicy, now: datetime, flags_count: b
         plain = order(rows, now, replace(policy, mode=Mode.OBSERVE))
         plain_places = {p.row.study_instance_uid: p.position for p in plain}
         policy = replace(policy, mode=Mode.ACTIVE)
-    elif policy.mode is Mode.OBSERVE:
-        rows = [without_flag(row) for row in rows]
+    else:
+        rows = as_readers_see(rows, policy)
     return ReadingList(
         version=version,
         policy=policy,

@@ -54,10 +54,9 @@ _FAILED = "failed"
 class Prognosis:
     """Everything that stays warm between studies."""
 
-    def __init__(self, store: Store, settings: Settings, bundle: BundleIdentity) -> None:
+    def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._zone: tzinfo = ZoneInfo(settings.node.time_zone)
-        self._bundle = bundle
         self._models = (*scores.WITH_PIXELS, *load_models(settings))
 
     def first(
@@ -85,7 +84,7 @@ class Prognosis:
         last = prognosis.latest(self._store, uid, record.revision)
         known = known_facts(self._store, uid, instances.of_study(self._store, uid), self._zone)
         measured = last.measured if last is not None else {}
-        detection = detection_of(record, self._bundle)
+        detection = detection_of(record)
         return self._record(record, last.revision + 1 if last else 1, known.revision, known.facts, measured, detection)
 
     def digest_now(self, uid: str, held: list[ReceivedInstance]) -> str:
@@ -169,7 +168,7 @@ def image_facts(volume: Volume, chosen: list[ReceivedInstance]) -> ImageFacts:
     )
 
 
-def detection_of(record: results.ResultRecord, bundle: BundleIdentity) -> Detection:
+def detection_of(record: results.ResultRecord) -> Detection:
     """The stored result as a detection, without pixels: mask and heat are empty."""
     detail = record.detail
     levels = {name: EvidenceLevel(level) for name, level in (detail.get("levels") or {}).items()}
@@ -188,7 +187,7 @@ def detection_of(record: results.ResultRecord, bundle: BundleIdentity) -> Detect
             record.bundle_version,
             record.bundle_digest,
             record.runtime,
-            bundle.evidence if bundle.digest == record.bundle_digest else levels,
+            levels,
         ),
     )
 

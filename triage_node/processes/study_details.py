@@ -58,6 +58,7 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
         prognosis_behind=bool(
             record is not None and record.flagged and stated and (made is None or made.clinical_revision < len(stated))
         ),
+        apart=str(record.detail.get("apart") or "") if record is not None else "",
         facts_wanted=study.state is not StudyState.QUARANTINED,
     )
 

@@ -50,6 +50,19 @@ def site_levels(store: Store, bundle_digest: str) -> dict[str, EvidenceLevel]:
     return levels
 
 
+def scanners_covered(store: Store, bundle_digest: str, output: str) -> frozenset[str]:
+    """Scanners (maker and model) of the evaluations that give `output` of this bundle a level at the thresholds in force."""
+    query = select(evaluation.c.body).where(
+        evaluation.c.bundle_digest == bundle_digest,
+        evaluation.c.output == output,
+        evaluation.c.level >= EvidenceLevel.E2.value,
+    )
+    with store.read() as c:
+        bodies = list(c.execute(query).scalars())
+    keys = [body.get("key", {}) for body in bodies if _thresholds_hold(store, output, body)]
+    return frozenset(str(name) for key in keys for name in key.get("scanners") or ())
+
+
 def _thresholds_hold(store: Store, output: str, body: dict[str, Any]) -> bool:
     measured_at = body.get("key", {}).get("operating_point")
     if not measured_at:

@@ -268,6 +268,7 @@ worklist_row = Table(
     Column("flag_words", Text),
     Column("flagged_at", Instant),
     Column("unsure", Boolean, nullable=False, default=False),  # the last answer was "not sure"; a flag overrides it
+    Column("apart", Boolean, nullable=False, default=False),  # observed, while the node acts on other studies
     Column("live", Boolean, nullable=False, default=True),
     Column("live_words", Text, nullable=False, default=""),
     Column("pinned_at", Instant),

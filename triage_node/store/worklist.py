@@ -101,6 +101,16 @@ def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
     return True
 
 
+def set_apart(c: Connection, uid: str, apart: bool, at: datetime, why: str) -> None:
+    """Whether the node only observes this study, with the reason."""
+    where = worklist_row.c.study_instance_uid == uid
+    if c.execute(select(worklist_row.c.apart).where(where)).scalar() in (apart, None):
+        return
+    c.execute(update(worklist_row).where(where).values(apart=apart))
+    audit.record(c, at, "node", "gate", uid, new=why or "as the node")
+    touch_list(c)
+
+
 def set_unsure(c: Connection, uid: str, unsure: bool, at: datetime) -> None:
     """Whether the last answer was "not sure". It moves nothing and is no flag, but it is never counted as "no"."""
     where = worklist_row.c.study_instance_uid == uid
@@ -185,6 +195,7 @@ def _listed(r: Row[Any]) -> ListedStudy:
             claimed_by=r.claimed_by,
             claimed_at=r.claimed_at,
             unsure=r.unsure,
+            apart=r.apart,
             status_words=" · ".join(w for w in (r.status_words, r.notice) if w),
         ),
         state=StudyState(r.state),

@@ -72,6 +72,11 @@ def _newest_first(rows: Iterable[WorklistRow]) -> list[WorklistRow]:
     return [row for _, _, row in sorted(flagged, key=lambda f: f[:2], reverse=True)]
 
 
+def as_readers_see(rows: Iterable[WorklistRow], policy: ListPolicy) -> list[WorklistRow]:
+    """In observe mode no flag, in active mode none of a study that the node only observes."""
+    return [without_flag(r) if policy.mode is Mode.OBSERVE or r.apart else r for r in rows]
+
+
 def without_flag(row: WorklistRow) -> WorklistRow:
     """The row as readers see it in observe mode: no flag, no "not sure", and no state that would betray one."""
     state = row.reading_state

@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("worklist_row", sa.Column("unsure", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("worklist_row", sa.Column("apart", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_table(
         "clinical_facts",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),

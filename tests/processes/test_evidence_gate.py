@@ -1,0 +1,201 @@
+"""The evidence gate of DESIGN.md section 4, line by line, on a store as a site has it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from tests.journeys import modality
+from tests.support.analysed import analysis, receive, settings_in
+from triage_node.config.schema import ArchiveSettings, Settings, WorklistSettings
+from triage_node.domain.delivery import ObjectKind
+from triage_node.domain.finding import EvidenceLevel, OperatingPoint
+from triage_node.domain.instance import InstanceHeader
+from triage_node.domain.priority import ListPolicy, Mode
+from triage_node.processes.analysis import Analysis
+from triage_node.processes.gate import scanner_of, standing
+from triage_node.processes.listing import reading_list
+from triage_node.processes.running import now
+from triage_node.processes.study_details import study_details
+from triage_node.processes.wiring import effective_mode, least_level
+from triage_node.store import evaluations, outbox, policy, results, worklist
+
+E0, E1, E2, E3 = EvidenceLevel
+ACTIVE = 'mode = "active"'
+SITE = """
+[worklist]
+{mode}
+[prognosis]
+bundles = []
+[[archives]]
+name = "pacs"
+ae_title = "PACS"
+host = "192.0.2.30"
+[[archives]]
+name = "research"
+ae_title = "RESEARCH"
+host = "192.0.2.31"
+clinical = false
+"""
+TWO = ("A. Radiologist", "B. Physicist")
+
+
+@pytest.fixture(scope="module")
+def bleed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    folder = tmp_path_factory.mktemp("bleed")
+    return modality.phantom(folder, "gate", modality.now(), seed=9072, slices=24, thickness_mm=6.0, size=128).files
+
+
+@contextmanager
+def site(folder: Path, mode: str = ACTIVE) -> Iterator[Analysis]:
+    with analysis(settings_in(folder, simulation=False, text=SITE.format(mode=mode))) as role:
+        yield role
+
+
+def evaluate(role: Analysis, *scanners: str, output: str = "ich") -> None:
+    """A site's own evaluation at the thresholds in force, signed by two."""
+    point = policy.current(role.store)["ich"]
+    key = {
+        "scanners": list(scanners),
+        "operating_point": {
+            "raise_probability": point.raise_probability,
+            "notify_probability": point.notify_probability,
+            "unsure_from": point.unsure_from,
+        },
+    }
+    evaluations.add(role.store, role.bundle.digest, output, E2, {"key": key}, TWO, now())
+
+
+def scanner(files: tuple[Path, ...]) -> str:
+    ds = pydicom.dcmread(files[0], stop_before_pixels=True)
+    return f"{ds.Manufacturer} {ds.ManufacturerModelName}"
+
+
+def flagged_for_readers(role: Analysis, mode: Mode) -> list[str]:
+    shown = reading_list(role.store, ListPolicy(mode=mode), now(), False, shows_names=False)
+    return [p.row.study_instance_uid for p in shown.placed if p.row.flag is not None]
+
+
+def peers(role: Analysis, uid: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for row in outbox.of_study(role.store, uid):
+        found.setdefault(row.peer, set()).add(row.kind.value)
+    return found
+
+
+def test_a_new_site_observes_although_active_is_configured(tmp_path, bleed):
+    with site(tmp_path) as role:
+        uid = receive(role, bleed)
+        role.work()
+        assert (role.standing.mode, role.standing.apart) == (Mode.OBSERVE, False)
+        assert "no evaluation of this site" in role.standing.why
+        assert results.latest(role.store, uid).flagged
+        assert {m.mode for m in worklist.moves(role.store, uid)} <= {"observe"}
+        assert flagged_for_readers(role, role.standing.mode) == []
+        # a research archive takes E0, with the level in what it gets; a clinical one takes nothing
+        assert set(peers(role, uid)) == {"research"}
+        report = next(o for o in results.objects_of(role.store, uid) if o.kind is ObjectKind.FINDINGS_SR)
+        assert b"evidence_level=E" in role.reporter.path(report).read_bytes()
+
+
+def test_an_evaluation_lets_the_node_act_and_a_shift_of_thresholds_takes_it_back_at_once(tmp_path, bleed):
+    with site(tmp_path) as role:
+        evaluate(role, scanner(bleed))
+        uid = receive(role, bleed)
+        role.work()
+        assert (role.standing.mode, role.standing.why) == (Mode.ACTIVE, "")
+        assert flagged_for_readers(role, Mode.ACTIVE) == [uid]
+        assert set(peers(role, uid)) == {"pacs", "research"}
+        point = policy.current(role.store)["ich"]
+        shifted = OperatingPoint("ich", point.raise_probability * 0.9, point.notify_probability, 0, None)
+        policy.add(role.store, [shifted], "somebody", "site shift", now())
+        role.work()
+        role._stand()
+        assert role.standing.mode is Mode.OBSERVE
+        assert role.reporter.wanted(frozenset({ObjectKind.SEG})) == {"research": frozenset({ObjectKind.SEG})}
+
+
+def test_a_scanner_that_no_evaluation_covers_is_observed_by_itself(tmp_path, bleed):
+    with site(tmp_path) as role:
+        evaluate(role, "Another Maker Model 1")
+        uid = receive(role, bleed)
+        role.work()
+        assert (role.standing.mode, role.standing.apart) == (Mode.OBSERVE, True)
+        assert role.standing.why == f"observe: this site's evaluation does not cover {scanner(bleed)}"
+        (listed,) = worklist.rows(role.store)
+        assert listed.row.apart
+        assert listed.row.flag is not None
+        assert flagged_for_readers(role, Mode.ACTIVE) == []
+        assert {m.mode for m in worklist.moves(role.store, uid)} <= {"observe"}
+        assert set(peers(role, uid)) == {"research"}
+        details = study_details(role.store, tmp_path / "data" / "built", uid, shows_names=False)
+        assert details.apart == role.standing.why
+        would = reading_list(role.store, ListPolicy(mode=Mode.ACTIVE), now(), True, shows_names=False)
+        assert would.placed[0].row.flag is not None
+
+
+def test_coverage_and_levels_are_those_of_this_bundle_these_thresholds_and_this_output(tmp_path):
+    with site(tmp_path) as role:
+        named = InstanceHeader("1.2", "1.2", "1.2", "1.2", manufacturer="Maker", manufacturer_model_name="M1")
+        assert (scanner_of(named), scanner_of(None)) == ("Maker M1", "a scanner without a name")
+        assert evaluations.scanners_covered(role.store, role.bundle.digest, "ich") == frozenset()
+        evaluate(role, "Maker M1")
+        evaluate(role, "Maker M2")
+        covered = evaluations.scanners_covered(role.store, role.bundle.digest, "ich")
+        assert covered == {"Maker M1", "Maker M2"}
+        assert evaluations.scanners_covered(role.store, "f" * 64, "ich") == frozenset()
+        assert evaluations.scanners_covered(role.store, role.bundle.digest, "sdh") == frozenset()
+        for name, mode in (
+            ("Maker M2", Mode.ACTIVE),
+            ("Maker M3", Mode.OBSERVE),
+            ("a scanner without a name", Mode.OBSERVE),
+        ):
+            assert standing(role.store, role.settings, False, role.bundle, name).mode is mode
+        # E2 of the study says nothing of a subtype
+        levels = standing(role.store, role.settings, False, role.bundle, "Maker M1").bundle
+        assert levels.level("ich") is E2
+        assert levels.level("sdh") < E2
+
+
+def archive(host: str) -> ArchiveSettings:
+    return ArchiveSettings(name="pacs", ae_title="PACS", host=host)
+
+
+@pytest.mark.parametrize(
+    ("mode", "simulation", "level", "host", "in_force"),
+    [
+        ("observe", False, E3, "192.0.2.1", Mode.OBSERVE),
+        ("observe", True, E0, "127.0.0.1", Mode.OBSERVE),
+        ("active", False, E0, "192.0.2.1", Mode.OBSERVE),
+        ("active", False, E1, "192.0.2.1", Mode.OBSERVE),
+        ("active", False, E2, "192.0.2.1", Mode.ACTIVE),
+        ("active", False, E3, "192.0.2.1", Mode.ACTIVE),
+        ("active", True, E0, "127.0.0.1", Mode.ACTIVE),
+        ("active", True, E0, "localhost", Mode.ACTIVE),
+        ("active", True, E3, "192.0.2.1", Mode.OBSERVE),
+        ("active", True, E3, "pacs.example", Mode.OBSERVE),
+    ],
+)
+def test_the_mode_in_force_follows_evidence_and_simulation(mode, simulation, level, host, in_force):
+    settings = Settings(worklist=WorklistSettings(mode=mode), archives=(archive(host),))
+    found, why = effective_mode(settings, simulation, level)
+    assert found is in_force
+    assert bool(why) is (found.value != mode)
+
+
+def test_more_evidence_never_takes_a_mode_away():
+    for simulation, host in itertools.product((True, False), ("127.0.0.1", "192.0.2.1")):
+        settings = Settings(worklist=WorklistSettings(mode="active"), archives=(archive(host),))
+        acts = [effective_mode(settings, simulation, level)[0] is Mode.ACTIVE for level in EvidenceLevel]
+        assert acts == sorted(acts)
+
+
+def test_observe_is_the_mode_of_a_configuration_that_says_nothing():
+    assert Settings().worklist.mode is Mode.OBSERVE
+    assert (least_level(False), least_level(True)) == (E2, E0)
+    assert Settings().prognosis.in_objects is False
