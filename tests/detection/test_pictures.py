@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from triage_node.bundle.load import load_bundle
+from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.pictures import TABLES, grey_of, grid_of_pictures
 from triage_node.detection.preprocess import GRID
 from triage_node.domain.errors import StudyRejected
+from triage_node.simulation import phantom
+from triage_node.simulation.phantom_bleeds import Bleed
+
+FOLDER = Path(__file__).resolve().parents[2] / "models" / "bloodnet"
 
 
 def head(size: int = 300, radius: float = 90.0, row: float = 140.0) -> np.ndarray:
@@ -72,3 +80,24 @@ def test_empty_picture_gives_a_grid_without_a_skull(value):
     study = grid_of_pictures([np.full((100, 60), value, np.uint8)])
     assert study.hu.shape == (1, GRID, GRID)
     assert not study.intracranial.any()
+
+
+@pytest.fixture(scope="module")
+def detector() -> BloodNetDetector:
+    return BloodNetDetector(load_bundle(FOLDER))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 80), (-20, 140), (10, 70)])
+def test_clot_of_a_phantom_is_seen_in_its_pictures_whatever_the_window(detector, low, high):
+    bleeding = phantom.head(9001, 1, 12, 8.0, size=256, bleeds=(Bleed("iph", 22.0, (26, 4, 10), 64.0),))
+    grey = np.clip((bleeding.volume.hu - float(low)) / (high - low), 0, 1) * 255
+    truth = (bleeding.truth.bleed > 0).sum(axis=(1, 2))
+    probabilities = []
+    for picture in np.round(grey).astype(np.uint8):
+        share, logits = detector.read(grid_of_pictures([np.dstack([picture] * 3)]))
+        probabilities.append(float(detector.scoring.slices(logits[:, 0])[0]))
+        assert share.shape == (1, 6, GRID, GRID)
+    point = load_bundle(FOLDER).manifest.operating_points["ich"]
+    limit = point.raise_probability if point.slice_probability is None else point.slice_probability
+    assert max(np.array(probabilities)[truth > 100]) >= limit
+    assert max(np.array(probabilities)[truth == 0]) < max(np.array(probabilities)[truth > 100])
