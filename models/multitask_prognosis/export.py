@@ -40,6 +40,11 @@ class Settings:
     change: str = "First model: a short training on one core."
 
 
+def heads(net: MultitaskNet) -> dict[str, list[list[float]]]:
+    """Weights of the last layers on the means of the maps, in logits."""
+    return {t: (net.gain * getattr(net, t).weight.detach()).tolist() for t in TASKS}
+
+
 def manifest(kept: dict, settings: Settings) -> dict:
     return {
         "name": "multitask_prognosis",
@@ -68,11 +73,11 @@ def main(settings: Settings) -> None:
     net = MultitaskNet()
     net.load_state_dict(kept["averages"]["multitask"])
     difference = write_network(net, Multitask._fields, bundle)
-    write_json(bundle / HEADS_FILE, {t: (net.gain * getattr(net, t).weight.detach()).tolist() for t in TASKS})
+    write_json(bundle / HEADS_FILE, heads(net))
     write_json(
         bundle / INFERENCE, inference("triage_node.networks.multitask_prognosis.MultitaskNet", Multitask._fields)
     )
-    write_manifest(bundle, manifest(kept, settings), [f for f in FILES if (bundle / f).exists()])
+    write_manifest(bundle, manifest(kept, settings), FILES)
     print(f"{settings.checkpoint} -> {bundle}; ONNX differs by {difference:.1e}")
 
 

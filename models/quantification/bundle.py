@@ -46,9 +46,10 @@ def write_network(net: nn.Module, outputs: Sequence[str], bundle: Path) -> float
     example = torch.randn(2, 1, *PICTURE, generator=torch.Generator().manual_seed(0))
     path = str(bundle / ONNX)
     torch.onnx.export(
-        _Plain(net), (example,), path, input_names=["picture"], output_names=list(outputs),
+        _Plain(net).eval(), (example,), path, input_names=["picture"], output_names=list(outputs),
         dynamic_axes={name: {0: "patient"} for name in ("picture", *outputs)}, opset_version=17, dynamo=False,
     )  # fmt: skip
+    net.eval()  # the exporter may have put it back into training
     onnx.checker.check_model(onnx.load(path), full_check=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     worst = 0.0

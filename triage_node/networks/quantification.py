@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from triage_node.networks.residual import CHANNELS, GAIN, SPARSE, Trunk, convolution
+from triage_node.networks.residual import CHANNELS, DENSE, GAIN, SPARSE, Trunk, convolution
 
 TASKS = ("volume", "outcome")
 ML_PER_UNIT = 20.0
@@ -28,16 +29,16 @@ class Quantified(NamedTuple):
 
 
 class PooledHead(nn.Module):
-    """Convolution, ReLU, global average pooling, one linear layer. Gives the logit and the maps that were pooled."""
+    """Convolution, ReLU, global average pooling, one linear layer; the density of blood goes past the convolution. Gives the logit and the maps that were pooled."""
 
     def __init__(self, channels: int = CHANNELS) -> None:
         super().__init__()
-        self.look = nn.Sequential(convolution(channels, channels, (1, 3, 3)), nn.ReLU(inplace=True))
+        self.look = nn.Sequential(convolution(channels, channels - DENSE, (1, 3, 3)), nn.ReLU(inplace=True))
         nn.init.constant_(self.look[0][1].bias, SPARSE)
         self.linear = nn.Linear(channels, 1)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.look(features)
+        maps = torch.cat([self.look(features), features[:, -DENSE:]], 1)
         return self.linear(GAIN * maps.mean((2, 3, 4))), maps
 
 
