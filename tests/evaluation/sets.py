@@ -11,10 +11,10 @@ from PIL import Image
 from tests.detection.heads import simple_head
 from triage_node.domain.case import Case, HeadVolume, LabelMask, Labels
 
-PIXEL_MM, STEP_MM = 0.9, 5.0
+PIXEL_MM, STEP_MM, SLICES = 0.9, 5.0, 12
 
 
-def pixels(seed: int, bleeds: bool, slices: int = 20) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+def pixels(seed: int, bleeds: bool, slices: int = SLICES) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
     """A head, and where its clot is. Shape: (slice, 192, 192)."""
     rng = np.random.default_rng(seed)
     hu = simple_head(slices, STEP_MM, 192)

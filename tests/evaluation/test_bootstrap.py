@@ -20,9 +20,9 @@ def test_fast_auc_of_a_draw_equals_scikit_learns_of_the_repeated_rows():
             else None
         ),
         found.patients,
-        resamples=1500,
+        resamples=500,
     )
-    assert auc_interval(found) == pytest.approx(resampled, abs=0.03)
+    assert auc_interval(found) == pytest.approx(resampled, abs=0.04)
 
 
 def test_slices_of_one_patient_do_not_narrow_the_interval():

@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from tests.bundle.bundles import small_bundle
-from tests.evaluation.sets import plain_pictures, plain_volumes
+from tests.evaluation.sets import SLICES, plain_pictures, plain_volumes
 from triage_node.cli.evaluate import run
 from triage_node.domain.errors import (
     ConfigError,
@@ -57,7 +57,7 @@ def test_a_folder_of_8_bit_slices_gives_slice_figures_and_no_study(pictures, tmp
 def test_16_bit_studies_give_both(tmp_path):
     report, _ = evaluate("bloodnet", plain_volumes(tmp_path / "set", 2), tmp_path / "out")
     assert (report["study"]["n"], report["study"]["positives"]) == (2, 1)
-    assert report["slice"]["n"] == 40
+    assert report["slice"]["n"] == 2 * SLICES
     assert report["study"]["auc"] == 1.0
     assert report["data"]["picture_cases"] == 0
 

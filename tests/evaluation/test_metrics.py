@@ -57,16 +57,16 @@ def test_without_a_stored_threshold_only_the_auc_stands():
 
 def test_calibrated_answers_have_slope_one_and_sharpened_ones_less():
     rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, 6000)
-    truth = rng.random(6000) < 1 / (1 + np.exp(-logits))
+    logits = rng.normal(0, 2, 3000)
+    truth = rng.random(3000) < 1 / (1 + np.exp(-logits))
     right = metrics.calibration(answers(of(*zip(truth, 1 / (1 + np.exp(-logits)), strict=True))))
     sharp = metrics.calibration(answers(of(*zip(truth, 1 / (1 + np.exp(-2 * logits)), strict=True))))
-    assert right["slope"] == pytest.approx(1.0, abs=0.08)
-    assert right["intercept"] == pytest.approx(0.0, abs=0.1)
-    assert right["ece"] < 0.02 < sharp["ece"]
+    assert right["slope"] == pytest.approx(1.0, abs=0.1)
+    assert right["intercept"] == pytest.approx(0.0, abs=0.15)
+    assert right["ece"] < 0.025 < sharp["ece"]
     assert sharp["slope"] == pytest.approx(0.5, abs=0.05)
     assert right["brier"] < sharp["brier"] < right["brier_of_the_base_rate"]
-    assert sum(b["n"] for b in right["bins"]) == 6000
+    assert sum(b["n"] for b in right["bins"]) == 3000
 
 
 def test_calibration_of_a_handful_is_not_given():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.evaluation.sets import case
+from tests.evaluation.sets import SLICES, case
 from triage_node.bundle.load import load_bundle
 from triage_node.bundle.manifest import Figure
 from triage_node.domain.case import HeadVolume, LabelMask, Labels
@@ -48,7 +48,7 @@ def written(bundle, tmp_path_factory):
 def test_both_units_are_counted_with_their_labels(written):
     report, _, _, _ = written
     assert (report["study"]["n"], report["study"]["positives"]) == (7, 4)
-    assert report["slice"]["n"] == 7 * 20
+    assert report["slice"]["n"] == 7 * SLICES
     assert 4 * 5 <= report["slice"]["positives"] <= 4 * 7
     assert report["data"]["patients"] == 7
     for unit in ("study", "slice"):
@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_listed_and_not_counted(written):
     report, _, _, steps = written
     assert {s["file"] for s in report["skipped"]} == {"notes.txt", "made/torn"}
     assert "ends in the middle" in report["skipped"][1]["reason"]
-    assert sum(steps) == 8 * 20, "progress counts the unreadable too"
+    assert sum(steps) == 8 * SLICES, "progress counts the unreadable too"
 
 
 def test_strata_name_size_subtype_distance_and_scanner(written):
@@ -148,12 +148,12 @@ def test_nothing_readable_still_gives_a_report_that_says_so(bundle, tmp_path):
 
 def test_labels_or_masks_that_do_not_fit_the_images_are_skipped_by_name(bundle, tmp_path):
     short = replace(case(0, True), study_id="short", labels=Labels(slice_labels=(1, 0)))
-    mask = LabelMask({1: "ich"}, lambda: (np.zeros((5, 5), np.uint8),) * 20)
+    mask = LabelMask({1: "ich"}, lambda: (np.zeros((5, 5), np.uint8),) * SLICES)
     small = replace(case(1, True), study_id="small", labels=Labels(study_label=1, mask=mask))
     report, _ = evaluate(bundle, source([short, small]), tmp_path)
     reasons = {s["file"]: s["reason"] for s in report["skipped"]}
     assert reasons == {
-        "made/short": "20 slices were read, 2 have labels",
+        "made/short": f"{SLICES} slices were read, 2 have labels",
         "made/small": "the mask has another shape than the images",
     }
 

@@ -72,7 +72,7 @@ def test_dicom_studies_of_a_simulated_scanner_keep_their_scanner_and_geometry(tm
     folder = tmp_path / "set"
     rows = ["file,label,study,slice"]
     for seed, name in enumerate(("with", "without")):
-        hu, blood = pixels(seed, name == "with", slices=16)
+        hu, blood = pixels(seed, name == "with")
         volume = volume_of(hu, step_mm=6.0)
         exam = scanners.Exam(f"evaluation|{name}", datetime(2026, 1, 1, tzinfo=UTC), f"E-{name}")
         series = scanners.axial_series(volume, scanners.Patient("SIM^HEAD", name), exam)
