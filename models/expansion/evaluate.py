@@ -28,20 +28,22 @@ from triage_node.domain.finding import Location
 from triage_node.domain.prognosis import ClinicalFacts
 from triage_node.prognosis import bat, brain, nag
 from triage_node.prognosis.expansion import (
+    CLINICAL,
     FIELDS,
+    IMAGE,
+    INTEGRATED,
     MODEL_FILE,
-    NUMBERS,
     VOXEL_ML,
     YES_NO,
     ExpansionModel,
     Logistic,
+    image_features,
     network_input,
     variables_of,
 )
 from triage_node.simulation.cohort import EXPANSION_DEFINITIONS, Facts, VirtualPatient
 
 Floats = NDArray[np.float64]
-CLINICAL = tuple(n for n in (*NUMBERS, *YES_NO) if n != "dl_score")
 PLACES = {"lobar": Location.LOBAR, "deep": Location.DEEP}
 LEAST_IVH_ML = 0.5
 BINS = 10
@@ -63,28 +65,28 @@ class Settings:
 
 @dataclass(frozen=True)
 class Read:
-    """One entry per patient. logit: the network's; ml, ivh_ml: by its mask; dice: parenchymal, against the truth."""
+    """One entry per patient. features: as the node has them; ml, ivh_ml: by the mask; dice: parenchymal, against the truth."""
 
-    logit: Floats
+    features: list[dict[str, float]]
     ml: Floats
     ivh_ml: Floats
     dice: Floats
 
 
 def network_answers(session: onnxruntime.InferenceSession, pool: Pool, which: NDArray[np.intp]) -> Read:
-    rows = []
+    features, rows = [], []
     began = time.monotonic()
     for n, i in enumerate(which):
-        mask, score, _ = session.run(list(OUTPUTS), {"picture": network_input(pool.pictures[[i]])})
+        picture = np.array(pool.pictures[i])
+        mask, score, signs = session.run(list(OUTPUTS), {"picture": network_input(picture[None])})
+        features.append(image_features(picture, mask[0], score[0, 0], signs[0]))
         found, truth = mask[0] > 0, pool.mask([i])[0] > 0
         dice = 2 * (found[0] & truth[0]).sum() / max(1, found[0].sum() + truth[0].sum())
-        rows.append((float(score[0, 0]), found[0].sum() * VOXEL_ML, found[1].sum() * VOXEL_ML, dice))
+        rows.append((found[0].sum() * VOXEL_ML, found[1].sum() * VOXEL_ML, dice))
         if n % 200 == 199:
-            print(
-                f"{n + 1} of {len(which)}, {(time.monotonic() - began) / (n + 1) * (len(which) - n):.0f} s left",
-                flush=True,
-            )
-    return Read(*(np.array(column, float) for column in zip(*rows, strict=True)))
+            left = (time.monotonic() - began) / (n + 1) * (len(which) - n)
+            print(f"{n + 1} of {len(which)}, {left:.0f} s left", flush=True)
+    return Read(features, *(np.array(column, float) for column in zip(*rows, strict=True)))
 
 
 def facts_of(facts: Facts) -> ClinicalFacts:
@@ -197,22 +199,31 @@ def choices_of(known: list[dict[str, float | None]]) -> dict[str, list[dict[str,
 
 def model_of(pool: Pool, which: NDArray[np.intp], answers: Read, truth: Floats, definition: str, seed: int) -> dict:
     """configs/expansion.json: the normalised score, forward selection, both logistic models and what they need."""
-    beta, _, _ = logistic.fitted(answers.logit[:, None], truth)
-    known = known_with_score(pool, which, answers, float(beta[1]), float(beta[0]))
-    names = (*CLINICAL, "dl_score")
+    pixels = np.array([[f[n] for n in IMAGE] for f in answers.features])
+    middle, spread = pixels.mean(axis=0), pixels.std(axis=0)
+    spread = np.where(spread > 1e-9, spread, 1.0)
+    seen = logistic.standardised(pixels, middle, spread)
+    image = logistic.logistic(seen, truth, IMAGE, logistic.forward_selection(seen, truth, IMAGE))
+    score = image.logit(seen[:, [IMAGE.index(n) for n in image.names]])
+    known = known_of_all(pool, which, answers, score)
+    names = INTEGRATED
     x = table(known, names)
     mean, deviation = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
     deviation = np.where(deviation > 1e-9, deviation, 1.0)
     z = logistic.standardised(x, mean, deviation)
-    clinical = logistic.forward_selection(z[:, :-1], truth, CLINICAL)
+    facts = z[:, [names.index(n) for n in CLINICAL]]
+    clinical = logistic.forward_selection(facts, truth, CLINICAL)
     integrated = logistic.forward_selection(z, truth, names)
     rule = EXPANSION_DEFINITIONS[definition]
     content = {
         "definition": {"name": rule.name, "ml": rule.ml, "fraction": rule.fraction},
-        "score": {"slope": round(float(beta[1]), 5), "offset": round(float(beta[0]), 5)},
         "threshold": 0.5,
-        "scale": {n: [round(float(m), 6), round(float(s), 6)] for n, m, s in zip(names, mean, deviation, strict=True)},
+        "scale": {
+            n: [round(float(m), 6), round(float(s), 6)]
+            for n, m, s in zip((*IMAGE, *names), (*middle, *mean), (*spread, *deviation), strict=True)
+        },
         "choices": choices_of(known),
+        "image": _as_json(image),
         "clinical": _as_json(logistic.logistic(z, truth, names, clinical)),
         "integrated": _as_json(logistic.logistic(z, truth, names, integrated)),
         "fitted_on": f"{len(which)} virtual patients, {int(truth.sum())} expanded; forward selection, p < {logistic.ENTER}",
@@ -229,13 +240,12 @@ def _as_json(model: Logistic) -> dict:
     }  # fmt: skip
 
 
-def known_with_score(
-    pool: Pool, which: NDArray[np.intp], answers: Read, slope: float, offset: float
-) -> list[dict[str, float | None]]:
+def known_of_all(pool: Pool, which: NDArray[np.intp], answers: Read, score: Floats) -> list[dict[str, float | None]]:
+    """Every patient's variables, volume and ventricles by the mask; `score`: logit of the normalised DL score."""
     known = []
     for k, i in enumerate(which):
         found = known_of(pool.patients[i], answers.ml[k], answers.ivh_ml[k] >= LEAST_IVH_ML)
-        known.append({**found, "dl_score": slope * answers.logit[k] + offset})
+        known.append({**found, "dl_score": float(score[k])})
     return known
 
 
@@ -282,8 +292,8 @@ def main(settings: Settings) -> None:
 
     answers = network_answers(session, pool, test)
     patients = [pool.patients[i] for i in test]
-    known = known_with_score(pool, test, answers, model.score_slope, model.score_offset)
-    image = np.array([model.normalised(s) for s in answers.logit])
+    image = np.array([model.normalised(f) for f in answers.features])
+    known = known_of_all(pool, test, answers, _logit(image))
     clinical, integrated = (predictions(model, part, known) for part in (model.clinical, model.integrated))
     rng = np.random.default_rng(settings.seed)
     swapped = rng.permutation(len(test))
@@ -377,6 +387,7 @@ def main(settings: Settings) -> None:
     write_manifest(folder, manifest)
     for f in figures:
         print(f"{f['name']:36} {f['value']:.3f} ({f['low']:.3f} to {f['high']:.3f}) n {f['n']}")
+    print("image:", ", ".join(model.image.names))
     print("clinical:", ", ".join(model.clinical.names))
     print("integrated:", ", ".join(model.integrated.names))
     reliability(folder / "docs" / "reliability.png", truth, three, bayes)

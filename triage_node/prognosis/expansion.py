@@ -1,4 +1,4 @@
-"""Hematoma expansion, for the node: Integrated-to-HE and, beside it, Clinical-to-HE; ONNX Runtime and numpy only.
+"""Hematoma expansion, for the node: Integrated-to-HE and, beside it, Clinical-to-HE; ONNX Runtime and numpy, no torch.
 
 `measure` turns the scan into the coarse picture that the network was trained on and keeps the network's score; `predict` puts
 it together with the facts known now. The image alone is never shown: its published and its measured figures are below those
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from triage_node.bundle.load import Bundle, load_bundle
 from triage_node.domain.errors import ManifestInvalid
@@ -114,6 +115,40 @@ def _overlaps(
     return np.clip(half - np.abs(centre[:, None] - at_mm), 0, min(step_mm, wanted_mm)).astype(np.float32) / wanted_mm
 
 
+SIGNS = ("swirl", "hypodensity", "blend", "black_hole", "island", "fluid_level")
+DARK_HU, VERY_DARK_HU = 12.0, 25.0
+LEAST_CORE = 12
+"""Voxels: of a smaller clot the edge is read as well."""
+
+
+def image_features(
+    picture: NDArray[np.uint8], mask: NDArray[np.float32], score: float, signs: NDArray[np.float32]
+) -> dict[str, float]:
+    """What Image-to-HE is made of: the network's answers, and the densities inside its own mask, in JSON values.
+
+    Shape: picture (24, 96, 96) as `stored`; mask logits (2, 24, 96, 96); signs logits (6,). hu_variation: standard deviation
+    over mean (PAPERS.md 5.10); dark_share, very_dark_share: what lies so far under the clot's median.
+    """
+    blood = mask[0] > 0
+    ml, ivh_ml = float(blood.sum() * VOXEL_ML), float((mask[1] > 0).sum() * VOXEL_ML)
+    core = ndimage.binary_erosion(blood, np.ones((1, 3, 3), bool))
+    if core.sum() < LEAST_CORE:
+        core = blood
+    hu = picture[core].astype(np.float32) * ((HIGHEST_HU - LOWEST_HU) / 255) + LOWEST_HU
+    if hu.size == 0:
+        hu = np.full(1, 60.0, np.float32)
+    middle = float(np.median(hu))
+    return {
+        "net_score": float(score),
+        **{f"net_{name}": float(s) for name, s in zip(SIGNS, signs, strict=True)},
+        "hu_variation": float(hu.std() / max(float(hu.mean()), 1.0)),
+        "dark_share": float((hu < middle - DARK_HU).mean()),
+        "very_dark_share": float((hu < middle - VERY_DARK_HU).mean()),
+        "own_log_ml": math.log(max(0.3, ml)),
+        "own_log_ivh_ml": math.log(max(0.3, ivh_ml)),
+    }
+
+
 # ---- the logistic models ----------------------------------------------------------------------------------------------
 
 NUMBERS = (
@@ -122,6 +157,13 @@ NUMBERS = (
 YES_NO = (
     "male", "on_anticoagulant", "on_warfarin", "on_antiplatelet", "previous_ich", "ivh", "lobar", "infratentorial",
 )  # fmt: skip
+INTEGRATED = (*NUMBERS, *YES_NO)
+CLINICAL = tuple(n for n in INTEGRATED if n != "dl_score")
+IMAGE = (
+    "net_score", *(f"net_{name}" for name in SIGNS), "hu_variation", "dark_share", "very_dark_share", "own_log_ml",
+    "own_log_ivh_ml",
+)  # fmt: skip
+"""What `image_features` gives."""
 SHOWN = {
     "age_years": "age", "gcs": "GCS", "nihss": "NIHSS", "log_hours": "hours from onset to CT",
     "hours_late": "hours from onset to CT", "pressure_mmhg": "systolic pressure", "log_glucose": "glucose",
@@ -198,11 +240,10 @@ class ExpansionModel:
     definition: str
     definition_ml: float | None
     definition_fraction: float | None
-    score_slope: float
-    score_offset: float
     threshold: float
     scale: Mapping[str, tuple[float, float]]
     choices: Mapping[str, tuple[Mapping[str, float], ...]]
+    image: Logistic
     clinical: Logistic
     integrated: Logistic
 
@@ -213,11 +254,13 @@ class ExpansionModel:
             j = json.loads(text)
             found = cls(
                 j["definition"]["name"], j["definition"]["ml"], j["definition"]["fraction"],
-                float(j["score"]["slope"]), float(j["score"]["offset"]), float(j["threshold"]),
+                float(j["threshold"]),
                 {k: (float(m), float(s)) for k, (m, s) in j["scale"].items()},
                 {k: tuple(dict(v) for v in values) for k, values in j["choices"].items()},
-                _logistic(j["clinical"]), _logistic(j["integrated"]),
+                _logistic(j["image"], IMAGE), _logistic(j["clinical"], CLINICAL), _logistic(j["integrated"], INTEGRATED),
             )  # fmt: skip
+            if unscaled := [n for n in found.image.names if not found.scale[n][1] > 0]:
+                raise ValueError(f"{unscaled[0]} has no scale")
             for name in (*found.clinical.names, *found.integrated.names):
                 if not found.scale[name][1] > 0 or (name != "dl_score" and not found.choices[FIELDS.get(name, name)]):
                     raise ValueError(f"{name} has no scale or no choices")
@@ -225,9 +268,10 @@ class ExpansionModel:
             raise ManifestInvalid(f"{MODEL_FILE}: {type(error).__name__}: {error}") from error
         return found
 
-    def normalised(self, score_logit: float) -> float:
-        """The normalised DL score: the probability that the picture alone gives."""
-        return _sigmoid(self.score_slope * score_logit + self.score_offset)
+    def normalised(self, measured: Mapping[str, float]) -> float:
+        """The normalised DL score: the probability that the picture alone gives, from its features (`image_features`)."""
+        at = np.array([[self._standard(n, measured[n]) for n in self.image.names]])
+        return _sigmoid(float(self.image.logit(at)[0]))
 
     def chance(self, model: Logistic, known: Mapping[str, float | None]) -> tuple[float, float, float, tuple[str, ...]]:
         """(expected, low, high, what is missing): missing fields are averaged over; the interval spans them and the fit's error."""
@@ -262,7 +306,7 @@ class ExpansionModel:
         return (float(value or 0.0) - mean) / deviation
 
 
-def _logistic(j: Mapping[str, Any]) -> Logistic:
+def _logistic(j: Mapping[str, Any], allowed: tuple[str, ...]) -> Logistic:
     found = Logistic(
         tuple(j["names"]), float(j["intercept"]), tuple(float(c) for c in j["coefficients"]),
         tuple(tuple(float(c) for c in row) for row in j["covariance"]),
@@ -270,7 +314,7 @@ def _logistic(j: Mapping[str, Any]) -> Logistic:
     n = len(found.names)
     if len(found.coefficients) != n or len(found.covariance) != n + 1 or any(len(r) != n + 1 for r in found.covariance):
         raise ValueError("names, coefficients and covariance differ in length")
-    if unknown := set(found.names) - {*NUMBERS, *YES_NO}:
+    if unknown := set(found.names) - set(allowed):
         raise ValueError(f"no such variable: {', '.join(sorted(unknown))}")
     return found
 
@@ -301,23 +345,23 @@ class Expansion:
         self.label = f"Hematoma expansion ({self._model.definition})"
 
     def measure(self, volume: Volume, detection: Detection) -> dict[str, Any]:
-        """`score`: the network's logit; `ml`: its own volume of parenchymal blood; `signs`: its probabilities; or `abstained`."""
+        """`features`: as `image_features`; `ml`: the network's own volume of parenchymal blood; or `abstained`."""
         picture = picture_of(volume)
         if isinstance(picture, str):
             return {"abstained": picture}
+        return self.read(picture)
+
+    def read(self, picture: NDArray[np.uint8]) -> dict[str, Any]:
+        """As `measure`, from a picture laid out already."""
         mask, score, signs = self._session.run(["mask", "score", "signs"], {"picture": network_input(picture[None])})
-        names = ("swirl", "hypodensity", "blend", "black_hole", "island", "fluid_level")
-        return {
-            "score": float(score[0, 0]),
-            "ml": float((mask[0, 0] > 0).sum() * VOXEL_ML),
-            "signs": {n: round(_sigmoid(float(s)), 4) for n, s in zip(names, signs[0], strict=True)},
-        }
+        features = image_features(picture, mask[0], score[0, 0], signs[0])
+        return {"ml": float((mask[0, 0] > 0).sum() * VOXEL_ML), "features": features}
 
     def predict(self, measured: Mapping[str, Any], detection: Detection, facts: ClinicalFacts) -> Prediction:
         bleed = clinical.hematoma_of(detection)
         if reason := clinical.abstention(detection, facts) or self._refusal(measured, bleed):
             return Prediction(self.name, self.label, abstained=reason)
-        score = self._model.normalised(float(measured["score"]))
+        score = self._model.normalised(measured["features"])
         place = next(iter(bleed.places)) if len(bleed.places) == 1 else None
         known = variables_of(facts, bleed.volume_ml, bleed.in_ventricles, place)
         known["dl_score"] = _logit(score)
@@ -350,8 +394,9 @@ class Expansion:
     def _refusal(self, measured: Mapping[str, Any], bleed: clinical.Hematoma) -> str:
         if said := measured.get("abstained"):
             return str(said)
-        score, seen = measured.get("score"), measured.get("ml")
-        if not (_finite(score) and _finite(seen)):
+        features, seen = measured.get("features"), measured.get("ml")
+        whole = isinstance(features, Mapping) and all(_finite(features.get(n)) for n in self._model.image.names)
+        if not (whole and _finite(seen)):
             return "the images were not measured for it"
         ml = bleed.volume_ml
         if ml is None or ml < LEAST_ML:
@@ -371,7 +416,7 @@ def _check(bundle: Bundle) -> None:
         raise ManifestInvalid(f"{bundle.folder}: {MODEL_FILE} is not listed")
 
 
-def _finite(value: object) -> bool:
+def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
