@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
 from triage_node.config.schema import PrognosisSettings, Settings
+from triage_node.console.app import create_app
 from triage_node.domain.clinical import ClinicalEntry
+from triage_node.domain.errors import StatementConflict
 from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel, OperatingPoint
 from triage_node.domain.priority import Mode
 from triage_node.domain.prognosis import ClinicalFacts, Estimate, Prediction
-from triage_node.domain.study import StudyState
+from triage_node.domain.study import StudyEvent, StudyState
 from triage_node.domain.volume import Volume
 from triage_node.processes import clinical, prognosis
 from triage_node.processes.analysis import Analysis
 from triage_node.processes.reporting import Reporter
-from triage_node.processes.running import now
+from triage_node.processes.running import Running, now
 from triage_node.processes.study_details import study_details
+from triage_node.processes.web import console_deps
 from triage_node.store import audit, policy, results, studies, worklist
 from triage_node.store import prognosis as stored
 
@@ -266,3 +270,30 @@ def test_prognosis_in_objects_follows_the_gate(in_objects, simulation, mode, lev
     reporter = Reporter(None, settings, Example.identity, simulation, mode)
     prediction = Prediction("ich_score", "ICH score", score_range=(1, 3), evidence=level)
     assert reporter.told((prediction,)) == ((prediction,) if told else ())
+
+
+def test_facts_posted_to_the_page_reach_the_prognosis_that_the_page_shows(role, bleed):
+    uid = receive(role, bleed)
+    role.work()
+    running = Running("web", role.settings, role.store, role.running.stop)
+    client = TestClient(create_app(console_deps(running)).guarded, base_url="http://127.0.0.1:8080")
+    assert "Not known: GCS" in client.get(f"/studies/{uid}").text
+    body = {"entered_by": "Dr. Lee", "seen_revision": 0, "gcs": 9, "trauma": False}
+    assert client.post(f"/api/studies/{uid}/clinical", json=body).status_code == 201
+    assert "facts entered since are being taken in" in client.get(f"/studies/{uid}").text
+    assert role.restate()
+    page = client.get(f"/studies/{uid}").text
+    assert "being taken in" not in page
+    assert "GCS: 9 (entered by Dr. Lee, " in page
+    wrong = client.post(f"/api/studies/{uid}/clinical", json=body | {"seen_revision": 1, "age_years": 12})
+    assert wrong.json()["problems"] == ["Age: the images say 61 years. Is it this patient?"]
+
+
+def test_nothing_is_taken_in_for_a_study_in_quarantine_or_one_that_is_not_there(role, bleed):
+    uid = receive(role, bleed)
+    with role.store.write() as c:
+        studies.advance(c, uid, StudyEvent.QUARANTINED, now(), "two patients under one Study Instance UID")
+    with pytest.raises(StatementConflict, match="in quarantine"):
+        state_facts(role, uid, ClinicalEntry(gcs=9))
+    with pytest.raises(StatementConflict, match="no such study"):
+        state_facts(role, "9.9.9", ClinicalEntry(gcs=9))
