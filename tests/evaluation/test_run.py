@@ -13,8 +13,10 @@ import pytest
 from tests.evaluation.sets import SLICES, case
 from triage_node.bundle.load import load_bundle
 from triage_node.bundle.manifest import Figure
+from triage_node.detection.ich import BloodNetDetector
 from triage_node.domain.case import HeadVolume, LabelMask, Labels
 from triage_node.domain.errors import StudyRejected
+from triage_node.evaluation.answering import answer
 from triage_node.evaluation.run import dice, evaluate, study_label
 from triage_node.evaluation.source import Source, folder_digest
 
@@ -216,3 +218,13 @@ def test_figures_under_altered_appearances_come_from_the_bundle(bundle, tmp_path
     assert report["stress"]["sets"][0]["auc"] == 0.777
     assert "| hu | thin |" in (tmp_path / "report.md").read_text()
     assert "0.777" in (tmp_path / "report.html").read_text()
+
+
+def test_an_answer_is_what_the_node_would_say(bundle):
+    detector = BloodNetDetector(bundle)
+    head = case(0, True).load()
+    ours, nodes = answer(detector, head), detector.detect(head.as_volume())
+    assert ours.study == pytest.approx(nodes.study_probability)
+    assert ours.slices == pytest.approx(nodes.slice_probabilities)
+    assert ours.study_subtypes == pytest.approx(nodes.subtype_probabilities)
+    assert ours.volume_ml == pytest.approx(nodes.hematoma_volume_ml, abs=0.3), "pieces under 0.05 mL apart"

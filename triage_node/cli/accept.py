@@ -51,7 +51,9 @@ def accept(evidence: Path, signed_by: list[str], config: Path | None, console: C
         console.print(f"stated by those who signed: {text}", markup=False)
     if level < EvidenceLevel.E2:
         console.print("it does not count yet: the thresholds in force are others than those that were measured")
-    console.print("a running node takes it up at its next start")
+    console.print(
+        "a running node takes it up with its next study; scanners that the evaluation did not cover stay in observe"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -47,14 +47,13 @@ class Points:
 
 @dataclass
 class Material:
-    """All that a run collects. `skipped`: (file or case, reason). `scanners`: cases by scanner name."""
+    """All that a run collects. `skipped`: (file or case, reason)."""
 
     slices: list[Scored] = field(default_factory=list)
     studies: list[Scored] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     declined: list[tuple[str, str]] = field(default_factory=list)
     worst: dict[str, Worst] = field(default_factory=lambda: {u: Worst() for u in UNITS})
-    scanners: Counter[str] = field(default_factory=Counter)
     cases: int = 0
     simulated_cases: int = 0
     picture_cases: int = 0
@@ -127,7 +126,8 @@ def _data(material: Material, data: dict[str, Any]) -> dict[str, Any]:
         "simulated_cases": material.simulated_cases,
         "picture_cases": material.picture_cases,
         "without_label": material.without_label,
-        "scanners": dict(material.scanners.most_common()),
+        # an evaluation covers a scanner by labelled studies that the node would analyse
+        "scanners": dict(Counter(s.scanner for s in material.studies if s.scanner and not s.declined).most_common()),
     }
 
 

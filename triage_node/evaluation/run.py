@@ -213,8 +213,6 @@ def _take(
     material.cases += 1
     material.simulated_cases += case.simulated
     material.picture_cases += not head.is_hu
-    if case.scanner:
-        material.scanners[case.scanner] += 1
     common = {
         "patient": f"{case.source}/{case.patient_id}",
         "step_mm": _step_mm(case, head),
