@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -176,3 +178,15 @@ def test_hostile_folders_and_bundles_are_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EvaluationError, match="--out"):
         explain(tmp_path / "a.png", tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "words", [("explain", "nowhere", "--out", "out"), ("calibrate", "nowhere", "nowhere", "--out", "out")]
+)
+def test_the_program_ends_with_one_line_and_no_traceback(words, tmp_path):
+    program = Path(sys.executable).with_name("triage-node")
+    ended = subprocess.run([program, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("triage-node: ")
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert not (tmp_path / "out").exists()
