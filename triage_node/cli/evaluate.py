@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -66,7 +67,8 @@ def _node(config: Path) -> tuple[Archive, OperatingPoint | None]:
 
 
 def _table(report: dict[str, Any]) -> Table:
-    table = Table("", "n", "positive", "AUC", "sensitivity", "specificity", "PPV here")
+    heads = ("", "n", "positive", "AUC", "sensitivity", "specificity", "PPV")
+    table = Table(*heads, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for unit, words in UNIT_WORDS.items():
         f = report[unit]
         shown = [f"{number(f[k])} {ci(f[f'{k}_ci'], 2)}".strip() for k in ("auc", "sensitivity", "specificity", "ppv")]
