@@ -35,7 +35,9 @@ from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
 from triage_node.prognosis import envelope, scores
 from triage_node.prognosis.expansion import Expansion
+from triage_node.prognosis.outcome import Outcome
 from triage_node.prognosis.predictor import ImagePredictor
+from triage_node.prognosis.quantification import Quantification
 from triage_node.store import instances, prognosis, results
 from triage_node.store.engine import Store
 from triage_node.store.evaluations import site_levels
@@ -44,7 +46,11 @@ from triage_node.store.prognosis import PrognosisRecord
 log = logging.getLogger(__name__)
 
 Factory = Callable[[Path, int], ImagePredictor]
-FACTORIES: dict[str, Factory] = {"expansion": Expansion}
+FACTORIES: dict[str, Factory] = {
+    "expansion": Expansion,
+    "quantification": Quantification,
+    "multitask_prognosis": Outcome,
+}
 """Folder name of a bundle -> what loads it: (folder, threads)."""
 
 _IMAGE = "image"

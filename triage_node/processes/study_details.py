@@ -92,7 +92,7 @@ def _result_words(record: results.ResultRecord | None, listed: worklist.ListedSt
     if record.flagged:
         return "Was flagged, and has left the list"
     if record.detail.get("unsure"):
-        return "Not sure: the model could neither raise this study nor pass it. Read it as if it had not been analysed."
+        return "Not sure: neither raised nor passed"
     return "Nothing was raised. That is no statement that there is no bleed."
 
 
