@@ -201,4 +201,7 @@ SMOKE = {"run": "build/multitask_prognosis/smoke", "minutes": 0.1, "warm_up_step
 
 if __name__ == "__main__":
     wanted = from_command_line(Settings(), sys.argv[1:])
-    main(from_command_line(replace(Settings(), smoke=1, **SMOKE), sys.argv[1:]) if wanted.smoke else wanted)
+    if wanted.smoke:
+        wanted = from_command_line(replace(Settings(), smoke=1, **SMOKE), sys.argv[1:])
+        (Path(wanted.run) / "last.pt").unlink(missing_ok=True)
+    main(wanted)

@@ -65,11 +65,22 @@ def write_network(net: nn.Module, outputs: Sequence[str], bundle: Path) -> float
 
 
 def inference(target: str, outputs: Sequence[str]) -> dict:
+    """For monai.bundle: scan.npy holds HU, (24, 96, 96), laid out as `picture_of` does; answer.npz gets the outputs."""
     return {
+        "imports": [
+            "$import numpy",
+            "$import torch",
+            "$from safetensors import torch as weights_file",
+            "$from triage_node.prognosis import expansion",
+        ],
         "bundle_root": ".",
+        "scan": "scan.npy",
+        "answer": "answer.npz",
         "network_def": {"_target_": target},
-        "weights": WEIGHTS,
-        "input": {"name": "picture", "made_by": "triage_node.prognosis.expansion.picture_of"},
+        "weights": f"$@bundle_root + '/{WEIGHTS}'",
+        "picture": "$torch.from_numpy(expansion.network_input(expansion.stored(numpy.load(@scan))[None]))",
+        "initialize": ["$@network_def.load_state_dict(weights_file.load_file(@weights))", "$@network_def.eval()"],
+        "run": ["$numpy.savez(@answer, **dict(zip(@outputs, (t.detach().numpy() for t in @network_def(@picture)))))"],
         "outputs": list(outputs),
     }
 

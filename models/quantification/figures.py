@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from triage_node.evaluation.bootstrap import interval
+from triage_node.evaluation.bootstrap import LEAST_PATIENTS, SEED
 from triage_node.prognosis.expansion import Logistic
 
 Array = NDArray[np.float64]
@@ -38,16 +38,18 @@ class Row:
 
 
 def figure(name: str, statistic: Callable[[NDArray[np.intp]], float], n: int, data: str) -> Row:
-    """`statistic` takes row numbers; its interval is 95 % over resampled patients."""
-    everybody = np.arange(n)
+    """`statistic` takes row numbers; its interval is 95 % over resampled patients, None with fewer than LEAST_PATIENTS.
 
-    def guarded(rows: NDArray[np.intp]) -> float | None:
-        value = float(statistic(rows))
-        return value if math.isfinite(value) else None
-
-    ends = interval(guarded, everybody, RESAMPLES)
-    low, high = ends if ends is not None else (None, None)
-    return Row(name, float(statistic(everybody)), low, high, n, data)
+    evaluation/bootstrap.py does the same for patients of several rows; with one row each the draw itself is enough.
+    """
+    low = high = None
+    if n >= LEAST_PATIENTS:
+        rng = np.random.default_rng(SEED)
+        values = [float(statistic(rng.integers(0, n, n))) for _ in range(RESAMPLES)]
+        finite = [v for v in values if math.isfinite(v)]
+        if len(finite) >= RESAMPLES / 2:
+            low, high = (float(q) for q in np.quantile(finite, [0.025, 0.975]))
+    return Row(name, float(statistic(np.arange(n))), low, high, n, data)
 
 
 def difference(name: str, statistic: Callable[[NDArray[np.intp]], float], n: int, data: str, beaten: str) -> Row:

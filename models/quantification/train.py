@@ -202,4 +202,7 @@ SMOKE = {"run": "build/quantification/smoke", "minutes": 0.1, "minutes_heads": 0
 
 if __name__ == "__main__":
     wanted = from_command_line(Settings(), sys.argv[1:])
-    main(from_command_line(replace(Settings(), smoke=1, **SMOKE), sys.argv[1:]) if wanted.smoke else wanted)
+    if wanted.smoke:
+        wanted = from_command_line(replace(Settings(), smoke=1, **SMOKE), sys.argv[1:])
+        (Path(wanted.run) / "last.pt").unlink(missing_ok=True)
+    main(wanted)
