@@ -1,4 +1,4 @@
-# make setup | demo | test | check | docs | bench | train-smoke | run
+# make setup | demo | test | check | docs | bench | train-smoke | cards | run
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := orthanc orthanc-dicomweb dcmtk postgresql chromium chromium-driver nodejs npm strace iproute2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup setup-dev debian npm demo test check docs bench train-smoke run clean
+.PHONY: setup setup-dev debian npm demo test check docs bench train-smoke cards run clean
 
 setup: $(VENV)/.installed
 
@@ -63,6 +63,9 @@ train-smoke: setup-dev
 	  bundle=$$(basename $$(dirname $$script)); echo "training $$bundle for a moment"; \
 	  $(BIN)/python -m models.$$bundle.train --smoke || exit 1; \
 	done
+
+cards: setup
+	@for bundle in models/*/configs; do $(BIN)/python -m triage_node.evaluation.card $$(dirname $$bundle) || exit 1; done
 
 run: setup
 	$(BIN)/triage-node serve
