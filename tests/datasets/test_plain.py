@@ -422,3 +422,18 @@ def test_reading_many_studies_holds_the_pixels_of_one(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert read == 60
     assert peak < 10 * 128 * 128 * 4
+
+
+def test_colour_table_is_undone(tmp_path):
+    """A picture in the colours of a viewer reads like the grey one, not like its luminance."""
+    from PIL import Image
+
+    from triage_node.datasets.pictures import read_grey
+    from triage_node.detection.pictures import TABLES
+
+    y, x = np.mgrid[:128, :128]
+    grey = (np.clip(1.1 - np.hypot(y - 64, x - 64) / 60, 0, 1) * 200).astype(np.uint8)
+    for name, table in TABLES.items():
+        Image.fromarray((table[grey] * 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
+        found = read_grey(tmp_path / f"{name}.png").astype(int)
+        assert np.abs(found - grey)[grey > 20].mean() < 6, name

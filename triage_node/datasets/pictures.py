@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from triage_node.detection.pictures import grey_of_colours
 from triage_node.domain.errors import CaseUnreadable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif")
@@ -95,9 +96,13 @@ def _grey_levels(image: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):
         image = image.convert("RGBA")
         opacity = np.asarray(image.getchannel("A"), np.float32) / 255
-        grey = np.asarray(image.convert("RGB").convert("L"), np.float32)
+        grey = _of_colours(image.convert("RGB")).astype(np.float32)
         # some tools write a layer that is transparent everywhere
         return np.rint(grey * opacity if opacity.any() else grey).astype(np.uint8)
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    return np.array(image.convert("L"), np.uint8)
+    return np.array(image, np.uint8) if image.mode == "L" else _of_colours(image)
+
+
+def _of_colours(image: Image.Image) -> NDArray[np.uint8]:
+    return np.rint(grey_of_colours(np.asarray(image, np.float32) / 255) * 255).astype(np.uint8)

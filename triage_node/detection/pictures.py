@@ -70,7 +70,7 @@ def grey_of(picture: Bytes) -> Array:
     if values.ndim == 3:
         if values.shape[2] in (2, 4):
             values = values[..., :-1] * values[..., -1:]
-        values = _from_colours(values) if values.shape[2] == 3 else values[..., 0]
+        values = grey_of_colours(values) if values.shape[2] == 3 else values[..., 0]
     border = np.concatenate([values[:3].ravel(), values[-3:].ravel(), values[:, :3].ravel(), values[:, -3:].ravel()])
     outside = float(np.median(border))
     rows, columns = values.shape[0] // 4, values.shape[1] // 4
@@ -102,7 +102,8 @@ COLOURED, MOST_OFF = 0.05, 0.06
 """Mean spread of the channels from which a head is coloured; mean distance to a table from which it is not that table."""
 
 
-def _from_colours(rgb: Array) -> Array:
+def grey_of_colours(rgb: Array) -> Array:
+    """Brightness of a coloured picture, a colour table of `TABLES` undone. Shape: (row, column, 3), 0 to 1 -> (row, column)."""
     seen = rgb.max(axis=2) > 0.08
     spread = rgb.max(axis=2) - rgb.min(axis=2)
     if not seen.any() or spread[seen].mean() < COLOURED:  # grey; text and marks may be coloured
