@@ -35,6 +35,7 @@ class Settings:
     # data and results
     pool: str = "build/expansion"
     run: str = "build/multitask_prognosis/first"
+    start: str = ""  # a checkpoint whose averages are the first weights; the schedule begins anew
     seed: int = 13
     smoke: int = 0  # a built-in pool and some seconds, to see that everything runs
     smoke_patients: int = 40
@@ -126,6 +127,13 @@ def main(settings: Settings) -> None:
     }
     step, elapsed = 0, 0.0
     last = folder / "last.pt"
+    if settings.start and not last.exists():
+        begin = torch.load(settings.start, weights_only=True, map_location=device)
+        if begin["data"] != data.pool.sha256 or begin["splits"]["rule"] != SPLIT_RULE:
+            raise SystemExit(f"{settings.start} was trained on another pool or split: its patients would leak")
+        for name in VARIANTS:
+            nets[name].load_state_dict(begin["averages"][name])
+            averages[name].load_state_dict(begin["averages"][name])
     if last.exists():
         kept = torch.load(last, weights_only=True, map_location=device)
         for name in VARIANTS:

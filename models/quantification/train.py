@@ -34,6 +34,7 @@ class Settings:
     # data and results
     pool: str = "build/expansion"
     run: str = "build/quantification/first"
+    start: str = ""  # a checkpoint whose averages are the first weights; the schedule begins anew
     seed: int = 11
     smoke: int = 0  # a built-in pool and some seconds, to see that everything runs
     smoke_patients: int = 40
@@ -104,6 +105,13 @@ def main(settings: Settings) -> None:
         averages[name].load_state_dict(nets["both"].state_dict())
     phase, step, elapsed = 1, 0, 0.0
     last = folder / "last.pt"
+    if settings.start and not last.exists():
+        begin = torch.load(settings.start, weights_only=True, map_location=device)
+        if begin["data"] != data.pool.sha256 or begin["splits"]["rule"] != SPLIT_RULE:
+            raise SystemExit(f"{settings.start} was trained on another pool or split: its patients would leak")
+        for name in VARIANTS:
+            nets[name].load_state_dict(begin["averages"][name])
+            averages[name].load_state_dict(begin["averages"][name])
     kept = torch.load(last, weights_only=True, map_location=device) if last.exists() else None
     if kept:
         for name in VARIANTS:
