@@ -39,7 +39,7 @@ BONE_HU = 95.0
 TOP_OF_BONE, MIDDLE_ROW, MIDDLE_COLUMN = 23.2, 49.3, 47.5
 """Where the pictures of training have the top of the skull and the middle of its inside, in voxels."""
 LEAST_BONE_MM2 = 300.0
-LARGEST_DISAGREEMENT = 0.6
+LARGEST_DISAGREEMENT = 0.5
 """Between the volume of detection and that of this network, as a share of the larger; beyond it this network did not see it."""
 LEAST_ML = 1.0
 WIDEST = 0.6
