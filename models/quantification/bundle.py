@@ -117,7 +117,7 @@ def common(version: str, change: str, kept: dict) -> dict:
         "intended_use": "Research on prognosis. Not for diagnostic use, and never a reason to limit care.",
         "preprocessing": {
             "version": expansion.PREPROCESSING, "hu_clip": [expansion.LOWEST_HU, expansion.HIGHEST_HU],
-            "grid_pixels": expansion.SHAPE[1], "skull_share": None, "pixel_mm": expansion.SPACING_MM[1],
+            "grid_pixels": expansion.SHAPE[1], "pixel_mm": expansion.SPACING_MM[1],
             "slice_mm": expansion.SPACING_MM[0],
         },
         "operating_points": {},
