@@ -115,6 +115,26 @@ def tabular(data: Cohort) -> NDArray[np.float64]:
     return fig.sigmoid(fit.logit(scaled))
 
 
+def true_facts(data: Cohort) -> NDArray[np.float64]:
+    """Logistic regression of what a perfect reader would say (volume, ventricles, place) with true age and GCS: a ceiling."""
+    patients = data.pool.patients
+    x = np.array(
+        [
+            [
+                np.log(p.bleed.volume_ml), p.bleed.ivh, p.bleed.place == "lobar",
+                p.bleed.place in ("cerebellum", "brainstem"), p.truth.age_years, p.truth.gcs,
+            ]
+            for p in patients
+        ],
+        np.float64,
+    )  # fmt: skip
+    scaled = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-6)
+    shown = np.concatenate([data.of("train"), data.of("fit")])
+    known = shown[~np.isnan(data.poor_known.numpy()[shown])]
+    names = ("volume", "ventricles", "lobar", "infratentorial", "age", "gcs")
+    return fig.fitted(names, scaled[known], data.poor_known.numpy()[known].astype(np.float64)).logit(scaled)
+
+
 def calibrated(image: NDArray, data: Cohort, which: NDArray[np.intp]) -> Logistic:
     """The image score alone as a chance, fitted on "fit"."""
     y = data.poor_known[which].numpy().astype(np.float64)
@@ -128,12 +148,13 @@ def outcome_rows(
     """Figures of the outcome on "test". `image`: score; `alone`, `together`: chances; `baselines`: name -> score."""
     y = data.poor[test].numpy().astype(np.float64)
     p = np.array([data.pool.patients[i].p.poor_90_days for i in test])
-    table = tabular(data)[test]
+    table, perfect = tabular(data)[test], true_facts(data)[test]
     n, where = len(test), SIMULATED
     rows = [
         fig.figure("outcome_auc_image", lambda r: fig.auc(y[r], image[r]), n, f"{where}; the picture alone"),
         fig.figure("outcome_auc_image_age_gcs", lambda r: fig.auc(y[r], together[r]), n, f"{where}; as the node shows it"),
         fig.figure("outcome_auc_bayes", lambda r: fig.auc(y[r], p[r]), n, f"{where}; the KNOWN chance, the best possible"),
+        fig.figure("outcome_auc_true_facts", lambda r: fig.auc(y[r], perfect[r]), n, f"{where}; logistic regression of a perfect reader's facts with age and GCS"),
         fig.figure("outcome_brier_image", lambda r: fig.brier(y[r], alone[r]), n, where),
         fig.figure("outcome_brier_image_age_gcs", lambda r: fig.brier(y[r], together[r]), n, where),
         fig.figure("outcome_brier_bayes", lambda r: fig.brier(y[r], p[r]), n, where),

@@ -68,4 +68,4 @@ def test_logit_is_the_sum_of_the_weighted_maps_and_the_bias(picture: torch.Tenso
     said = net(picture)
     weights = torch.tensor(heads(net)["outcome"])[0]
     total = (weights[:, None, None, None] * said.outcome_maps[0]).mean((1, 2, 3)).sum() + net.outcome.linear.bias[0]
-    assert float(said.outcome[0, 0]) == pytest.approx(float(total), rel=1e-4, abs=1e-5)
+    assert said.outcome[0, 0].item() == pytest.approx(total.item(), rel=1e-4, abs=1e-5)
