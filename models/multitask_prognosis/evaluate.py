@@ -20,7 +20,7 @@ from models.expansion.settings import from_command_line
 from models.multitask_prognosis.export import FILES, HERE
 from models.quantification import figures as fig
 from models.quantification.bundle import METADATA, SIMULATED, write_json, write_manifest
-from models.quantification.data import cohort
+from models.quantification.data import as_scanned, cohort
 from models.quantification.evaluate import (
     answers,
     by_torch,
@@ -77,13 +77,14 @@ def main(settings: Settings) -> None:
     bundle = Path(settings.bundle)
     content = json.loads((bundle / METADATA).read_text())
     data = cohort(settings.pool, settings.smoke_patients, settings.seed)
-    fit, test = data.of("fit"), data.of("test")
+    fit, fit_pictures = as_scanned(data, data.of("fit"))
+    test, test_pictures = as_scanned(data, data.of("test"))
     kept = torch.load(settings.checkpoint, weights_only=True)
     if kept["data"] != data.pool.sha256:
         raise SystemExit("the checkpoint was trained on another pool: its splits cannot be told")
 
-    both = np.concatenate([fit, test])
-    prognosis, gcs, age = answers(bundle, data, both, ["prognosis", "gcs", "age"])
+    both = np.concatenate([fit_pictures, test_pictures])
+    prognosis, gcs, age = answers(bundle, both, ["prognosis", "gcs", "age"])
     fit_image, image = np.split(prognosis[:, 0].astype(np.float64), [len(fit)])
     gcs_said, age_logit = (gcs[len(fit) :] > 0).sum(axis=1), age[len(fit) :, 0]
     baselines = {}
@@ -117,9 +118,9 @@ def main(settings: Settings) -> None:
     docs.mkdir(exist_ok=True)
     reliability(docs / "calibration.png", y, {"image": alone, "image, age, GCS": together})
     worst = np.argsort(-np.abs(together - y))[:5]
-    (maps,) = answers(bundle, data, test[worst], ["maps"])
+    (maps,) = answers(bundle, test_pictures[worst], ["maps"])
     weights = head_weights((bundle / HEADS_FILE).read_bytes(), OUTPUTS, maps.shape[1])
-    shown = np.array(data.pool.pictures[test[worst]])
+    shown = test_pictures[worst]
     cams = {
         task: np.stack([enlarged(grad_cam(m, weights[task].sum(axis=0)), shown.shape[1:]) for m in maps])
         for task in OUTPUTS

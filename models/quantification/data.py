@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.expansion.pool import Pool, built_in, read
+from triage_node.domain.volume import Volume
 from triage_node.networks.multitask_prognosis import OLD_YEARS, gcs_class
+from triage_node.prognosis.expansion import HIGHEST_HU, LOWEST_HU, picture_of
 from triage_node.simulation.cohort import VirtualPatient
-from triage_node.simulation.cohort_images import VOXEL_ML
+from triage_node.simulation.cohort_images import SPACING_MM, VOXEL_ML
 
 SPLITS = ("train", "fit", "test")
 SPLIT_RULE = "anatomy_seed modulo 10: 0-6 train, 7 fit, 8-9 test"
@@ -93,17 +95,65 @@ def _ml(pool: Pool, i: int) -> float:
 
 
 def batch_of(data: Cohort, which: NDArray[np.intp], rng: np.random.Generator | None = None) -> Tensor:
-    """Shrunk pictures as the trunk reads them, (n, 1, 24, 48, 48), -1..1; with `rng` mirrored, shifted, off calibration."""
+    """Shrunk pictures as the trunk reads them, (n, 1, 24, 48, 48), -1..1; with `rng` mirrored, shifted, blurred, off calibration.
+
+    The cohort's heads have sharp edges; a scan that is laid out anew has not, and half bone, half air looks like blood. So
+    pictures are shifted by parts of a voxel, which mixes neighbours, up to a whole slice.
+    """
     picture = data.shrunk[which]
-    if rng is not None:
-        move = tuple(int(m) for m in rng.integers((-1, -2, -2), (2, 3, 3)))
-        picture = np.roll(picture, move, (1, 2, 3))
-        mirrored = rng.random(len(which)) < 0.5
-        picture = np.where(mirrored[:, None, None, None], picture[..., ::-1], picture)
-    scaled = torch.from_numpy(picture.astype(np.float32)).mul_(2 / 255).sub_(1)[:, None]
-    if rng is not None:
-        scaled += torch.from_numpy(rng.normal(0, 0.03, (len(which), 1, 1, 1, 1)).astype(np.float32))
-    return scaled
+    if rng is None:
+        return _scaled(picture)
+    move = tuple(int(m) for m in rng.integers((-1, -2, -2), (2, 3, 3)))
+    picture = np.roll(picture, move, (1, 2, 3))
+    mirrored = rng.random(len(which)) < 0.5
+    picture = np.where(mirrored[:, None, None, None], picture[..., ::-1], picture)
+    mixed = picture.astype(np.float32)
+    for axis, most in ((1, 1.0), (2, 0.6), (3, 0.6)):
+        for direction in (1, -1):
+            part = rng.uniform(0, most, (len(which), 1, 1, 1)) * (rng.random((len(which), 1, 1, 1)) < 0.6)
+            part = part.astype(np.float32) * (1.0 if direction == 1 else 0.4)
+            mixed += part * (np.roll(mixed, direction, axis) - mixed)
+    offset = rng.normal(0, 0.03, (len(which), 1, 1, 1, 1)).astype(np.float32)
+    return _scaled(mixed) + torch.from_numpy(offset)
+
+
+def _scaled(picture: NDArray) -> Tensor:
+    return torch.from_numpy(picture.astype(np.float32)).mul_(2 / 255).sub_(1)[:, None]
+
+
+def as_scanned(data: Cohort, which: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+    """The patients whose scan the node can lay out, and their pictures as the node sees them: through `picture_of`.
+
+    Figures are of these pictures.
+    """
+    answered, pictures = [], []
+    for i in which:
+        picture = picture_of(_volume(data.pool.pictures[i]))
+        if not isinstance(picture, str):
+            answered.append(i)
+            pictures.append(picture)
+    return np.array(answered, np.intp), np.stack(pictures)
+
+
+def _volume(picture: NDArray[np.uint8]) -> Volume:
+    """A stored picture as an axial scan of its own spacing."""
+    step, row, column = SPACING_MM
+    n = len(picture)
+    origins = np.zeros((n, 3))
+    origins[:, 2] = np.arange(n) * step
+    return Volume(
+        hu=np.round(picture * (HIGHEST_HU - LOWEST_HU) / 255 + LOWEST_HU).astype(np.int16),
+        origins_mm=origins,
+        row_cosine=np.array([1.0, 0.0, 0.0]),
+        column_cosine=np.array([0.0, 1.0, 0.0]),
+        pixel_spacing_mm=(row, column),
+        slice_extent_mm=np.full(n, step),
+        slice_thickness_mm=np.full(n, step),
+        frame_of_reference_uid="2.25.1",
+        study_instance_uid="2.25.2",
+        series_instance_uid="2.25.3",
+        sop_instance_uids=tuple(f"2.25.4.{i}" for i in range(n)),
+    )
 
 
 def masked(loss: Tensor, target: Tensor) -> Tensor:

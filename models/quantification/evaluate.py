@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from models.expansion.settings import from_command_line
 from models.quantification import figures as fig
 from models.quantification.bundle import METADATA, ONNX, SIMULATED, write_json, write_manifest
-from models.quantification.data import Cohort, cohort
+from models.quantification.data import Cohort, as_scanned, cohort
 from models.quantification.export import FILES, HERE
 from models.quantification.figures import Row
 from triage_node.domain.prognosis import ClinicalFacts
@@ -52,22 +52,22 @@ class Settings:
 # ---- what the networks say --------------------------------------------------------------------------------------------
 
 
-def answers(bundle: Path, data: Cohort, which: NDArray[np.intp], outputs: list[str]) -> list[NDArray[np.float32]]:
-    """What the bundle's own ONNX network says of the stored pictures."""
+def answers(bundle: Path, pictures: NDArray[np.uint8], outputs: list[str]) -> list[NDArray[np.float32]]:
+    """What the bundle's own ONNX network says of pictures, (n, 24, 96, 96) as `stored`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(bundle / ONNX), options, providers=["CPUExecutionProvider"])
-    parts = np.array_split(which, max(1, len(which) // 8))
-    said = [session.run(outputs, {"picture": network_input(np.array(data.pool.pictures[p]))}) for p in parts]
+    parts = np.array_split(pictures, max(1, len(pictures) // 8))
+    said = [session.run(outputs, {"picture": network_input(p)}) for p in parts]
     return [np.concatenate([s[k] for s in said]) for k in range(len(outputs))]
 
 
 @torch.no_grad()
-def by_torch(net: torch.nn.Module, data: Cohort, which: NDArray[np.intp], output: str) -> NDArray[np.float64]:
+def by_torch(net: torch.nn.Module, pictures: NDArray[np.uint8], output: str) -> NDArray[np.float64]:
     """One output of a baseline network, shape (n,)."""
     net.eval()
-    parts = np.array_split(which, max(1, len(which) // 8))
-    said = [getattr(net(torch.from_numpy(network_input(np.array(data.pool.pictures[p])))), output) for p in parts]
+    parts = np.array_split(pictures, max(1, len(pictures) // 8))
+    said = [getattr(net(torch.from_numpy(network_input(p))), output) for p in parts]
     return torch.cat(said)[:, 0].double().numpy()
 
 
@@ -284,20 +284,21 @@ def main(settings: Settings) -> None:
     bundle = Path(settings.bundle)
     content = json.loads((bundle / METADATA).read_text())
     data = cohort(settings.pool, settings.smoke_patients, settings.seed)
-    fit, test = data.of("fit"), data.of("test")
+    fit, fit_pictures = as_scanned(data, data.of("fit"))
+    test, test_pictures = as_scanned(data, data.of("test"))
     kept = torch.load(settings.checkpoint, weights_only=True)
     if kept["data"] != data.pool.sha256:
         raise SystemExit("the checkpoint was trained on another pool: its splits cannot be told")
 
-    both = np.concatenate([fit, test])
-    volume, image = (a[:, 0].astype(np.float64) for a in answers(bundle, data, both, ["volume", "outcome"]))
+    both = np.concatenate([fit_pictures, test_pictures])
+    volume, image = (a[:, 0].astype(np.float64) for a in answers(bundle, both, ["volume", "outcome"]))
     volume = np.maximum(volume, 0)
     (fit_ml, ml), (fit_image, image) = (np.split(a, [len(fit)]) for a in (volume, image))
     single = {}
     for name in ("volume", "outcome"):
         net = QuantificationNet()
         net.load_state_dict(kept["averages"][name])
-        single[name] = by_torch(net, data, test, name)
+        single[name] = by_torch(net, test_pictures, name)
 
     bound = bound_of(fit_ml, data.ml[fit].numpy().astype(np.float64))
     write_json(bundle / BOUND_FILE, bound)
@@ -320,9 +321,9 @@ def main(settings: Settings) -> None:
     bland_altman(docs / "bland_altman.png", ml, truth)
     reliability(docs / "calibration.png", y, {"image": alone, "image, age, GCS": together})
     worst = np.argsort(-np.abs(ml - truth) / (2 + 0.1 * truth))[:5]
-    maps = answers(bundle, data, test[worst], ["volume_maps", "outcome_maps"])
+    maps = answers(bundle, test_pictures[worst], ["volume_maps", "outcome_maps"])
     weights = head_weights((bundle / HEADS_FILE).read_bytes(), {"volume": 1, "outcome": 1}, maps[0].shape[1])
-    shown = np.array(data.pool.pictures[test[worst]])
+    shown = test_pictures[worst]
     cams = {
         task: np.stack([enlarged(grad_cam(a, weights[task][0]), shown.shape[1:]) for a in m])
         for task, m in zip(("volume", "outcome"), maps, strict=True)

@@ -17,7 +17,7 @@ from models.multitask_prognosis import evaluate as multitask_evaluate
 from models.multitask_prognosis import export as multitask_export
 from models.multitask_prognosis import train as multitask_train
 from models.quantification import evaluate, export, figures, train
-from models.quantification.data import SPLITS, batch_of, cohort, masked, shrink, split_of
+from models.quantification.data import SPLITS, as_scanned, batch_of, cohort, masked, shrink, split_of
 from triage_node.bundle.load import MANIFEST, load_bundle
 from triage_node.networks.multitask_prognosis import LOSS_WEIGHTS, Multitask
 from triage_node.prognosis.expansion import network_input, stored
@@ -50,6 +50,21 @@ def test_cohort_holds_the_masks_volume_and_hides_outcomes_that_nobody_followed_u
 def test_shrunk_pixel_is_the_rounded_mean_of_four():
     picture = np.array([[[1, 2], [3, 5]]], np.uint8)
     assert shrink(picture).tolist() == [[[3]]]
+
+
+def test_training_pictures_mix_neighbours_as_laying_out_a_scan_does():
+    data = cohort("", 8, 3)
+    which = np.arange(8)
+    drawn, laid_out = data.pool.pictures[which], as_scanned(data, which)[1]
+
+    def edges(pictures: np.ndarray) -> float:
+        """Share of voxels that are as dense as blood."""
+        return float(((pictures > 140) & (pictures < 200)).mean())
+
+    assert edges(laid_out) > 5 * edges(drawn)
+    rng = np.random.default_rng(0)
+    blurred = np.concatenate([(batch_of(data, which, rng).numpy() + 1) * 127.5 for _ in range(4)])
+    assert edges(blurred) > 1.3 * edges((batch_of(data, which).numpy() + 1) * 127.5)
 
 
 def test_missing_labels_change_neither_loss_nor_gradient():
