@@ -152,10 +152,11 @@ if __name__ == "__main__":
     of_slice = max(threshold(v, settings.slice_specificity) for v in silent)
 
     n, heads = int((~y).sum()), len({s.patient for s in studies})
+    also = "; some as another scanner" if any(s.scan for s in studies) else ""
     rule = (
         f"specificity {settings.raise_specificity:g} (raise), {settings.notify_specificity:g} (notify) and "
         f"{settings.unsure_specificity:g} (unsure from) on {n} development studies without blood (names ending in 5: mirrored "
-        f"halves with and without mimics, templates, procedural heads; each also as another scanner); slice: specificity "
+        f"halves with and without mimics, templates, procedural heads{also}); slice: specificity "
         f"{settings.slice_specificity:g} on single slices, the stricter of Hounsfield units and 8-bit pictures"
     )
     path = Path(settings.bundle) / "configs" / "metadata.json"

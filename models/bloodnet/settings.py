@@ -10,11 +10,16 @@ READ = {"int": int, "float": float, "str": str}
 
 
 def from_command_line(defaults: T, arguments: list[str]) -> T:
-    """Defaults with what the command line replaces. Raises: SystemExit for an unknown key or a value of the wrong type."""
+    """Defaults with what the command line replaces; a switch, an int that is 0 by default, may stand alone.
+
+    Raises: SystemExit for an unknown key or a value of the wrong type.
+    """
     kinds = {f.name: str(f.type) for f in fields(defaults)}  # type: ignore[arg-type]
     given = {}
     for argument in arguments:
         key, equals, text = argument.removeprefix("--").partition("=")
+        if not equals and kinds.get(key) == "int" and getattr(defaults, key) == 0:
+            equals, text = "=", "1"
         if not argument.startswith("--") or not equals or key not in kinds:
             raise SystemExit(f"unknown setting {argument!r}; known: " + ", ".join(f"--{k}=" for k in kinds))
         try:

@@ -151,6 +151,10 @@ def test_setting_that_does_not_exist_or_has_the_wrong_type_is_refused(argument):
         from_command_line(Settings(), [argument])
 
 
+def test_switch_may_stand_alone():
+    assert from_command_line(Settings(), ["--smoke"]).smoke == 1
+
+
 def test_setting_given_replaces_its_default_only():
     found = from_command_line(Settings(), ["--batch=4", "--peak_rate=0.001"])
     assert (found.batch, found.peak_rate, found.seed) == (4, 0.001, Settings().seed)
