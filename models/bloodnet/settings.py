@@ -10,7 +10,7 @@ READ = {"int": int, "float": float, "str": str}
 
 
 def from_command_line(defaults: T, arguments: list[str]) -> T:
-    """Defaults with what the command line replaces; a switch, an int that is 0 by default, may stand alone.
+    """Defaults with what the command line replaces; a switch, an int that is 0 or 1 by default, may stand alone.
 
     Raises: SystemExit for an unknown key or a value of the wrong type.
     """
@@ -18,7 +18,7 @@ def from_command_line(defaults: T, arguments: list[str]) -> T:
     given = {}
     for argument in arguments:
         key, equals, text = argument.removeprefix("--").partition("=")
-        if not equals and kinds.get(key) == "int" and getattr(defaults, key) == 0:
+        if not equals and kinds.get(key) == "int" and getattr(defaults, key) in (0, 1):
             equals, text = "=", "1"
         if not argument.startswith("--") or not equals or key not in kinds:
             raise SystemExit(f"unknown setting {argument!r}; known: " + ", ".join(f"--{k}=" for k in kinds))

@@ -153,6 +153,7 @@ def test_setting_that_does_not_exist_or_has_the_wrong_type_is_refused(argument):
 
 def test_switch_may_stand_alone():
     assert from_command_line(Settings(), ["--smoke"]).smoke == 1
+    assert from_command_line(replace(Settings(), smoke=1), ["--smoke"]).smoke == 1
 
 
 def test_setting_given_replaces_its_default_only():
