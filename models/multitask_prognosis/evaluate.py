@@ -92,7 +92,7 @@ def main(settings: Settings) -> None:
         net = MultitaskNet()
         net.load_state_dict(kept["averages"][name])
         baselines[{"single": "single_task", "with_age": "outcome_and_age"}[name]] = by_torch(
-            net, data, test, "prognosis"
+            net, test_pictures, "prognosis"
         )
 
     write_json(bundle / MODEL_FILE, outcome_model(fit_image, data, fit))
