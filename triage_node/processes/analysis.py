@@ -23,7 +23,7 @@ from triage_node.domain.errors import DecodeError, DuplicatePositions, MissingSl
 from triage_node.domain.finding import Detection, FindingDecision
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.prognosis import Prediction
-from triage_node.domain.study import Moment, SelectedSeries, StudyEvent
+from triage_node.domain.study import Moment, StudyEvent
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.processes import gate, identity, reporting
@@ -244,9 +244,7 @@ class Analysis:
             if i.header is not None:
                 by_series.setdefault(i.header.series_instance_uid, []).append(i)
         series = {s: SeriesHeaders(s, tuple(i.header for i in members if i.header)) for s, members in by_series.items()}
-        selection, scan = self._best(uid, list(series.values()), by_series)
-        with self.store.write() as c:
-            studies.set_selection(c, uid, selection)
+        scan = self._best(uid, list(series.values()), by_series, is_first=True)
         if not isinstance(scan, _Scan):
             raise scan
         scans = [scan]
@@ -254,7 +252,7 @@ class Analysis:
         while len(scans) < MOST_SCANS:
             left = of_other_acquisitions(left, series[scans[-1].series_instance_uid])
             try:
-                _, scan = self._best(uid, left, by_series)
+                scan = self._best(uid, left, by_series, is_first=False)
             except StudyRejected as rejected:  # the first scan stands, whatever is wrong with this one
                 scan = rejected
             if not isinstance(scan, _Scan):
@@ -264,11 +262,11 @@ class Analysis:
         return scans
 
     def _best(
-        self, uid: str, series: list[SeriesHeaders], by_series: dict[str, list[ReceivedInstance]]
-    ) -> tuple[SelectedSeries, _Scan | StudyRejected]:
-        """The best series that makes a volume, or the first reason why none does.
+        self, uid: str, series: list[SeriesHeaders], by_series: dict[str, list[ReceivedInstance]], is_first: bool
+    ) -> _Scan | StudyRejected:
+        """The best series that makes a volume, or the first reason why none does. The choice of the first scan is stored.
 
-        A series whose slices do not fit together gives way to the next one.
+        A series whose slices do not fit together gives way to the next one. Raises: StudyRejected for what is no head.
         """
         unfit: list[tuple[str, int | None, str]] = []
         first_reason: StudyRejected | None = None
@@ -276,12 +274,15 @@ class Analysis:
             selection = select([s for s in series if s.series_instance_uid not in {u for u, _, _ in unfit}])
             selection = replace(selection, rejected=(*unfit, *selection.rejected))
             chosen_uid = selection.series_instance_uid
+            if is_first:
+                with self.store.write() as c:
+                    studies.set_selection(c, uid, selection)
             if chosen_uid is None:
-                return selection, first_reason or StudyRejected(selection.reason)
+                return first_reason or StudyRejected(selection.reason)
             chosen = by_series[chosen_uid]
             try:
                 volume, digest = self._volume(uid, chosen)
-                return selection, _Scan(chosen_uid, chosen, volume, digest)
+                return _Scan(chosen_uid, chosen, volume, digest)
             except _UNFIT as error:
                 first_reason = first_reason or error
                 header = chosen[0].header
