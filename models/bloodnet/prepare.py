@@ -33,23 +33,27 @@ class Settings:
     part: str = "all"  # patients, template, procedural or contrast: one part, to build them side by side
     subset: str = "both"  # train, validation or both
     seed: int = 20261121
-    bleeds_per_patient: int = 7
-    template_heads: int = 30
+    bleeds_per_patient: int = 12
+    template_heads: int = 45
     procedural_heads: int = 90
     contrast_heads: int = 45
 
 
 EACH_SUBTYPE = [(kind, Wanted(subtype=sub)) for kind in KINDS for sub in SUBTYPES[kind]]
 SMALL = [("iph", Wanted(volume_ml=ml)) for ml in (0.4, 0.8, 2.5)]
+OLD_SUBDURAL = ("chronic", "isodense", "layered", "post-operative")
 MEASURED = [*EACH_SUBTYPE, *SMALL]
 """What every head bleeds from that measures: each subtype once, and small parenchymal clots."""
 
 
 def wanted(kind: str, rng: np.random.Generator) -> Wanted:
-    """Every second extra-axial bleed to train on is 2 to 6 mm thick: those are missed."""
-    if kind == "sdh" and rng.random() < 0.4:
+    """What was missed is drawn more often: extra-axial bleeds of 2 to 6 mm, and subdural ones that are not bright."""
+    coin = rng.random()
+    if kind == "sdh" and coin < 0.45:
+        return Wanted(subtype=str(rng.choice(OLD_SUBDURAL)))
+    if kind == "sdh" and coin < 0.8:
         return Wanted(subtype=str(rng.choice(["thin", "acute"])), thickness_mm=float(rng.uniform(2, 6)))
-    if kind == "edh" and rng.random() < 0.35:
+    if kind == "edh" and coin < 0.4:
         return Wanted(thickness_mm=float(rng.uniform(2.5, 6)))
     return ANY
 
@@ -61,7 +65,7 @@ def simulated(
     names: tuple[str, ...] = ()
     if rng.random() < 0.6:
         head, names = dress(head, rng)
-    kinds = [kind or str(rng.choice(KINDS, p=[0.2, 0.14, 0.24, 0.28, 0.14]))]
+    kinds = [kind or str(rng.choice(KINDS, p=[0.14, 0.1, 0.22, 0.4, 0.14]))]
     if not kind and rng.random() < 0.2:
         kinds.append(str(rng.choice(KINDS)))
     label = np.zeros(head.hu.shape, np.uint8)

@@ -167,7 +167,7 @@ def test_t5_idle_associations_of_one_address_leave_room_for_others(node):
         answers = [stack.enter_context(RawClient(node.port)).associate() for _ in range(12)]
         assert answers.count(2) == 8
         assert answers.count(3) == 4
-    wait_until(lambda: "instances=0" in node.log(), 5, "the associations to end")
+    wait_until(lambda: "instances=0" in node.log(), 30, "the associations to end")
 
 
 def test_t6_deflate_bomb_is_never_inflated(node):

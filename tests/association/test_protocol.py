@@ -138,7 +138,7 @@ def test_abort_midway_leaves_nothing(node):
             client.send(p_data(pdv(1, 0, data[k : k + 100_000])))
         client.send(ABORT)
         assert client.ended_within(5)
-    wait_until(lambda: nothing_left(node), 5, "the temporary file to go")
+    wait_until(lambda: nothing_left(node), 30, "the temporary file to go")
     assert set(node.archive.digests()) == before
 
 
@@ -270,7 +270,7 @@ def test_fuzzed_pdus_never_stop_the_node(node):
         wait_until(lambda: client.socket.fileno() < 0 or _answers(node), 15, "an association after the fuzzing")
     wait_until(lambda: node.threads() <= threads + 2, 20, "the threads to end")
     wait_until(lambda: node.descriptors() <= descriptors + 4, 20, "the sockets to close")
-    wait_until(lambda: nothing_left(node), 5, "temporary files to go")
+    wait_until(lambda: nothing_left(node), 30, "temporary files to go")
     for found in node.blobs().values():
         assert found[128:132] == b"DICM"
 
@@ -310,7 +310,7 @@ class TestTLS:
                 client.send(p_data(pdv(1, 0, data[k : k + 100_000])))
             client.send(ABORT)
             assert client.ended_within(5)
-        wait_until(lambda: nothing_left(secure), 5, "the temporary file to go")
+        wait_until(lambda: nothing_left(secure), 30, "the temporary file to go")
         assert set(secure.archive.digests()) == before
 
     def test_plain_speech_is_sent_away_and_others_are_served(self, secure, certificate):

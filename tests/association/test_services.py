@@ -137,7 +137,7 @@ class TestWhatIsOffered:
         with RawClient(node.port) as client:
             client.associate([(CT, [IMPLICIT])])
             assert client.store(data, uid) == 0
-        wait_until(lambda: node.study(study), 5, "the row")
+        wait_until(lambda: node.study(study), 30, "the row")
         assert node.study(study)[0].header.patient_id == "P 7"
 
 
@@ -158,7 +158,7 @@ class TestWhatBecomesOfIt:
         with RawClient(node.port, source="127.0.0.4") as client:
             client.associate(calling="CT1", called="TRIAGE")
             client.store(data, uid)
-            wait_until(lambda: node.study(study), 5, "the row")
+            wait_until(lambda: node.study(study), 30, "the row")
             client.send(RELEASE_RQ)
         row = node.study(study)[0]
         assert (row.calling_ae_title, row.called_ae_title, row.peer_address) == ("CT1", "TRIAGE", "127.0.0.4")
@@ -173,7 +173,7 @@ class TestWhatBecomesOfIt:
             with RawClient(node.port, source=source) as client:
                 client.associate(calling="A" + source[-1])
                 assert [client.store(data, uid), client.store(data, uid)] == [0, 0]
-        wait_until(lambda: node.study(study), 5, "the row")
+        wait_until(lambda: node.study(study), 30, "the row")
         assert len(set(node.archive.digests()) - before) == 1
         assert len(node.study(study)) == 1
 
@@ -185,7 +185,7 @@ class TestWhatBecomesOfIt:
             assert client.store(data_set(uid, element(0x00280010, b"US", b"\0\2"), study=study), uid) == 0
         from triage_node.store import instances
 
-        wait_until(lambda: instances.repeats(node.store, study), 5, "the second row")
+        wait_until(lambda: instances.repeats(node.store, study), 30, "the second row")
         assert len(node.study(study)) == 1
         assert len(instances.repeats(node.store, study)) == 1
 
@@ -273,7 +273,7 @@ class TestLimits:
                 assert client.store(data, uid) != 0
             except OSError:
                 assert client.ended_within(5)
-        wait_until(lambda: impatient.leftovers() == [], 5, "the temporary file to go")
+        wait_until(lambda: impatient.leftovers() == [], 30, "the temporary file to go")
         assert not is_stored(impatient, data)
 
     def test_study_with_too_many_instances_is_out_of_resources(self, impatient):
@@ -309,7 +309,7 @@ class TestStop:
             client.associate()
             idle.associate()
             client.send(p_data(pdv(1, 3, command(0x0001, CT, uid))) + p_data(pdv(1, 0, data[:50])))
-            wait_until(lambda: node.threads() > 3, 5, "the association to be served")
+            wait_until(lambda: node.threads() > 3, 30, "the association to be served")
             node.process.send_signal(signal.SIGTERM)
             assert idle.ended_within(8)
             client.send(p_data(pdv(1, 2, data[50:])))

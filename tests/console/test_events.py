@@ -50,7 +50,7 @@ def test_a_change_is_told_to_every_stream(node):
     app = create_app(node.deps())
     with served(app) as address:
         streams = [open_stream(address) for _ in range(3)]
-        wait_until(lambda: node.list_version_calls > 0, 5, "the watcher to look once")
+        wait_until(lambda: node.list_version_calls > 0, 30, "the watcher to look once")
         node.version += 1
         for stream in streams:
             assert b"data: 2" in hear(stream, b"event: list")

@@ -44,7 +44,8 @@ class Receiver:
     received: dict[str, list[bytes]] = field(default_factory=dict)
 
     def settings(self, **more: Any) -> ArchiveSettings:
-        return settings_for(self.port, **more)
+        """An archive that behaves gets the time that a loaded machine needs; only one that does not is waited for briefly."""
+        return settings_for(self.port, **({"connect_timeout_s": 30, "response_timeout_s": 30} | more))
 
 
 @contextmanager

@@ -99,8 +99,8 @@ def archive_that_answers(asked, status=0x0000, same_association=True, make=None)
 
 def test_answer_on_the_same_association_is_taken():
     asked, told = [], []
-    with receiver([CONTEXT], handlers=archive_that_answers(asked)) as pacs, at_most(3):
-        outcome = request_commitment(pacs.settings(response_timeout_s=5), "2.25.9", OBJECTS, told.append)
+    with receiver([CONTEXT], handlers=archive_that_answers(asked)) as pacs, at_most(20):
+        outcome = request_commitment(pacs.settings(), "2.25.9", OBJECTS, told.append)
     assert outcome == Outcome(Verdict.STORED)
     assert asked == [("2.25.9", ["2.25.1", "2.25.2"])]
     assert told == [Answer("2.25.9", ("2.25.1", "2.25.2"), ())]
@@ -109,7 +109,7 @@ def test_answer_on_the_same_association_is_taken():
 def test_answer_that_cannot_be_read_changes_nothing():
     told = []
     handlers = archive_that_answers([], make=lambda ds: answer_of("no uid", ["2.25.1"]))
-    with receiver([CONTEXT], handlers=handlers) as pacs, at_most(4):
+    with receiver([CONTEXT], handlers=handlers) as pacs, at_most(20):
         assert request_commitment(pacs.settings(), "2.25.9", OBJECTS, told.append).verdict is Verdict.STORED
     assert told == []
 
@@ -117,9 +117,9 @@ def test_answer_that_cannot_be_read_changes_nothing():
 def test_archive_that_will_answer_later_is_released_soon():
     released = threading.Event()
     handlers = [*archive_that_answers([], same_association=False), (evt.EVT_RELEASED, lambda e: released.set())]
-    with receiver([CONTEXT], handlers=handlers) as pacs, at_most(3):
+    with receiver([CONTEXT], handlers=handlers) as pacs, at_most(20):
         assert request_commitment(pacs.settings(), "2.25.9", OBJECTS, print).verdict is Verdict.STORED
-        assert released.wait(1)
+        assert released.wait(10)
 
 
 def test_archive_without_the_service_never_commits():
@@ -141,15 +141,15 @@ def test_archive_that_hangs_on_the_request_is_left():
         hold.wait(20)
         return 0x0000, None
 
-    with receiver([CONTEXT], handlers=[(evt.EVT_N_ACTION, action)]) as pacs, at_most(6):
+    with receiver([CONTEXT], handlers=[(evt.EVT_N_ACTION, action)]) as pacs, at_most(20):
         try:
-            outcome = request_commitment(pacs.settings(), "2.25.9", OBJECTS, print)
+            outcome = request_commitment(pacs.settings(response_timeout_s=2), "2.25.9", OBJECTS, print)
         finally:
             hold.set()
     assert outcome == Outcome(Verdict.AGAIN, "commitment was not answered")
 
 
 def test_peer_that_is_away_or_no_archive_is_asked_again():
-    with raw_peer(lambda connection: connection.close()) as port, at_most(4):
+    with raw_peer(lambda connection: connection.close()) as port, at_most(20):
         assert request_commitment(settings_for(port), "2.25.9", OBJECTS, print).verdict is Verdict.UNTRIED
     assert request_commitment(settings_for(port), "2.25.9", OBJECTS, print).verdict is Verdict.UNTRIED

@@ -148,5 +148,5 @@ def test_object_that_the_archive_always_fails_on_does_not_hold_up_the_next_one(t
         queue = queue_of(site)
         assert queue.send_some() is False
         site.queue([good])
-        wait_until(queue.send_some, 3, "the next object goes out within seconds")
+        wait_until(queue.send_some, 15, "the next object goes out within seconds")
     assert site.states() == ["pending", "delivered"]

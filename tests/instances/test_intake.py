@@ -34,7 +34,7 @@ class Setup:
 
     def written(self) -> list[ReceivedInstance]:
         self.journal.start()
-        assert self.journal.stop(5)
+        assert self.journal.stop(30)
         return self.rows
 
     def files(self) -> list:

@@ -71,7 +71,7 @@ def test_rows_follow_the_order_of_an_association(table):
     j.received(PEER.number, one("b"))
     j.closed(PEER.number, "released", 2, AT)
     j.start()
-    assert j.stop(5)
+    assert j.stop(30)
     assert [c[0] for c in table.calls] == ["open", "batch", "close"]
     assert table.calls[0][1:5] == ("CT1", "TRIAGE", "10.0.0.5", False)
     assert table.calls[2] == ("close", 101, "released", 2)
@@ -83,7 +83,7 @@ def test_many_instances_come_in_few_batches(table):
     for k in range(150):
         j.received(1, one(f"{k}"))
     j.start()
-    assert j.stop(5)
+    assert j.stop(30)
     assert [len(b) for b in table.batches] == [64, 64, 22]
 
 
@@ -91,8 +91,8 @@ def test_lone_instance_is_written_soon(table):
     j = Journal(table.rows())
     j.start()
     j.received(1, one("a"))
-    wait_until(lambda: table.written() == ["a"], 2, "the row")
-    assert j.stop(5)
+    wait_until(lambda: table.written() == ["a"], 10, "the row")
+    assert j.stop(30)
 
 
 def test_database_that_comes_back_gets_everything_in_order(table):
@@ -103,13 +103,13 @@ def test_database_that_comes_back_gets_everything_in_order(table):
     for k in range(70):
         j.received(PEER.number, one(f"{k}"))
     j.closed(PEER.number, "released", 70, AT)
-    wait_until(lambda: j.waiting == 72, 2, "everything to wait")
+    wait_until(lambda: j.waiting == 72, 10, "everything to wait")
     table.away.clear()
-    wait_until(lambda: j.waiting == 0, 5, "everything to be written")
+    wait_until(lambda: j.waiting == 0, 30, "everything to be written")
     assert table.written() == [f"{k}" for k in range(70)]
     assert table.calls[-1][0] == "close"
     assert sum(c[0] == "open" for c in table.calls) == 1
-    assert j.stop(5)
+    assert j.stop(30)
 
 
 def test_row_that_cannot_be_written_is_quarantined_and_does_not_hold_up_the_others(table):
@@ -118,8 +118,8 @@ def test_row_that_cannot_be_written_is_quarantined_and_does_not_hold_up_the_othe
     for k in range(6):
         j.received(1, one(f"{k}"))
     j.start()
-    wait_until(lambda: sorted(table.written()) == ["0", "1", "2", "3", "4", "5"], 5, "the rows")
-    assert j.stop(5)
+    wait_until(lambda: sorted(table.written()) == ["0", "1", "2", "3", "4", "5"], 30, "the rows")
+    assert j.stop(30)
     row = next(i for batch in table.batches for i in batch if i.sha256 == "3")
     assert (row.header, row.quarantine_reason) == (None, "its attributes cannot be stored")
     assert all(i.quarantine_reason == "" for batch in table.batches for i in batch if i.sha256 != "3")
@@ -135,8 +135,8 @@ def test_header_that_cannot_be_read_is_quarantined(table):
     j.received(1, broken)
     j.received(1, one("a"))
     j.start()
-    wait_until(lambda: sorted(table.written()) == ["a", "b"], 5, "both rows")
-    assert j.stop(5)
+    wait_until(lambda: sorted(table.written()) == ["a", "b"], 30, "both rows")
+    assert j.stop(30)
 
 
 def test_database_that_is_away_quarantines_nothing(table):
@@ -144,11 +144,11 @@ def test_database_that_is_away_quarantines_nothing(table):
     j = Journal(table.rows())
     j.start()
     j.received(1, one("a"))
-    wait_until(lambda: j.waiting == 1, 2, "the entry")
+    wait_until(lambda: j.waiting == 1, 10, "the entry")
     threading.Event().wait(0.3)  # several tries
     table.away.clear()
-    wait_until(lambda: table.written() == ["a"], 5, "the row")
-    assert j.stop(5)
+    wait_until(lambda: table.written() == ["a"], 30, "the row")
+    assert j.stop(30)
     assert table.batches[0][0].header is not None
 
 
@@ -165,7 +165,7 @@ def test_stop_does_not_wait_for_a_database_that_is_away(table):
     j = Journal(table.rows())
     j.start()
     j.received(1, one("a"))
-    assert j.stop(5)
+    assert j.stop(30)
     assert j.waiting == 1
 
 
@@ -175,5 +175,5 @@ def test_instance_of_an_association_that_is_not_known_has_no_association(table):
     j.received(98, one("a"))
     j.opened(Peer(1, "A", "B", "::1"), AT)
     j.start()
-    assert j.stop(5)
+    assert j.stop(30)
     assert table.batches[0][0].association_id is None
