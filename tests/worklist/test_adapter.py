@@ -7,9 +7,9 @@ import pytest
 from tests.worklist.adapter_contract import KNOWN, READ_ALREADY, AdapterContract
 from triage_node.domain.errors import TransientDeliveryError
 from triage_node.domain.priority import Urgency
-from triage_node.worklist.adapter import Outcome, RaiseMessage
+from triage_node.worklist.adapter import Answer, Outcome, RaiseMessage
 
-_PRIORITY = {Urgency.MODERATE: 1, Urgency.HIGH: 2, Urgency.CRITICAL: 3}
+_PRIORITY = {Urgency.MODERATE: 1, Urgency.HIGH: 2, Urgency.CRITICAL: 2}
 
 
 class MemoryPeer:
@@ -20,6 +20,9 @@ class MemoryPeer:
 
     def priority(self, study_instance_uid: str) -> int:
         return self.priorities[study_instance_uid]
+
+    def set_priority(self, study_instance_uid: str, priority: int) -> None:
+        self.priorities[study_instance_uid] = priority
 
     def stop(self) -> None:
         self.answers = False
@@ -35,20 +38,24 @@ class MemoryAdapter:
     def __init__(self, peer: MemoryPeer) -> None:
         self._peer = peer
 
-    def raise_study(self, message: RaiseMessage) -> Outcome:
+    def raise_study(self, message: RaiseMessage) -> Answer:
         held = self._priority(message)
         if held is None:
-            return Outcome.UNKNOWN_STUDY
+            return Answer(Outcome.UNKNOWN_STUDY)
         if message.study_instance_uid in self._peer.read:
-            return Outcome.TOO_LATE
-        self._peer.priorities[message.study_instance_uid] = max(held, _PRIORITY[message.urgency])
-        return Outcome.ACKNOWLEDGED
+            return Answer(Outcome.TOO_LATE)
+        written = max(held, _PRIORITY[message.urgency])
+        self._peer.priorities[message.study_instance_uid] = written
+        return Answer(Outcome.ACKNOWLEDGED, str(held), str(written))
 
-    def withdraw_raise(self, message: RaiseMessage) -> Outcome:
-        if self._priority(message) is None:
-            return Outcome.UNKNOWN_STUDY
-        self._peer.priorities[message.study_instance_uid] = 0
-        return Outcome.ACKNOWLEDGED
+    def withdraw_raise(self, message: RaiseMessage, raised: Answer) -> Answer:
+        held = self._priority(message)
+        if held is None:
+            return Answer(Outcome.UNKNOWN_STUDY)
+        if str(held) not in (raised.written, raised.held):
+            return Answer(Outcome.TOO_LATE, str(held))
+        self._peer.priorities[message.study_instance_uid] = int(raised.held)
+        return Answer(Outcome.ACKNOWLEDGED, str(held), raised.held)
 
     def _priority(self, message: RaiseMessage) -> int | None:
         if not self._peer.answers:
@@ -66,9 +73,9 @@ class TestMemoryAdapter(AdapterContract):
 
 
 class LoweringAdapter(MemoryAdapter):
-    def raise_study(self, message: RaiseMessage) -> Outcome:
+    def raise_study(self, message: RaiseMessage) -> Answer:
         self._peer.priorities[message.study_instance_uid] = _PRIORITY[message.urgency]
-        return Outcome.ACKNOWLEDGED
+        return Answer(Outcome.ACKNOWLEDGED)
 
 
 class Lowering(AdapterContract):

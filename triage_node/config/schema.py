@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from triage_node.config.section import AETitle, Network, Port, Section
+from triage_node.config.worklist_peers import Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.delivery import ObjectKind
-from triage_node.domain.identifiers import is_ae_title
 from triage_node.domain.priority import Mode, OrderClass
-
-
-def _ae_title(text: str) -> str:
-    if not is_ae_title(text):
-        raise ValueError(f"{text!r} is no AE title (1 to 16 printable ASCII characters, no backslash)")
-    return text.strip()
-
-
-def _network(text: str) -> str:
-    ip_network(text, strict=False)
-    return text
 
 
 def _time_zone(text: str) -> str:
@@ -31,15 +20,6 @@ def _time_zone(text: str) -> str:
     except (KeyError, ValueError, OSError) as error:
         raise ValueError(f"{text!r} is no time zone name such as Europe/Berlin") from error
     return text
-
-
-AETitle = Annotated[str, AfterValidator(_ae_title)]
-Network = Annotated[str, AfterValidator(_network)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NodeSettings(Section):
@@ -204,13 +184,24 @@ class Settings(Section):
     archives: tuple[ArchiveSettings, ...] = Field((), description="Where our objects go.")
     web: WebSettings = WebSettings()
     worklist: WorklistSettings = WorklistSettings()
+    ups_peers: tuple[UpsPeerSettings, ...] = Field(
+        (), description="UPS managers over DIMSE whose reading list follows."
+    )
+    ups_rs_peers: tuple[UpsRsPeerSettings, ...] = Field((), description="UPS managers over DICOMweb, likewise.")
+    hl7_peers: tuple[Hl7PeerSettings, ...] = Field((), description="RIS or worklist engines that take HL7 v2.")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Settings:
-        names = [a.name for a in self.archives]
-        if len(set(names)) != len(names):
+        if len({a.name for a in self.archives}) != len(self.archives):
             raise ValueError("archives: two have the same name")
+        names = [p.name for p in self.worklist_peers]
+        if len(set(names)) != len(names):
+            raise ValueError("ups_peers, ups_rs_peers, hl7_peers: two have the same name")
         return self
+
+    @property
+    def worklist_peers(self) -> tuple[UpsPeerSettings | UpsRsPeerSettings | Hl7PeerSettings, ...]:
+        return (*self.ups_peers, *self.ups_rs_peers, *self.hl7_peers)
 
     @property
     def database_url(self) -> str:

@@ -1,0 +1,30 @@
+"""What every section of the configuration is made of: a frozen model that knows its keys, and types with their checks."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from triage_node.domain.identifiers import is_ae_title
+
+
+def _ae_title(text: str) -> str:
+    if not is_ae_title(text):
+        raise ValueError(f"{text!r} is no AE title (1 to 16 printable ASCII characters, no backslash)")
+    return text.strip()
+
+
+def _network(text: str) -> str:
+    ip_network(text, strict=False)
+    return text
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Network = Annotated[str, AfterValidator(_network)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
