@@ -1,5 +1,7 @@
 """Migrations: from nothing, from the first release, and twice."""
 
+from pathlib import Path
+
 from alembic import command
 
 from tests.store.conftest import NOW
@@ -13,12 +15,12 @@ def test_empty_database_to_head_equals_the_schema(empty_store):
     assert not is_current(empty_store)
     old, new = upgrade(empty_store)
     assert old is None
-    assert new == "0002"
+    assert new == head()
     assert differences(empty_store) == []
 
 
 def test_second_upgrade_changes_nothing(store):
-    assert upgrade(store) == ("0002", "0002")
+    assert upgrade(store) == (head(), head())
     assert is_current(store)
 
 
@@ -29,9 +31,16 @@ def test_a_store_of_the_first_release_keeps_its_studies(empty_store):
         command.upgrade(config, "0001")
         c.commit()
     add_policy(empty_store)
-    assert upgrade(empty_store) == ("0001", "0002")
+    assert upgrade(empty_store) == ("0001", head())
     assert differences(empty_store) == []
     assert policy.current(empty_store)["ich"].version == 1
+
+
+def head():
+    """The last of the revisions, by the names of their files."""
+    return max(
+        file.name[:4] for file in (Path(store_upgrade.__file__).parent / "migrations" / "versions").glob("0*.py")
+    )
 
 
 def add_policy(store):

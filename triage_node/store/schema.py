@@ -257,6 +257,32 @@ outbox = Table(
     Index("ix_outbox_state_peer_not_before", "state", "peer", "not_before"),
 )
 
+message = Table(
+    "message",
+    metadata,
+    _id(),
+    Column("peer", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    _uid("message_id"),
+    _uid("study_instance_uid", index=True),
+    Column("revision", Integer, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("not_before", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("held", Text, nullable=False, default=""),  # the peer's priority before, in the peer's own words
+    Column("written", Text, nullable=False, default=""),
+    Column("words", Text, nullable=False, default=""),
+    Column("created_at", Instant, nullable=False),
+    Column("sent_at", Instant),
+    Column("final_at", Instant),
+    Column("lease_owner", String(128), nullable=False, default=""),
+    Column("lease_until", Instant),
+    UniqueConstraint("peer", "message_id"),
+    Index("ix_message_state_peer_not_before", "state", "peer", "not_before"),
+)
+
 worklist_row = Table(
     "worklist_row",
     metadata,
@@ -267,6 +293,8 @@ worklist_row = Table(
     Column("flag_urgency", String(16)),
     Column("flag_words", Text),
     Column("flagged_at", Instant),
+    Column("flag_ended_at", Instant),  # a person disagreed; what was flagged stays known
+    Column("flag_ended_by", String(128), nullable=False, default=""),
     Column("unsure", Boolean, nullable=False, default=False),  # the last answer was "not sure"; a flag overrides it
     Column("apart", Boolean, nullable=False, default=False),  # observed, while the node acts on other studies
     Column("live", Boolean, nullable=False, default=True),
