@@ -3,14 +3,16 @@
     python -m models.bloodnet.choose --pool=build/bloodnet2
 
 Development: patients, templates and procedural heads whose name ends in 5, never trained on in this run, as they are and as
-other scanners would show them; single slices also as 8-bit pictures. The held-out patients and the GE study choose nothing.
+other scanners and other hospitals' 8-bit pictures would show them. Heads after contrast medium are left out: the node does not
+read them. Pictures have a calibration of their own, so that one threshold serves them and Hounsfield units. The held-out
+patients and the GE study choose nothing.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,8 @@ from sklearn.metrics import roc_auc_score
 
 from models.bloodnet.augment import exported, posed
 from models.bloodnet.export import write_manifest
-from models.bloodnet.pool import Pool, is_development
-from models.bloodnet.score import Study, keep, kept, least_blood, scored
+from models.bloodnet.pool import Pool
+from models.bloodnet.score import Study, keep, kept, least_blood, scored, study_on_grid, told
 from models.bloodnet.settings import from_command_line
 from triage_node.bundle.load import load_bundle
 from triage_node.detection.ich import BloodNetDetector
@@ -42,6 +44,7 @@ class Settings:
     scores: str = ""  # a file of an earlier run: nothing is scored again
     seed: int = 1
     scans: int = 1  # how many other scanners each study is shown by
+    picture_studies: int = 240  # whole studies as 8-bit pictures, half of them with blood
     pictures: int = 1200  # single slices as 8-bit pictures, half of them with blood
     raise_specificity: float = 0.95  # of development studies without blood
     notify_specificity: float = 0.995
@@ -52,18 +55,40 @@ class Settings:
 def development_studies(detector: BloodNetDetector, pool: Pool, settings: Settings) -> list[Study]:
     rng = np.random.default_rng(settings.seed)
     found = []
-    for s in pool.development():
-        if s["kinds"] and s["origin"] != "real" and not least_blood(pool, s):
-            continue
+    for s in judged(pool):
         found.append(scored(detector, pool, s))
         found += [scored(detector, pool, s, drawn_scan(rng), settings.seed) for _ in range(settings.scans)]
+    return found
+
+
+def judged(pool: Pool) -> list[dict]:
+    """Development studies that the node would read: not after contrast medium, and none that should bleed but hardly does."""
+    return [
+        s
+        for s in pool.development()
+        if not s["patient"].startswith("contrast") and (not s["kinds"] or s["origin"] == "real" or least_blood(pool, s))
+    ]
+
+
+def picture_studies(detector: BloodNetDetector, pool: Pool, settings: Settings) -> list[Study]:
+    """Development studies, each as another hospital's pictures: one window, one treatment for all of its slices."""
+    rng = np.random.default_rng([settings.seed, 3])
+    found = []
+    for bleeds in (True, False):
+        these = [s for s in judged(pool) if bool(s["kinds"]) is bleeds]
+        for i in rng.choice(len(these), min(len(these), settings.picture_studies // 2), replace=False):
+            s = these[int(i)]
+            read, _ = exported(pool.hu(s), float(s["tissue_hu"]), False, rng)
+            shown = study_on_grid(read, tissue_density(read, intracranial(read)))
+            found.append(told(pool, s, "picture", detector.read(shown)[1][:, 0]))
     return found
 
 
 def picture_slices(detector: BloodNetDetector, pool: Pool, settings: Settings) -> tuple[Array, NDArray[np.bool_]]:
     """Logits and truth of development slices, each as a foreign single picture."""
     rng = np.random.default_rng([settings.seed, 2])
-    development = np.array([is_development(s["patient"]) for s in pool.studies])[pool.study_of]
+    names = {s["start"] for s in judged(pool)}
+    development = np.array([s["start"] in names for s in pool.studies])[pool.study_of]
     logits, truth = [], []
     for positive, here in ((True, pool.positive), (False, pool.negative)):
         candidates = np.flatnonzero(here & development)
@@ -118,38 +143,72 @@ def expit(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
+def logit(p: float) -> float:
+    return float(np.log(p / (1 - p)))
+
+
+@dataclass(frozen=True)
+class Line:
+    """From logits to probabilities."""
+
+    slope: float
+    offset: float
+
+    def __call__(self, logits: Array) -> Array:
+        return expit(self.slope * logits + self.offset)
+
+    def sharing(self, own: float, shared: float) -> Line:
+        """Moved so that the threshold `own` comes to lie at `shared`."""
+        return Line(self.slope, self.offset + logit(shared) - logit(own))
+
+
+def slices_of(studies: list[Study]) -> tuple[Array, NDArray[np.bool_]]:
+    """Logits and truth of every slice whose class is known."""
+    x = np.concatenate([np.array(s.logits) for s in studies])
+    truth = np.concatenate([np.array(s.truth) for s in studies])
+    return x[truth >= 0], truth[truth >= 0] == 1
+
+
+def shares(p: Array, y: NDArray[np.bool_], at: float) -> str:
+    return f"sensitivity {(p[y] >= at).mean():.3f}, specificity {(p[~y] < at).mean():.3f}"
+
+
 if __name__ == "__main__":
     settings = from_command_line(Settings(), sys.argv[1:])
     pool = Pool.read(Path(settings.pool) / "train")
     detector = BloodNetDetector(load_bundle(Path(settings.bundle)))
-    cache = Path(settings.pool) / "development.json"
-    studies = kept(Path(settings.scores)) if settings.scores else development_studies(detector, pool, settings)
-    keep(studies, cache)
+    if settings.scores:
+        everything = kept(Path(settings.scores))
+    else:
+        everything = development_studies(detector, pool, settings) + picture_studies(detector, pool, settings)
+    keep(everything, Path(settings.pool) / "development.json")
+    studies = [s for s in everything if s.scan != "picture"]
+    as_pictures = [s for s in everything if s.scan == "picture"]
     by_aggregation = aggregation_figures(studies)
     for name, (real, mean) in by_aggregation.items():
         print(f"{name:10} AUC real {real:.4f}, mean of real and the five simulated types {mean:.4f}")
     best = max(by_aggregation, key=lambda n: by_aggregation[n][1])
     join = AGGREGATIONS[best]
-    x = np.array([join(np.array(s.logits)) for s in studies])
-    y = np.array([s.bleeds for s in studies])
-    slope, offset = balanced_logistic(x, y)
-    p = expit(slope * x + offset)
+
+    x, y = np.array([join(np.array(s.logits)) for s in studies]), np.array([s.bleeds for s in studies])
+    line = Line(*balanced_logistic(x, y))
+    p = line(x)
     flag, notify, unsure = (
         threshold(p[~y], f)
         for f in (settings.raise_specificity, settings.notify_specificity, settings.unsure_specificity)
     )
+    picture_x, picture_y = np.array([join(np.array(s.logits)) for s in as_pictures]), np.array([s.bleeds for s in as_pictures])  # fmt: skip
+    picture_line = Line(*balanced_logistic(picture_x, picture_y))
+    own = threshold(picture_line(picture_x[~picture_y]), settings.raise_specificity)
+    picture_line = picture_line.sharing(own, flag)
 
-    plain = [s for s in studies if not s.scan]
-    slice_x = np.concatenate([np.array(s.logits) for s in plain])
-    slice_truth = np.concatenate([np.array(s.truth) for s in plain])
-    picture_x, picture_y = picture_slices(detector, pool, settings)
-    known = slice_truth >= 0
-    all_x = np.concatenate([slice_x[known], picture_x])
-    all_y = np.concatenate([slice_truth[known] == 1, picture_y])
-    slice_slope, slice_offset = balanced_logistic(all_x, all_y)
-    silent = [expit(slice_slope * v + slice_offset) for v in (slice_x[slice_truth == 0], picture_x[~picture_y])]
-    # the stricter of the two materials: a threshold that holds for Hounsfield units and for foreign pictures
-    of_slice = max(threshold(v, settings.slice_specificity) for v in silent)
+    slice_x, slice_y = slices_of([s for s in studies if not s.scan])
+    of_slices = Line(*balanced_logistic(slice_x, slice_y))
+    of_slice = threshold(of_slices(slice_x[~slice_y]), settings.slice_specificity)
+    single_x, single_y = picture_slices(detector, pool, settings)
+    of_singles = Line(*balanced_logistic(single_x, single_y))
+    own = threshold(of_singles(single_x[~single_y]), settings.slice_specificity)
+    of_singles = of_singles.sharing(own, of_slice)
 
     n, heads = int((~y).sum()), len({s.patient for s in studies})
     also = "; some as another scanner" if any(s.scan for s in studies) else ""
@@ -157,7 +216,8 @@ if __name__ == "__main__":
         f"specificity {settings.raise_specificity:g} (raise), {settings.notify_specificity:g} (notify) and "
         f"{settings.unsure_specificity:g} (unsure from) on {n} development studies without blood (names ending in 5: mirrored "
         f"halves with and without mimics, templates, procedural heads{also}); slice: specificity "
-        f"{settings.slice_specificity:g} on single slices, the stricter of Hounsfield units and 8-bit pictures"
+        f"{settings.slice_specificity:g} on their slices. 8-bit pictures are moved so that the same thresholds have the same "
+        f"specificity on {len(as_pictures)} studies and {len(single_x)} slices shown as pictures"
     )
     path = Path(settings.bundle) / "configs" / "metadata.json"
     manifest = json.loads(path.read_text())
@@ -168,10 +228,14 @@ if __name__ == "__main__":
             "quartile_logit": round(quartile_logit(p[~y]), 4), "chosen_on": rule,
         }
     }  # fmt: skip
+
+    def lines(of_study: Line, of_slice: Line) -> dict[str, float]:
+        names = ("slope", "offset", "slice_slope", "slice_offset")
+        return dict(zip(names, (round(v, 5) for v in (*astuple(of_study), *astuple(of_slice))), strict=True))
+
     manifest["calibration"] = {
         "ich": {
-            "aggregation": best, "slope": round(slope, 5), "offset": round(offset, 5),
-            "slice_slope": round(slice_slope, 5), "slice_offset": round(slice_offset, 5),
+            "aggregation": best, **lines(line, of_slices), "picture": lines(picture_line, of_singles),
             "chosen_on": f"{len(studies)} development studies of {heads} heads, as likely to bleed as not; of the ways to join "
             "slices the one with the best mean AUC over real bleeds and the five simulated types: "
             + ", ".join(f"{k} {v[1]:.4f} (real {v[0]:.4f})" for k, v in by_aggregation.items()),
@@ -179,12 +243,8 @@ if __name__ == "__main__":
     }  # fmt: skip
     write_manifest(Path(settings.bundle), manifest)
     real = np.array([s.is_real and s.bleeds for s in studies])
-    print(
-        f"{best}: slope {slope:.3f} offset {offset:.3f}; raise {flag:.4f} notify {notify:.4f} unsure from {unsure:.4f}"
-    )
-    print(f"development: sensitivity {(p[y] >= flag).mean():.3f}, real {(p[real] >= flag).mean():.3f}")
-    print(
-        f"slice {of_slice:.4f}: HU {(expit(slice_slope * slice_x[slice_truth == 1] + slice_offset) >= of_slice).mean():.3f} / "
-        f"{(silent[0] < of_slice).mean():.3f}, pictures "
-        f"{(expit(slice_slope * picture_x[picture_y] + slice_offset) >= of_slice).mean():.3f} / {(silent[1] < of_slice).mean():.3f}"
-    )
+    print(f"{best}: {line}, raise {flag:.4f} notify {notify:.4f} unsure from {unsure:.4f} slice {of_slice:.4f}")
+    print(f"development studies: {shares(p, y, flag)}; real {(p[real] >= flag).mean():.3f}")
+    print(f"as pictures: {shares(picture_line(picture_x), picture_y, flag)}")
+    print(f"slices: {shares(of_slices(slice_x), slice_y, of_slice)}")
+    print(f"as single pictures: {shares(of_singles(single_x), single_y, of_slice)}")

@@ -16,6 +16,7 @@ from triage_node.detection.preprocess import GRID, GridStudy, Square, on_grid
 from triage_node.domain.case import HeadVolume
 from triage_node.simulation.scanners import Scan, scanned
 
+NOTHING = np.zeros(0, np.intp)
 PIXEL_MM, SLICE_MM = 1.05, 5.0
 """About, of every pool: the crop to the head took the true pixel away."""
 
@@ -63,13 +64,26 @@ def scored(detector: BloodNetDetector, pool: Pool, study: dict, scan: Scan | Non
         head = HeadVolume(True, stack, pixel_spacing_mm=(PIXEL_MM, PIXEL_MM), positions_mm=positions)
         grid = on_grid(head.as_volume())
     share, logits = detector.read(grid)
-    truth, dice = np.zeros(0, int), 0.0
+    truth, dice = NOTHING, 0.0
     if scan is None:
         here = slice(study["start"], study["stop"])
         truth = np.where(pool.positive[here], 1, np.where(pool.negative[here], 0, -1))
         known = label != IGNORE
         mask, blood = (share[:, 0] > MASK_PROBABILITY) & known, (label > 0) & known
         dice = 2 * float((mask & blood).sum()) / max(1.0, float(mask.sum() + blood.sum()))
+    return told(pool, study, "" if scan is None else "another", logits[:, 0], truth, dice)
+
+
+def told(
+    pool: Pool,
+    study: dict,
+    scan: str,
+    logits: NDArray[np.floating],
+    truth: NDArray[np.integer] = NOTHING,
+    dice: float = 0.0,
+) -> Study:
+    """What is known of a study beside what the network said. Shape: logits (block,), truth (slice,) or empty."""
+    label = pool.labels[study["start"] : study["stop"]]
     facts = first_fact(study)
     return Study(
         patient=study["patient"],
@@ -79,8 +93,8 @@ def scored(detector: BloodNetDetector, pool: Pool, study: dict, scan: Scan | Non
         subtype=str(facts.get("subtype", "")),
         thickness_mm=float(facts.get("thickness_mm", np.nan)),
         volume_ml=float((label[(label > 0) & (label != IGNORE)] > 0).sum()) * PIXEL_MM**2 * SLICE_MM / 1000,
-        scan="" if scan is None else "another",
-        logits=tuple(float(v) for v in logits[:, 0]),
+        scan=scan,
+        logits=tuple(float(v) for v in logits),
         truth=tuple(int(v) for v in truth),
         dice=dice,
     )

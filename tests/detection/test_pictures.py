@@ -95,7 +95,7 @@ def test_clot_of_a_phantom_is_seen_in_its_pictures_whatever_the_window(detector,
     probabilities = []
     for picture in np.round(grey).astype(np.uint8):
         share, logits = detector.read(grid_of_pictures([np.dstack([picture] * 3)]))
-        probabilities.append(float(detector.scoring.slices(logits[:, 0])[0]))
+        probabilities.append(float(detector.picture_scoring.slices(logits[:, 0])[0]))
         assert share.shape == (1, 6, GRID, GRID)
     point = load_bundle(FOLDER).manifest.operating_points["ich"]
     limit = point.raise_probability if point.slice_probability is None else point.slice_probability

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from triage_node.detection.study_score import AGGREGATIONS, Scoring, study_probability
+from triage_node.bundle.load import load_bundle
+from triage_node.bundle.manifest import Lines
+from triage_node.detection.study_score import AGGREGATIONS, Scoring, scoring_of, study_probability
 
 
 def logistic(x: float) -> float:
@@ -48,3 +52,15 @@ def test_calibration_bends_study_and_slices_apart():
     logits = np.array([-2.0, 1.0, 0.0])
     assert s.study(logits) == pytest.approx(logistic(1.0))
     assert s.slices(logits) == pytest.approx(logistic(0.5 * logits + 0.25), abs=1e-6)
+
+
+def test_pictures_have_lines_of_their_own_where_the_bundle_holds_them():
+    bundle = load_bundle(Path(__file__).resolve().parents[2] / "models" / "bloodnet").manifest
+    own = bundle.calibration["ich"].model_copy(
+        update={"picture": Lines(slope=2, offset=-3, slice_slope=0.5, slice_offset=4)}
+    )
+    manifest = bundle.model_copy(update={"calibration": {"ich": own}})
+    assert scoring_of(manifest, picture=True) == Scoring(own.aggregation, 2, -3, 0.5, 4)
+    assert scoring_of(manifest) == Scoring(own.aggregation, own.slope, own.offset, own.slice_slope, own.slice_offset)
+    without = bundle.model_copy(update={"calibration": {"ich": own.model_copy(update={"picture": None})}})
+    assert scoring_of(without, picture=True) == scoring_of(without)

@@ -106,14 +106,20 @@ class OperatingPointEntry(Part):
         return self
 
 
-class Calibration(Part):
-    """How slice logits of one finding become probabilities (detection/study_score.py): logit' = slope x logit + offset."""
+class Lines(Part):
+    """From logits to probabilities by a straight line each: logit' = slope x logit + offset."""
 
-    aggregation: Literal["max", "pair", "top2", "top3", "top5", "noisy-or", "sequence"]
     slope: float = Field(gt=0)
     offset: float
     slice_slope: float = Field(gt=0)
     slice_offset: float
+
+
+class Calibration(Lines):
+    """How slice logits of one finding become probabilities (detection/study_score.py)."""
+
+    aggregation: Literal["max", "pair", "top2", "top3", "top5", "noisy-or", "sequence"]
+    picture: Lines | None = Field(None, description="For 8-bit pictures, whose logits lie elsewhere; None: as for HU.")
     chosen_on: Words
 
 

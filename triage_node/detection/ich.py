@@ -44,6 +44,7 @@ class BloodNetDetector:
             bundle.read(bundle.manifest.network), options, providers=["CPUExecutionProvider"]
         )
         self.scoring = scoring_of(bundle.manifest)
+        self.picture_scoring = scoring_of(bundle.manifest, picture=True)
         self.identity = bundle.identity(f"onnxruntime {onnxruntime.__version__} cpu")
         self.run(np.zeros((1, preprocess.CHANNELS, GRID, GRID), np.float32))
 

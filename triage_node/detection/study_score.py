@@ -76,9 +76,13 @@ class Scoring:
         return expit(self.slice_slope * np.asarray(slice_logits, np.float64) + self.slice_offset).astype(np.float32)
 
 
-def scoring_of(manifest: Manifest, finding: str = "ich") -> Scoring:
+def scoring_of(manifest: Manifest, finding: str = "ich", picture: bool = False) -> Scoring:
+    """As the bundle was calibrated. `picture`: for 8-bit pictures, so that one threshold serves them and Hounsfield units."""
     c = manifest.calibration.get(finding)
-    return Scoring(c.aggregation, c.slope, c.offset, c.slice_slope, c.slice_offset) if c else Scoring()
+    if c is None:
+        return Scoring()
+    lines = c.picture if picture and c.picture is not None else c
+    return Scoring(c.aggregation, lines.slope, lines.offset, lines.slice_slope, lines.slice_offset)
 
 
 def study_probability(slice_logits: NDArray[np.floating]) -> float:

@@ -63,15 +63,16 @@ def _study(detector: BloodNetDetector, head: HeadVolume) -> Answer:
         grid = preprocess.on_grid(volume)
     else:
         grid = grid_of_pictures(list(head.grey))
+    scoring = detector.scoring if head.is_hu else detector.picture_scoring
     share, logits = detector.read(grid)
-    per_slice = detector.scoring.slices(logits).astype(np.float64)[grid.block_of_slice]
+    per_slice = scoring.slices(logits).astype(np.float64)[grid.block_of_slice]
     masks = tuple(_native(grid, share, int(b)) for b in grid.block_of_slice)
     return Answer(
         slices=per_slice[:, 0],
         subtypes=per_slice[:, 1:],
         masks=masks,
-        study=detector.scoring.study(logits[:, 0]),
-        study_subtypes=_of_study(detector.scoring, logits),
+        study=scoring.study(logits[:, 0]),
+        study_subtypes=_of_study(scoring, logits),
         volume_ml=head.volume_ml(np.stack(masks)) if head.is_hu else None,
         declined=declined,
     )
@@ -86,14 +87,15 @@ def _apart(detector: BloodNetDetector, head: HeadVolume) -> Answer:
         rows.append(logits[0])
         masks.append(_native(grid, share, 0))
     logits = np.stack(rows)
-    per_slice = detector.scoring.slices(logits).astype(np.float64)
+    scoring = detector.scoring if head.is_hu else detector.picture_scoring
+    per_slice = scoring.slices(logits).astype(np.float64)
     whole = head.n_slices > 1
     return Answer(
         slices=per_slice[:, 0],
         subtypes=per_slice[:, 1:],
         masks=tuple(masks),
-        study=detector.scoring.study(logits[:, 0]) if whole else None,
-        study_subtypes=_of_study(detector.scoring, logits) if whole else None,
+        study=scoring.study(logits[:, 0]) if whole else None,
+        study_subtypes=_of_study(scoring, logits) if whole else None,
         volume_ml=None,
     )
 

@@ -23,6 +23,7 @@ from triage_node.bundle.load import Bundle
 from triage_node.detection.ich import MASK_PROBABILITY, BloodNetDetector
 from triage_node.detection.pictures import grey_of, grid_of_pictures
 from triage_node.detection.preprocess import GRID, GridStudy, Square, network_input, on_grid
+from triage_node.detection.study_score import Scoring
 from triage_node.domain.case import Case, HeadVolume
 from triage_node.domain.errors import EvaluationError, StudyRejected
 from triage_node.domain.finding import SUBTYPES
@@ -116,9 +117,10 @@ def explain(
     seen, declined = _read(detector, head)
     logits = np.stack([s.logits for s in seen])
     entry = bundle.manifest.operating_points.get("ich")
+    scoring = detector.scoring if head.is_hu else detector.picture_scoring
     order = sorted(range(len(seen)), key=lambda i: -logits[i, 0])[:SHOWN]
-    reasons = [_reason(detector, s, i, _name(case, head, i), float(logits[:, 0].min()), i in order) for i, s in enumerate(seen)]  # fmt: skip
-    study = detector.scoring.study(logits[:, 0]) if len(seen) > 1 else None
+    reasons = [_reason(detector, scoring, s, i, _name(case, head, i), float(logits[:, 0].min()), i in order) for i, s in enumerate(seen)]  # fmt: skip
+    study = scoring.study(logits[:, 0]) if len(seen) > 1 else None
     files: list[Path] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -137,7 +139,7 @@ def explain(
             bundle={"name": bundle.manifest.name, "version": bundle.manifest.version, "digest": bundle.digest},
             probability=study,
             threshold=entry.raise_probability if entry else None,
-            aggregation=detector.scoring.aggregation,
+            aggregation=scoring.aggregation,
             declined=declined,
             gradcam=cam_words,
             slices=tuple(reasons),
@@ -198,14 +200,16 @@ def _looked_at(detector: BloodNetDetector, grid: GridStudy, bases: list[Rgb]) ->
     return [_Seen(bases[i], inputs[i], share[i], logits[i]) for i in range(len(bases))]
 
 
-def _reason(detector: BloodNetDetector, seen: _Seen, index: int, name: str, lowest: float, look: bool) -> SliceReason:
+def _reason(
+    detector: BloodNetDetector, scoring: Scoring, seen: _Seen, index: int, name: str, lowest: float, look: bool
+) -> SliceReason:
     """What decided one slice. Pieces are painted over only where `look` is set: each costs a run of the network."""
     blood = seen.share[0] > MASK_PROBABILITY
     logit, kinds = float(seen.logits[0]), [expit(float(x)) for x in seen.logits[1:]]
     common = {
         "index": index,
         "name": name,
-        "probability": float(detector.scoring.slices(seen.logits[:1])[0]),
+        "probability": float(scoring.slices(seen.logits[:1])[0]),
         "logit": logit,
         "subtype": SUBTYPES[int(np.argmax(kinds))],
         "mask_pixels": int(blood.sum()),

@@ -211,7 +211,7 @@ def _answers(
         return [detector.scoring.study(detector.read(grid)[1][:, 0])], 0
     if level == "picture_study":
         grid = grid_of_pictures(shown(head.hu, setting, seed, head.hu_range))
-        return [detector.scoring.study(detector.read(grid)[1][:, 0])], 0
+        return [detector.picture_scoring.study(detector.read(grid)[1][:, 0])], 0
     found, lost = [], 0
     for index in _drawn(head, singles, seed):
         picture = shown(head.hu[index : index + 1], setting, seed + index, head.hu_range)
@@ -220,7 +220,7 @@ def _answers(
         except StudyRejected:
             lost += 1
             continue
-        found.append(float(detector.scoring.slices(logits[:, 0])[0]))
+        found.append(float(detector.picture_scoring.slices(logits[:, 0])[0]))
     return found, lost
 
 
