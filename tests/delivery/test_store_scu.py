@@ -33,7 +33,8 @@ from tests.delivery.peers import (
 from tests.support.pacs import program
 from tests.support.waiting import wait_until
 from triage_node.delivery.retry import Outcome, Verdict
-from triage_node.delivery.store_scu import Outgoing, associate, release, send_batch
+from triage_node.delivery.store_scu import Outgoing, associate, send_batch
+from triage_node.dimse.calling import release
 
 SC = SecondaryCaptureImageStorage
 LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"

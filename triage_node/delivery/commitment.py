@@ -16,7 +16,8 @@ from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr
 
 from triage_node.config.schema import ArchiveSettings
 from triage_node.delivery.retry import Outcome, Verdict
-from triage_node.delivery.store_scu import associate, release
+from triage_node.delivery.store_scu import associate
+from triage_node.dimse.calling import release
 from triage_node.domain.errors import DeliveryError
 from triage_node.domain.identifiers import is_uid
 
