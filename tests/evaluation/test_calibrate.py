@@ -43,7 +43,7 @@ def reference() -> float:
 
 
 def test_a_drift_is_found_without_labels_and_the_thresholds_follow_it():
-    made = draft(site(2.0), POINT, reference(), BUNDLE)
+    made = draft(site(2.0), POINT, POINT, reference(), BUNDLE)
     assert made["shift_logit"] == pytest.approx(2.0, abs=0.4)
     low, high = made["shift_interval"]
     assert low < made["shift_logit"] < high
@@ -55,7 +55,7 @@ def test_a_drift_is_found_without_labels_and_the_thresholds_follow_it():
 
 def test_what_changes_is_shown_before_anything_is_applied():
     scores = site(2.0)
-    made = draft(scores, POINT, reference(), BUNDLE)
+    made = draft(scores, POINT, POINT, reference(), BUNDLE)
     before, after = made["rates"]["before"], made["rates"]["after"]
     assert before["raised"] > after["raised"] == pytest.approx(0.15, abs=0.03)
     assert sum(after[k] for k in ("raised", "not sure", "silent")) == pytest.approx(1)
@@ -66,49 +66,49 @@ def test_what_changes_is_shown_before_anything_is_applied():
 
 
 def test_scores_without_drift_are_said_not_to_support_a_change():
-    made = draft(site(0.0, n=100), POINT, reference(), BUNDLE)
+    made = draft(site(0.0, n=100), POINT, POINT, reference(), BUNDLE)
     assert made["supported"] is False
     assert any("do not show that the thresholds need to move" in note for note in made["notes"])
 
 
 def test_too_few_patients_are_refused_and_one_patient_counts_once():
     with pytest.raises(EvaluationError, match="49 patients.*at least 50"):
-        draft(site(n=49), POINT, reference(), BUNDLE)
+        draft(site(n=49), POINT, POINT, reference(), BUNDLE)
     same = [replace(s, patient=f"p{i % 20}") for i, s in enumerate(site(n=90))]
     with pytest.raises(EvaluationError, match="20 patients"):
-        draft(same, POINT, reference(), BUNDLE)
+        draft(same, POINT, POINT, reference(), BUNDLE)
 
 
 def test_simulated_studies_are_refused():
     scores = site()
     scores[7] = replace(scores[7], simulated=True)
     with pytest.raises(EvaluationError, match="1 of 80 studies are simulated \\(s7\\)"):
-        draft(scores, POINT, reference(), BUNDLE)
+        draft(scores, POINT, POINT, reference(), BUNDLE)
 
 
 @pytest.mark.parametrize("bleeding", [0.7, 0.9, 1.0])
 def test_one_sided_sets_are_refused(bleeding):
     with pytest.raises(EvaluationError, match="one-sided"):
-        draft(site(bleeding=bleeding), POINT, reference(), BUNDLE)
+        draft(site(bleeding=bleeding), POINT, POINT, reference(), BUNDLE)
 
 
 def test_equal_scores_and_impossible_shifts_are_refused():
     with pytest.raises(EvaluationError, match="same score"):
-        draft([replace(s, probability=0.1) for s in site()], POINT, reference(), BUNDLE)
+        draft([replace(s, probability=0.1) for s in site()], POINT, POINT, reference(), BUNDLE)
     with pytest.raises(EvaluationError, match="no drift of a scanner"):
-        draft(site(-6.0), POINT, reference(), BUNDLE)
+        draft(site(-6.0), POINT, POINT, reference(), BUNDLE)
     with pytest.raises(EvaluationError, match="0 patients"):
-        draft([], POINT, reference(), BUNDLE)
+        draft([], POINT, POINT, reference(), BUNDLE)
 
 
 def test_certain_scores_do_not_break_it():
     scores = [replace(s, probability=0.0 if i > 80 else s.probability) for i, s in enumerate(site(1.0, n=90))]
-    made = draft([*scores, SiteScore("x", "x", "", 1.0)], POINT, reference(), BUNDLE)
+    made = draft([*scores, SiteScore("x", "x", "", 1.0)], POINT, POINT, reference(), BUNDLE)
     assert np.isfinite(made["shift_logit"])
 
 
 def test_draft_and_histogram_are_written_and_a_folder_that_cannot_be_is_said(tmp_path):
-    made = draft(site(1.0), POINT, reference(), BUNDLE)
+    made = draft(site(1.0), POINT, POINT, reference(), BUNDLE)
     files = write(made, site(1.0), tmp_path / "new")
     assert json.loads(files[0].read_text())["policy"] == made["policy"]
     assert files[1].read_bytes().startswith(b"\x89PNG")

@@ -25,7 +25,8 @@ def run(bundle_name: str, folder: Path, out: Path, config: Path | None, console:
     """Raises: TriageNodeError of every kind; what can be refused without asking the network is refused first."""
     bundle = load_bundle(bundle_folder(bundle_name))
     reference = reference_of(bundle)
-    point = point_of(bundle) if config is None else _in_force(config)
+    base = point_of(bundle)
+    point = base if config is None else _in_force(config)
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: no such folder; expected one with {LEAST_PATIENTS} to 100 unlabelled studies")
     found = open_unlabelled(folder)
@@ -46,7 +47,7 @@ def run(bundle_name: str, folder: Path, out: Path, config: Path | None, console:
         task = progress.add_task("studies", total=len(found.cases))
         scores, left_out = score_site(BloodNetDetector(bundle), found.cases, lambda: progress.advance(task))
     identity = {"name": bundle.manifest.name, "version": bundle.manifest.version, "digest": bundle.digest}
-    proposal = draft(scores, point, reference, identity)
+    proposal = draft(scores, point, base, reference, identity)
     proposal["left_out"] = [{"study": name, "reason": why} for name, why in left_out]
     files = write(proposal, scores, out)
     low, high = proposal["shift_interval"]

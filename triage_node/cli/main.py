@@ -154,6 +154,18 @@ def calibrate(
 
 
 @app.command()
+def adopt(
+    draft: Annotated[Path, typer.Argument(help="policy_draft.json that `triage-node calibrate` wrote.")],
+    by: Annotated[list[str] | None, typer.Option("--by", help="Who signs; give it twice, for two people.")] = None,
+    config: Config = None,
+) -> None:
+    """Take drafted thresholds in force as a new policy version; without --by the change is only shown. Back to observe."""
+    from triage_node.cli.adopt import adopt as run
+
+    run(draft, by or [], config, console)
+
+
+@app.command()
 def explain(
     path: Annotated[Path, typer.Argument(help="Folder of one study (DICOM or pictures), or one file.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures and explanation.json.")],

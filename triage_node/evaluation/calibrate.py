@@ -97,9 +97,17 @@ def quartile_logit(probabilities: Sequence[float] | Array) -> float:
 
 
 def draft(
-    scores: Sequence[SiteScore], point: OperatingPoint, reference: float, bundle: dict[str, str], seed: int = 0
+    scores: Sequence[SiteScore],
+    point: OperatingPoint,
+    base: OperatingPoint,
+    reference: float,
+    bundle: dict[str, str],
+    seed: int = 0,
 ) -> dict[str, Any]:
     """The proposal with its change shown. One study per patient counts, the first.
+
+    `point`: thresholds in force. `base`: the bundle's own, which belong to `reference` and which the shift moves, so that
+    a site that calibrates twice does not shift twice.
 
     Raises EvaluationError for too few patients, simulated studies among them, a one-sided set, or a shift beyond MOST_SHIFT.
     """
@@ -125,8 +133,8 @@ def draft(
     rng = np.random.default_rng([seed, 0x5417])
     again = np.quantile(rng.choice(logits, (RESAMPLES, len(logits))), QUANTILE, axis=1) - reference
     low, high = (float(v) for v in np.quantile(again, [0.025, 0.975]))
-    moved = _moved(point, shift)
-    before, after = (_answers(logits, p) for p in (point, moved))
+    proposed = moved(base, shift)
+    before, after = (_answers(logits, p) for p in (point, proposed))
     changed = [
         {"study": s.study, "probability": round(s.probability, 4), "before": b, "after": a}
         for s, b, a in zip(first, before, after, strict=True)
@@ -138,8 +146,8 @@ def draft(
         "applied": False,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "bundle": bundle,
-        "policy": {"ich": _body(moved)},
-        "in_force": {"ich": _body(point), "version": point.version},
+        "policy": {"ich": body_of(proposed)},
+        "in_force": {"ich": body_of(point), "version": point.version},
         "shift_logit": shift,
         "shift_interval": [low, high],
         "quantile": QUANTILE,
@@ -152,7 +160,7 @@ def draft(
         "changed": changed,
         "supported": not low <= 0 <= high,
         "notes": [
-            "A draft: nothing was applied. Thresholds change only when people who may do so add a policy.",
+            "A draft: nothing was applied. Thresholds change only when two people take it in: `triage-node adopt`.",
             "Assumed: consecutive, unselected studies, more than a quarter of them without hemorrhage, one drift for all "
             "scanners. Rates of flags are shown, not sensitivity or specificity: those need labels.",
             "Any change of thresholds sets the site back to observe mode until its own evaluation is stored.",
@@ -194,7 +202,9 @@ def _two_sided(logits: Array, point: OperatingPoint) -> None:
         )
 
 
-def _moved(point: OperatingPoint, shift: float) -> OperatingPoint:
+def moved(point: OperatingPoint, shift: float) -> OperatingPoint:
+    """Thresholds moved by `shift` logits."""
+
     def to(p: float) -> float:
         return float(np.clip(expit(logit(p) + shift), 1e-6, 1 - 1e-6))
 
@@ -204,7 +214,7 @@ def _moved(point: OperatingPoint, shift: float) -> OperatingPoint:
     )
 
 
-def _body(point: OperatingPoint) -> dict[str, float]:
+def body_of(point: OperatingPoint) -> dict[str, float]:
     """As store/policy.py keeps a point."""
     body = {"raise": point.raise_probability, "notify": point.notify_probability}
     return body if point.unsure_from is None else {**body, "unsure": point.unsure_from}

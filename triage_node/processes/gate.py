@@ -14,7 +14,7 @@ from triage_node.domain.instance import InstanceHeader
 from triage_node.domain.priority import Mode
 from triage_node.processes.wiring import effective_mode
 from triage_node.store.engine import Store
-from triage_node.store.evaluations import scanners_covered, site_levels
+from triage_node.store.evaluations import measured_at_other_thresholds, scanners_covered, site_levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ def standing(
     site = site_levels(store, shipped.digest)
     bundle = replace(shipped, evidence={**shipped.evidence, **site})
     mode, why = effective_mode(settings, simulation, bundle.level("ich"))
+    if why and not simulation and measured_at_other_thresholds(store, shipped.digest, "ich"):
+        why = "observe: this site's evaluation was made at other thresholds than those in force"
     if simulation or mode is Mode.OBSERVE or not scanner or scanner in scanners_covered(store, shipped.digest, "ich"):
         return Standing(bundle, mode, why)
     return Standing(shipped, Mode.OBSERVE, f"observe: this site's evaluation does not cover {scanner[:80]}", apart=True)

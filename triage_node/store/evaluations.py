@@ -13,6 +13,7 @@ from triage_node.domain.finding import EvidenceLevel, OperatingPoint
 from triage_node.store import audit, policy
 from triage_node.store.engine import Store
 from triage_node.store.schema import evaluation
+from triage_node.store.signatures import two_people
 
 _THRESHOLDS = ("raise_probability", "notify_probability", "unsure_from")
 
@@ -21,10 +22,7 @@ def add(
     store: Store, bundle_digest: str, output: str, level: EvidenceLevel, body: dict[str, Any], signed_by: tuple[str, ...], at: datetime
 ) -> None:  # fmt: skip
     """Store an evaluation of this site. Raises: StoreError unless two different people sign it."""
-    names = {name.strip().casefold() for name in signed_by if name.strip()}
-    if len(names) < 2:
-        raise StoreError("an evaluation counts only when two different people sign it")
-    by = " and ".join(sorted({name.strip() for name in signed_by}))[:128]
+    by = two_people(signed_by)
     with store.write() as c:
         row = {"at": at, "by": by, "bundle_digest": bundle_digest, "output": output, "level": level.value, "body": body}
         c.execute(insert(evaluation).values(**row))
@@ -61,6 +59,14 @@ def scanners_covered(store: Store, bundle_digest: str, output: str) -> frozenset
         bodies = list(c.execute(query).scalars())
     keys = [body.get("key", {}) for body in bodies if _thresholds_hold(store, output, body)]
     return frozenset(str(name) for key in keys for name in key.get("scanners") or ())
+
+
+def measured_at_other_thresholds(store: Store, bundle_digest: str, output: str) -> bool:
+    """True when this bundle was evaluated here, but only at thresholds that are no longer in force."""
+    query = select(evaluation.c.body).where(evaluation.c.bundle_digest == bundle_digest, evaluation.c.output == output)
+    with store.read() as c:
+        bodies = list(c.execute(query).scalars())
+    return bool(bodies) and not any(_thresholds_hold(store, output, body) for body in bodies)
 
 
 def _thresholds_hold(store: Store, output: str, body: dict[str, Any]) -> bool:

@@ -14,8 +14,13 @@ from triage_node.store.engine import Store
 from triage_node.store.schema import policy
 
 
-def add(store: Store, points: list[OperatingPoint], by: str, why: str, at: datetime) -> int:
-    """Store a new version; the version number inside `points` is ignored. Returns the number that it got."""
+def add(
+    store: Store, points: list[OperatingPoint], by: str, why: str, at: datetime, replaces: int | None = None
+) -> int:
+    """Store a new version; the version number inside `points` is ignored. Returns the number that it got.
+
+    Raises: StoreError for thresholds out of order, or when another version than `replaces` is in force by now.
+    """
     for p in points:
         if not 0.0 < p.raise_probability <= p.notify_probability < 1.0:
             raise StoreError(f"{p.finding}: 0 < raise <= notify < 1 does not hold")
@@ -23,9 +28,13 @@ def add(store: Store, points: list[OperatingPoint], by: str, why: str, at: datet
             raise StoreError(f"{p.finding}: 0 < unsure <= raise does not hold")
     body = {p.finding: _body(p) for p in points}
     with store.write() as c:
-        version = int(c.execute(select(func.coalesce(func.max(policy.c.version), 0))).scalar_one()) + 1
+        last = int(c.execute(select(func.coalesce(func.max(policy.c.version), 0))).scalar_one())
+        if replaces is not None and last != replaces:
+            raise StoreError(f"policy {last} is in force by now, not {replaces}; look at it first")
+        old = c.execute(select(policy.c.body).where(policy.c.version == last)).scalar_one_or_none()
+        version = last + 1
         c.execute(insert(policy).values(version=version, created_at=at, created_by=by, why=why, body=body))
-        audit.record(c, at, by, "policy added", f"policy {version}", new=repr(body))
+        audit.record(c, at, by, "policy added", f"policy {version}", old=repr(old) if old else "", new=repr(body))
     return version
 
 
