@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
 
 from triage_node.config.section import AETitle, Port, Section
 
@@ -22,6 +26,8 @@ class UpsPeerSettings(PeerSettings):
     port: Port = Field(104, description="Its port.")
     ae_title: AETitle = Field(description="Its AE title.")
     calling_ae_title: AETitle = Field("TRIAGE", description="How we call ourselves there.")
+    tls: bool = Field(False, description="Associate over TLS.")
+    tls_ca: Path | None = Field(None, description="CA of its certificate.")
     create_missing: bool = Field(False, description="Create a reading workitem where the manager has none.")
 
 
@@ -29,7 +35,34 @@ class UpsRsPeerSettings(PeerSettings):
     """A UPS manager over DICOMweb."""
 
     url: str = Field(description="Base URL, to which /workitems is added.")
+    tls_ca: Path | None = Field(None, description="CA of its certificate.")
+    token_file: Path | None = Field(None, description="File that holds the bearer token.")
+    user: str = Field("", description="User of basic authentication.")
+    password_file: Path | None = Field(None, description="File that holds the password of `user`.")
     create_missing: bool = Field(False, description="Create a reading workitem where the manager has none.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_base_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        more = parts.username or parts.query or parts.fragment
+        if parts.scheme not in ("http", "https") or not parts.hostname or more:
+            raise ValueError("url must be http(s)://host[:port][/path], without user, query and fragment")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _credentials_are_whole_and_stay_secret(self) -> Self:
+        if bool(self.user) != (self.password_file is not None):
+            raise ValueError("user and password_file belong together")
+        if self.token_file is not None and self.user:
+            raise ValueError("give token_file, or user and password_file, not both")
+        if (self.token_file is not None or self.user) and not self._encrypted_or_local():
+            raise ValueError("credentials go out over https only, or to this machine itself")
+        return self
+
+    def _encrypted_or_local(self) -> bool:
+        parts = urlsplit(self.url)
+        return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost")
 
 
 class Hl7PeerSettings(PeerSettings):
