@@ -309,6 +309,49 @@ worklist_row = Table(
     Index("ix_worklist_row_reading_state", "reading_state"),
 )
 
+workitem = Table(
+    "workitem",
+    metadata,
+    _uid("uid", primary_key=True),
+    _uid("study_instance_uid"),
+    Column("attempt", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("own_priority", String(8), nullable=False),
+    Column("asked_priority", String(8)),
+    Column("comment", Text, nullable=False, default=""),
+    Column("input_ready", Boolean, nullable=False, default=False),
+    _uid("transaction_uid", nullable=False, default=""),
+    Column("performer", String(128), nullable=False, default=""),
+    Column("ended", String(64)),
+    Column("performed", JSON, nullable=False),  # what the performer told, in the DICOM JSON model
+    Column("created_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    UniqueConstraint("study_instance_uid", "attempt"),
+    Index("ix_workitem_state", "state"),
+)
+
+workitem_subscription = Table(
+    "workitem_subscription",
+    metadata,
+    Column("ae_title", String(16), primary_key=True),
+    _uid("scope", primary_key=True),  # a workitem, or a well-known UID
+    Column("subscribed", Boolean, nullable=False),
+    Column("deletion_lock", Boolean, nullable=False),
+    Column("keys", JSON, nullable=False),
+    Column("suspended_at", Instant),
+)
+
+workitem_event = Table(
+    "workitem_event",
+    metadata,
+    _id(),
+    Column("ae_title", String(16), nullable=False, index=True),
+    _uid("workitem_uid"),
+    Column("event_type", Integer, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
 worklist_move = Table(
     "worklist_move",
     metadata,

@@ -1,1 +1,1 @@
-"""UPS workitems (PS3.4 CC): their data set, state machine and priority. Knows no network and no store."""
+"""Reading workitems (PS3.4 annex CC): what they say, how they change, how they are found. Pure: no store, no network."""
