@@ -47,10 +47,11 @@ def case(seed: int, bleeds: bool, **changes: object) -> Case:
         "patient_id": f"p{seed}",
         "study_id": f"s{seed}",
         "slice_ids": tuple(map(str, range(len(hu)))),
+        "scanner": f"Maker {seed % 2}",
+        "kernel": "SOFT",
+        "software": f"v{seed % 2}",
     }
-    return Case(
-        **{**known, "labels": labels, "load": load, "scanner": f"Maker {seed % 2}", "simulated": True, **changes}
-    )
+    return Case(**{**known, "labels": labels, "load": load, "simulated": True, **changes})
 
 
 def plain_pictures(folder: Path, count: int, bleeds: tuple[int, ...] = (0, 1)) -> Path:

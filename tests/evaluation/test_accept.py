@@ -15,21 +15,23 @@ from triage_node.cli.setup import initialise
 from triage_node.config.load import load
 from triage_node.domain.errors import EvaluationError, StoreError
 from triage_node.domain.finding import BundleIdentity, EvidenceLevel, OperatingPoint
+from triage_node.domain.scan_source import ScanSource
 from triage_node.evaluation import evidence
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
 from triage_node.store import audit, policy
 from triage_node.store.engine import open_store
-from triage_node.store.evaluations import site_levels
+from triage_node.store.evaluations import scans_covered, site_levels
 
 DIGEST = load_bundle(bundle_folder("bloodnet")).digest
 TWO = ["A. Radiologist", "B. Physicist"]
+MADE_BY = [{"scanner": "Maker", "kernel": "H31s", "software": "VA48A", "studies": 400}]
 
 
 def record(n: int = 400, positives: int = 60, low: float = 0.7, **data: object) -> dict:
     identity = BundleIdentity("bloodnet", "0.1.0", DIGEST, "onnxruntime")
     entry = load_bundle(bundle_folder("bloodnet")).manifest.operating_points["ich"]
-    known = {"simulated_cases": 0, "picture_cases": 0, "cases": n, "scanners": {"Maker": n}, "digest": "0" * 64}
+    known = {"simulated_cases": 0, "picture_cases": 0, "cases": n, "scans": MADE_BY, "digest": "0" * 64}
     known["received"] = {"all": True, "words": "all"}
     share = [low, 0.99]
     study = {
@@ -89,6 +91,7 @@ def test_a_signed_record_raises_the_level_and_a_shift_of_thresholds_takes_it_bac
     accept(file_of(tmp_path, record()), TWO, config, Console(file=said))
     assert site_levels(store, DIGEST) == {"ich": EvidenceLevel.E2}
     assert site_levels(store, "0" * 64) == {}
+    assert scans_covered(store, DIGEST, "ich") == {ScanSource("Maker", "H31s", "VA48A")}
     assert "stated by those who signed: studies were consecutive" in said.getvalue()
     actors = [actor for _, actor, _ in audit.entries(store, f"ich E2 for bundle {DIGEST[:12]}")]
     assert actors == ["A. Radiologist and B. Physicist"]
@@ -112,6 +115,13 @@ def test_records_that_do_not_carry_e2_or_name_another_bundle_are_refused(node, t
     other["key"]["bundle_digest"] = "1" * 64
     with pytest.raises(EvaluationError, match="is about bundle 1111"):
         accept(file_of(tmp_path, other), TWO, node[0], Console(file=io.StringIO()))
+
+
+def test_a_record_that_does_not_say_what_it_covers_is_refused(node, tmp_path):
+    old = record()
+    old["key"]["scanners"] = [scan["scanner"] for scan in old["key"].pop("scans")]
+    with pytest.raises(EvaluationError, match="is no evidence.json"):
+        accept(file_of(tmp_path, old), TWO, node[0], Console(file=io.StringIO()))
 
 
 def test_a_simulated_store_takes_no_evidence(tmp_path):

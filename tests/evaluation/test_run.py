@@ -89,7 +89,11 @@ def test_simulated_cases_are_level_e0_and_never_e2(written):
     assert (evidence["level"], evidence["level_when_signed"]) == ("E0", "E0")
     assert evidence["draft"] is True
     assert "simulated" in written[0]["limits"]
-    assert evidence["key"]["scanners"] == ["Maker 0", "Maker 1"]
+    covered = evidence["key"]["scans"]
+    assert [(c["scanner"], c["kernel"], c["software"]) for c in covered] == [
+        ("Maker 0", "SOFT", "v0"),
+        ("Maker 1", "SOFT", "v1"),
+    ]
 
 
 def test_files_hold_the_same_figures_and_need_nothing_from_outside(written):

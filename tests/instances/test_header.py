@@ -59,12 +59,14 @@ def test_every_field_of_a_slice_is_read():
     ds.Rows, ds.Columns, ds.InstanceNumber, ds.SeriesNumber = 512, 256, "7", "201"
     ds.PatientID, ds.AccessionNumber, ds.PatientBirthDate, ds.PatientAge = "P1 ", "A1", "19500101", "076Y"
     ds.FrameOfReferenceUID, ds.ImagesInAcquisition, ds.NumberOfFrames = "1.2.7", "32", "1"
+    ds.SoftwareVersions = ["syngo CT", "VA48A"]
     h = header_of(ds)
     assert (h.image_type, h.modality, h.convolution_kernel) == (("ORIGINAL", "PRIMARY", "AXIAL"), "CT", ("H31s", "2"))
     assert (h.slice_thickness_mm, h.pixel_spacing_mm, h.gantry_detector_tilt_deg) == (4.8, (0.45, 0.46), -12.5)
     assert (h.image_position_patient, h.image_orientation_patient) == ((-1, 2.5, 3), (1, 0, 0, 0, 1, 0))
     assert (h.rows, h.columns, h.instance_number, h.series_number) == (512, 256, 7, 201)
     assert (h.patient_id, h.accession_number, h.patient_birth_date, h.patient_age) == ("P1", "A1", "19500101", "076Y")
+    assert h.software_versions == ("syngo CT", "VA48A")
     assert (h.frame_of_reference_uid, h.images_in_acquisition, h.number_of_frames) == ("1.2.7", 32, 1)
     assert (h.sop_class_uid, h.series_instance_uid, h.transfer_syntax_uid) == ("1.2.3", "1.2.6", EXPLICIT)
 

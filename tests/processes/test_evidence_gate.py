@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pydicom
@@ -15,10 +16,10 @@ from tests.support.analysed import analysis, receive, settings_in
 from triage_node.config.schema import ArchiveSettings, Settings, WorklistSettings
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.finding import EvidenceLevel, OperatingPoint
-from triage_node.domain.instance import InstanceHeader
 from triage_node.domain.priority import ListPolicy, Mode
+from triage_node.domain.scan_source import ScanSource
 from triage_node.processes.analysis import Analysis
-from triage_node.processes.gate import scanner_of, standing
+from triage_node.processes.gate import standing
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import now
 from triage_node.processes.study_details import study_details
@@ -57,11 +58,11 @@ def site(folder: Path, mode: str = ACTIVE) -> Iterator[Analysis]:
         yield role
 
 
-def evaluate(role: Analysis, *scanners: str, output: str = "ich") -> None:
+def evaluate(role: Analysis, *scans: ScanSource, output: str = "ich") -> None:
     """A site's own evaluation at the thresholds in force, signed by two."""
     point = policy.current(role.store)["ich"]
     key = {
-        "scanners": list(scanners),
+        "scans": [asdict(scan) for scan in scans],
         "operating_point": {
             "raise_probability": point.raise_probability,
             "notify_probability": point.notify_probability,
@@ -71,9 +72,9 @@ def evaluate(role: Analysis, *scanners: str, output: str = "ich") -> None:
     evaluations.add(role.store, role.bundle.digest, output, E2, {"key": key}, TWO, now())
 
 
-def scanner(files: tuple[Path, ...]) -> str:
+def made_by(files: tuple[Path, ...]) -> ScanSource:
     ds = pydicom.dcmread(files[0], stop_before_pixels=True)
-    return f"{ds.Manufacturer} {ds.ManufacturerModelName}"
+    return ScanSource(f"{ds.Manufacturer} {ds.ManufacturerModelName}", ds.ConvolutionKernel, ds.SoftwareVersions)
 
 
 def flagged_for_readers(role: Analysis, mode: Mode) -> list[str]:
@@ -105,7 +106,7 @@ def test_a_new_site_observes_although_active_is_configured(tmp_path, bleed):
 
 def test_an_evaluation_lets_the_node_act_and_a_shift_of_thresholds_takes_it_back_at_once(tmp_path, bleed):
     with site(tmp_path) as role:
-        evaluate(role, scanner(bleed))
+        evaluate(role, made_by(bleed))
         uid = receive(role, bleed)
         role.work()
         assert (role.standing.mode, role.standing.why) == (Mode.ACTIVE, "")
@@ -120,13 +121,21 @@ def test_an_evaluation_lets_the_node_act_and_a_shift_of_thresholds_takes_it_back
         assert role.reporter.wanted(frozenset({ObjectKind.SEG})) == {"research": frozenset({ObjectKind.SEG})}
 
 
-def test_a_scanner_that_no_evaluation_covers_is_observed_by_itself(tmp_path, bleed):
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"scanner": "Another Maker Model 1"}, "does not cover {scanner}"),
+        ({"kernel": "another kernel"}, "does not cover kernel {kernel} of {scanner}"),
+        ({"software": "another version"}, "does not cover software version {software} of {scanner}"),
+    ],
+)
+def test_what_no_evaluation_covers_is_observed_by_itself_with_its_reason(tmp_path, bleed, other, reason):
     with site(tmp_path) as role:
-        evaluate(role, "Another Maker Model 1")
+        evaluate(role, replace(made_by(bleed), **other))
         uid = receive(role, bleed)
         role.work()
         assert (role.standing.mode, role.standing.apart) == (Mode.OBSERVE, True)
-        assert role.standing.why == f"observe: this site's evaluation does not cover {scanner(bleed)}"
+        assert role.standing.why == "observe: this site's evaluation " + reason.format(**asdict(made_by(bleed)))
         (listed,) = worklist.rows(role.store)
         assert listed.row.apart
         assert listed.row.flag is not None
@@ -140,26 +149,33 @@ def test_a_scanner_that_no_evaluation_covers_is_observed_by_itself(tmp_path, ble
 
 
 def test_coverage_and_levels_are_those_of_this_bundle_these_thresholds_and_this_output(tmp_path):
+    one, two = ScanSource("Maker M1", "H31s", "VA48A"), ScanSource("Maker M2", "FC21", "V4.8")
     with site(tmp_path) as role:
-        named = InstanceHeader("1.2", "1.2", "1.2", "1.2", manufacturer="Maker", manufacturer_model_name="M1")
-        assert (scanner_of(named), scanner_of(None)) == ("Maker M1", "a scanner without a name")
-        assert evaluations.scanners_covered(role.store, role.bundle.digest, "ich") == frozenset()
-        evaluate(role, "Maker M1")
-        evaluate(role, "Maker M2")
-        covered = evaluations.scanners_covered(role.store, role.bundle.digest, "ich")
-        assert covered == {"Maker M1", "Maker M2"}
-        assert evaluations.scanners_covered(role.store, "f" * 64, "ich") == frozenset()
-        assert evaluations.scanners_covered(role.store, role.bundle.digest, "sdh") == frozenset()
-        for name, mode in (
-            ("Maker M2", Mode.ACTIVE),
-            ("Maker M3", Mode.OBSERVE),
-            ("a scanner without a name", Mode.OBSERVE),
+        assert evaluations.scans_covered(role.store, role.bundle.digest, "ich") == frozenset()
+        evaluate(role, one)
+        evaluate(role, two)
+        assert evaluations.scans_covered(role.store, role.bundle.digest, "ich") == {one, two}
+        assert evaluations.scans_covered(role.store, "f" * 64, "ich") == frozenset()
+        assert evaluations.scans_covered(role.store, role.bundle.digest, "sdh") == frozenset()
+        for scan, mode in (
+            (two, Mode.ACTIVE),
+            (replace(one, scanner="Maker M3"), Mode.OBSERVE),
+            (replace(one, kernel="FC21"), Mode.OBSERVE),
+            (replace(one, software="V4.8"), Mode.OBSERVE),
+            (ScanSource(""), Mode.OBSERVE),
         ):
-            assert standing(role.store, role.settings, False, role.bundle, name).mode is mode
+            assert standing(role.store, role.settings, False, role.bundle, scan).mode is mode
         # E2 of the study says nothing of a subtype
-        levels = standing(role.store, role.settings, False, role.bundle, "Maker M1").bundle
+        levels = standing(role.store, role.settings, False, role.bundle, one).bundle
         assert levels.level("ich") is E2
         assert levels.level("sdh") < E2
+
+
+def test_an_evaluation_from_before_kernels_were_kept_covers_nothing(tmp_path):
+    with site(tmp_path) as role:
+        evaluate(role)
+        seen = standing(role.store, role.settings, False, role.bundle, ScanSource("Maker M1", "H31s", "VA48A"))
+        assert (seen.mode, seen.apart) == (Mode.OBSERVE, True)
 
 
 def archive(host: str) -> ArchiveSettings:

@@ -52,7 +52,7 @@ def accept(evidence: Path, signed_by: list[str], config: Path | None, console: C
     if level < EvidenceLevel.E2:
         console.print("it does not count yet: the thresholds in force are others than those that were measured")
     console.print(
-        "a running node takes it up with its next study; scanners that the evaluation did not cover stay in observe"
+        "a running node takes it up with its next study; scanners, kernels and software versions that the evaluation did not cover stay in observe"
     )
 
 
@@ -68,6 +68,7 @@ def _read(path: Path) -> dict[str, Any]:
             {"text": str(c["text"]), "met": c["met"], "found": str(c["found"])} for c in record["conditions"]
         ]
         str(found["key"]["bundle_digest"])
+        [(scan["scanner"], scan["kernel"], scan["software"]) for scan in found["key"]["scans"]]
     except OSError as error:
         raise EvaluationError(
             f"{path}: {error.strerror}; give the evidence.json that `triage-node evaluate` wrote"

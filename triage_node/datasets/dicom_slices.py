@@ -20,6 +20,7 @@ from triage_node.domain import geometry
 from triage_node.domain.case import HeadVolume
 from triage_node.domain.errors import CaseUnreadable, VolumeError
 from triage_node.domain.instance import InstanceHeader
+from triage_node.domain.scan_source import ScanSource, source_of
 from triage_node.instances.header import WANTED, header_from
 from triage_node.study import vocabulary
 from triage_node.volume import codecs
@@ -58,8 +59,9 @@ class DicomFile:
         return self.bits_allocated == 16 and self.has_rescale and (self.header.samples_per_pixel or 1) == 1
 
     @property
-    def scanner(self) -> str:
-        return f"{self.header.manufacturer} {self.header.manufacturer_model_name}".strip()
+    def made_by(self) -> ScanSource:
+        """Named as the node names it when it asks which evaluation covers a study."""
+        return source_of([self.header])
 
     @property
     def age_years(self) -> float | None:

@@ -12,6 +12,7 @@ from triage_node.datasets.dicom_slices import DicomFile
 from triage_node.datasets.folder import Folder
 from triage_node.domain.case import Case, Labels
 from triage_node.domain.errors import CaseUnreadable
+from triage_node.domain.scan_source import source_of
 from triage_node.study.selection import SeriesHeaders, select
 from triage_node.study.stack import images_of
 
@@ -72,7 +73,7 @@ def case_of(
     overlap_keys: tuple[str, ...] = (),
 ) -> Case:
     """The case of one chosen series. What the node would decline raises CaseUnreadable with its reason when loaded."""
-    first = files[0]
+    first, made_by = files[0], source_of(f.header for f in files)
     return Case(
         source=source,
         patient_id=patient,
@@ -80,8 +81,9 @@ def case_of(
         slice_ids=tuple(f.name for f in files),
         labels=labels,
         load=partial(dicom_slices.read_stack, files, True),
-        scanner=first.scanner,
-        kernel=" ".join(first.header.convolution_kernel),
+        scanner=made_by.scanner,
+        kernel=made_by.kernel,
+        software=made_by.software,
         thickness_mm=first.header.slice_thickness_mm,
         licence=licence,
         family=family,

@@ -197,6 +197,7 @@ class Case:
     is_hu: bool = True
     scanner: str = ""
     kernel: str = ""
+    software: str = ""
     thickness_mm: float | None = None
     licence: str = ""
     family: str = ""

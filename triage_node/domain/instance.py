@@ -63,6 +63,7 @@ class InstanceHeader:
     photometric_interpretation: str = ""
     burned_in_annotation: str = ""
     manufacturer_model_name: str = ""
+    software_versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

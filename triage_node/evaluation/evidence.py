@@ -55,7 +55,7 @@ def draft(
             "bundle_digest": identity.digest,
             "preprocessing_version": preprocessing_version,
             "operating_point": operating_point,
-            "scanners": sorted(data["scanners"]),
+            "scans": [{k: made_by[k] for k in ("scanner", "kernel", "software")} for made_by in data["scans"]],
         },
         "figures": {
             "n": study["n"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from triage_node.domain.finding import BundleIdentity, EvidenceLevel
+from triage_node.domain.scan_source import ScanSource
 from triage_node.evaluation import anchors, checklists, evidence, metrics, plots
 from triage_node.evaluation.bootstrap import RESAMPLES
 from triage_node.evaluation.scored import Answers, Scored, answers
@@ -119,6 +120,9 @@ def build(
 
 def _data(material: Material, data: dict[str, Any]) -> dict[str, Any]:
     everyone = {s.patient for s in (*material.slices, *material.studies)}
+    # an evaluation covers a scanner by labelled studies that the node would analyse
+    analysed = [s for s in material.studies if not s.declined]
+    scans = Counter(ScanSource(s.scanner, s.kernel, s.software) for s in analysed if s.scanner)
     return {
         **data,
         "cases": material.cases,
@@ -126,8 +130,8 @@ def _data(material: Material, data: dict[str, Any]) -> dict[str, Any]:
         "simulated_cases": material.simulated_cases,
         "picture_cases": material.picture_cases,
         "without_label": material.without_label,
-        # an evaluation covers a scanner by labelled studies that the node would analyse
-        "scanners": dict(Counter(s.scanner for s in material.studies if s.scanner and not s.declined).most_common()),
+        "scanners": dict(Counter(s.scanner for s in analysed if s.scanner).most_common()),
+        "scans": [{**asdict(made_by), "studies": n} for made_by, n in sorted(scans.items())],
     }
 
 

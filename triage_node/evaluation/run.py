@@ -217,6 +217,8 @@ def _take(
         "patient": f"{case.source}/{case.patient_id}",
         "step_mm": _step_mm(case, head),
         "scanner": case.scanner,
+        "kernel": case.kernel,
+        "software": case.software,
         "origin": ("simulated, " if case.simulated else "") + case.source,
         "picture": not head.is_hu,
     }

@@ -31,6 +31,8 @@ class Scored:
     area_mm2: float | None = None
     step_mm: float | None = None
     scanner: str = ""
+    kernel: str = ""
+    software: str = ""
     origin: str = ""
     declined: str = ""
     """Why the node would not analyse this study, in its own words; the figures count it, and say so apart."""

@@ -132,6 +132,7 @@ _FIELDS: dict[int, tuple[str, _Reader]] = {
     0x00180015: ("body_part_examined", _text),
     0x00180050: ("slice_thickness_mm", _single_number),
     0x00180088: ("spacing_between_slices_mm", _single_number),
+    0x00181020: ("software_versions", _texts),
     0x00181030: ("protocol_name", _text),
     0x00181120: ("gantry_detector_tilt_deg", _single_number),
     0x00181210: ("convolution_kernel", _texts),

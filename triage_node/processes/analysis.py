@@ -23,12 +23,12 @@ from triage_node.domain.errors import DecodeError, DuplicatePositions, MissingSl
 from triage_node.domain.finding import Detection, FindingDecision
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.prognosis import Prediction
+from triage_node.domain.scan_source import ScanSource, source_of
 from triage_node.domain.study import Moment, StudyEvent
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.processes import gate, identity, reporting
 from triage_node.processes.decision import commit_decision, flag_of
-from triage_node.processes.gate import scanner_of
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.prognosis import Prognosis
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
@@ -159,7 +159,7 @@ class Analysis:
                 found = self.detector.detect(other.volume)
                 if found.study_probability > detection.study_probability:
                     chosen, volume, detection = other.instances, other.volume, found
-            self._stand(scanner_of(chosen[0].header))
+            self._stand(source_of(i.header for i in chosen))
             detection = replace(detection, bundle=self.standing.bundle)
             least = least_level(self.simulation)
             decision = decide(detection, point, least)
@@ -192,9 +192,9 @@ class Analysis:
                 studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects, revision {record.revision}")
                 self._finish(c, study, StudyEvent.REPORTED, "")
 
-    def _stand(self, scanner: str = "") -> None:
-        """Ask anew what may be done: evidence, thresholds and scanners decide, and they change while the node runs."""
-        self.standing = gate.standing(self.store, self.settings, self.simulation, self.bundle, scanner)
+    def _stand(self, scan: ScanSource | None = None) -> None:
+        """Ask anew what may be done: evidence, thresholds and scan decide, and they change while the node runs."""
+        self.standing = gate.standing(self.store, self.settings, self.simulation, self.bundle, scan)
         self.reporter = reporting.Reporter(
             self.store, self.settings, self.standing.bundle, self.simulation, self.standing.mode
         )

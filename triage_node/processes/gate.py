@@ -1,7 +1,7 @@
-"""What this node may do with one study, asked again for each: evidence may be added, thresholds may shift, scanners differ.
+"""What this node may do with one study, asked again for each: evidence may be added, thresholds may shift, scans differ.
 
-DESIGN.md section 4. A level that this site has measured counts for the bundle, thresholds and scanners that it was measured
-with; for anything else the node observes, whatever the configuration says.
+DESIGN.md section 4. A level that this site has measured counts for the bundle, the thresholds and the scanners, kernels
+and software versions that it was measured with; for anything else the node observes, whatever the configuration says.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from triage_node.config.schema import Settings
 from triage_node.domain.finding import BundleIdentity
-from triage_node.domain.instance import InstanceHeader
 from triage_node.domain.priority import Mode
+from triage_node.domain.scan_source import ScanSource, not_covered
 from triage_node.processes.wiring import effective_mode
 from triage_node.store.engine import Store
-from triage_node.store.evaluations import measured_at_other_thresholds, scanners_covered, site_levels
+from triage_node.store.evaluations import measured_at_other_thresholds, scans_covered, site_levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +31,16 @@ class Standing:
 
 
 def standing(
-    store: Store, settings: Settings, simulation: bool, shipped: BundleIdentity, scanner: str = ""
+    store: Store, settings: Settings, simulation: bool, shipped: BundleIdentity, scan: ScanSource | None = None
 ) -> Standing:
-    """`shipped`: the bundle with the levels that it brings. `scanner` empty: of the node as a whole."""
+    """`shipped`: the bundle with the levels that it brings. `scan`: what made the study; None: of the node as a whole."""
     site = site_levels(store, shipped.digest)
     bundle = replace(shipped, evidence={**shipped.evidence, **site})
     mode, why = effective_mode(settings, simulation, bundle.level("ich"))
     if why and not simulation and measured_at_other_thresholds(store, shipped.digest, "ich"):
         why = "observe: this site's evaluation was made at other thresholds than those in force"
-    if simulation or mode is Mode.OBSERVE or not scanner or scanner in scanners_covered(store, shipped.digest, "ich"):
+    if simulation or mode is Mode.OBSERVE or scan is None:
         return Standing(bundle, mode, why)
-    return Standing(shipped, Mode.OBSERVE, f"observe: this site's evaluation does not cover {scanner[:80]}", apart=True)
-
-
-def scanner_of(header: InstanceHeader | None) -> str:
-    """Maker and model, as evaluations name a scanner. One that tells neither is covered by no evaluation."""
-    named = f"{header.manufacturer} {header.manufacturer_model_name}".strip() if header is not None else ""
-    return named or "a scanner without a name"
+    if reason := not_covered(scan, scans_covered(store, shipped.digest, "ich")):
+        return Standing(shipped, Mode.OBSERVE, f"observe: this site's evaluation {reason}", apart=True)
+    return Standing(bundle, mode, why)

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 
 from triage_node.domain.errors import StoreError
 from triage_node.domain.finding import EvidenceLevel, OperatingPoint
+from triage_node.domain.scan_source import ScanSource
 from triage_node.store import audit, policy
 from triage_node.store.engine import Store
 from triage_node.store.schema import evaluation
@@ -48,8 +49,8 @@ def site_levels(store: Store, bundle_digest: str) -> dict[str, EvidenceLevel]:
     return levels
 
 
-def scanners_covered(store: Store, bundle_digest: str, output: str) -> frozenset[str]:
-    """Scanners (maker and model) of the evaluations that give `output` of this bundle a level at the thresholds in force."""
+def scans_covered(store: Store, bundle_digest: str, output: str) -> frozenset[ScanSource]:
+    """What the evaluations were made on that give `output` of this bundle a level at the thresholds in force."""
     query = select(evaluation.c.body).where(
         evaluation.c.bundle_digest == bundle_digest,
         evaluation.c.output == output,
@@ -58,7 +59,11 @@ def scanners_covered(store: Store, bundle_digest: str, output: str) -> frozenset
     with store.read() as c:
         bodies = list(c.execute(query).scalars())
     keys = [body.get("key", {}) for body in bodies if _thresholds_hold(store, output, body)]
-    return frozenset(str(name) for key in keys for name in key.get("scanners") or ())
+    return frozenset(
+        ScanSource(str(scan["scanner"]), str(scan["kernel"]), str(scan["software"]))
+        for key in keys
+        for scan in key.get("scans") or ()
+    )
 
 
 def measured_at_other_thresholds(store: Store, bundle_digest: str, output: str) -> bool:

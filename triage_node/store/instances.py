@@ -252,6 +252,7 @@ _HEADER = tuple(f.name for f in fields(InstanceHeader))
 _TUPLES = (
     "image_type",
     "convolution_kernel",
+    "software_versions",
     "pixel_spacing_mm",
     "image_orientation_patient",
     "image_position_patient",
