@@ -5,15 +5,18 @@ Source: PS3.4 Table CC.2.5-3 (attributes), PS3.3 C.30.1 (priority), PS3.16 CID 9
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from triage_node.domain.identifiers import is_uid
 from triage_node.domain.priority import Urgency
+from triage_node.workitems import plain
+from triage_node.workitems.dataset import code, instant
+from triage_node.workitems.plain import BadDataSet
 
 SCHEDULED = "SCHEDULED"
 NEUTRAL = "MEDIUM"
@@ -26,18 +29,14 @@ _OTHER_WORK = frozenset(
 )
 """Image processing, quality control, CAD, transcription, verification, print and the like: raising them raises no reading."""
 
-UNREADABLE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    EOFError,
-    struct.error,
+_READ = (
+    "SOPInstanceUID",
+    "ProcedureStepState",
+    "ScheduledProcedureStepPriority",
+    "ReferencedRequestSequence",
+    "ScheduledWorkitemCodeSequence",
 )
-"""What pydicom raises over bytes or JSON that are no data set."""
+"""All that is read of an answer: damage elsewhere in it does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,6 @@ class Workitem:
     accession_numbers: frozenset[str] = frozenset()
     codes: frozenset[tuple[str, str]] = frozenset()
 
-    @property
-    def may_be_changed(self) -> bool:
-        return self.state == SCHEDULED and self.priority in RANK
-
 
 def wanted_priority(urgency: Urgency) -> str:
     return "MEDIUM" if urgency is Urgency.MODERATE else "HIGH"
@@ -66,25 +61,38 @@ def raised(held: str, urgency: Urgency) -> str:
     return wanted if held in RANK and RANK[held] < RANK[wanted] else held
 
 
-def workitem_of(item: Dataset, uid: str = "") -> Workitem:
-    """Read an answer. `uid`: for answers that do not repeat it. Raises: ValueError when it is no workitem."""
+def of_data_set(answer: Dataset, uid: str = "") -> Workitem:
+    """Read an answer that came over DIMSE. `uid`: for answers that do not repeat it. Raises: BadDataSet."""
+    part = Dataset()
     try:
-        requests = item.get("ReferencedRequestSequence") or []
-        found = Workitem(
-            uid=uid or _text(item, "SOPInstanceUID"),
-            state=_text(item, "ProcedureStepState"),
-            priority=_text(item, "ScheduledProcedureStepPriority"),
-            study_instance_uids=frozenset(_text(r, "StudyInstanceUID") for r in requests) - {""},
-            accession_numbers=frozenset(_text(r, "AccessionNumber") for r in requests) - {""},
-            codes=frozenset(
-                (_text(c, "CodeValue"), _text(c, "CodingSchemeDesignator"))
-                for c in item.get("ScheduledWorkitemCodeSequence") or []
-            ),
-        )
-    except UNREADABLE as error:
-        raise ValueError(f"an answer that is no workitem: {type(error).__name__}") from error
+        for keyword in _READ:
+            if keyword in answer:
+                part.add(answer[keyword])
+    except Exception as error:  # whatever damaged bytes make the library raise
+        raise BadDataSet(type(error).__name__) from error
+    return _workitem(plain.checked(part), uid)
+
+
+def of_json(model: object, uid: str = "") -> Workitem:
+    """Read an answer in the DICOM JSON model. Raises: BadDataSet."""
+    if not isinstance(model, dict):
+        raise BadDataSet("a data set is an object of tags")
+    tags = [f"{tag_for_keyword(keyword):08X}" for keyword in _READ]
+    return _workitem(plain.from_json({tag: model[tag] for tag in tags if tag in model}), uid)
+
+
+def _workitem(item: Dataset, uid: str) -> Workitem:
+    requests, kinds = item.get("ReferencedRequestSequence") or (), item.get("ScheduledWorkitemCodeSequence") or ()
+    found = Workitem(
+        uid=uid or _text(item, "SOPInstanceUID"),
+        state=_text(item, "ProcedureStepState"),
+        priority=_text(item, "ScheduledProcedureStepPriority"),
+        study_instance_uids=frozenset(_text(r, "StudyInstanceUID") for r in requests) - {""},
+        accession_numbers=frozenset(_text(r, "AccessionNumber") for r in requests) - {""},
+        codes=frozenset((_text(k, "CodeValue"), _text(k, "CodingSchemeDesignator")) for k in kinds),
+    )
     if not is_uid(found.uid) or not found.state:
-        raise ValueError("an answer that is no workitem: UID or state is missing")
+        raise BadDataSet("UID or state is missing")
     return found
 
 
@@ -146,11 +154,9 @@ def new_reading(
     study_instance_uid: str, accession_number: str, priority: str, words: str, person: Person, start: datetime
 ) -> Dataset:
     """Attribute list of an N-CREATE: a reading that waits. `start`: aware. Attributes of type 2 that we do not know are empty."""
-    kind = Dataset()
-    kind.CodeValue, kind.CodingSchemeDesignator, kind.CodeMeaning = _INTERPRETATION
     request = Dataset()
     request.StudyInstanceUID = study_instance_uid
-    request.AccessionNumber = accession_number
+    request.AccessionNumber = _fit(accession_number, 16)
     request.IssuerOfAccessionNumberSequence = []
     request.RequestedProcedureID = ""
     request.RequestedProcedureDescription = ""
@@ -165,19 +171,19 @@ def new_reading(
     item.ScheduledProcedureStepPriority = priority
     item.ProcedureStepLabel = "Head CT reading"
     item.WorklistLabel = "Reading"
-    item.CommentsOnTheScheduledProcedureStep = words
-    item.ScheduledProcedureStepStartDateTime = start.strftime("%Y%m%d%H%M%S%z")
+    item.CommentsOnTheScheduledProcedureStep = _fit(words, 10240)
+    item.ScheduledProcedureStepStartDateTime = instant(start)
     item.ScheduledProcessingParametersSequence = []
     item.ScheduledStationNameCodeSequence = []
     item.ScheduledStationClassCodeSequence = []
     item.ScheduledStationGeographicLocationCodeSequence = []
     item.ScheduledHumanPerformersSequence = []
-    item.ScheduledWorkitemCodeSequence = [kind]
+    item.ScheduledWorkitemCodeSequence = [code(*_INTERPRETATION)]
     item.InputReadinessState = "READY"
     item.InputInformationSequence = []
-    item.PatientName = person.name
-    item.PatientID = person.patient_id
-    item.IssuerOfPatientID = person.issuer_of_patient_id
+    item.PatientName = "=".join(_fit(group, 64) for group in person.name.split("=")[:3])
+    item.PatientID = _fit(person.patient_id, 64)
+    item.IssuerOfPatientID = _fit(person.issuer_of_patient_id, 64)
     item.IssuerOfPatientIDQualifiersSequence = []
     item.OtherPatientIDsSequence = []
     item.PatientBirthDate = person.birth_date
@@ -194,3 +200,8 @@ def new_reading(
 def _text(item: Dataset, keyword: str) -> str:
     value = item.get(keyword)
     return "" if value is None else str(value).strip()
+
+
+def _fit(text: str, length: int) -> str:
+    """Text as an element of one value can hold it."""
+    return "".join(c for c in text if c >= " " and c != "\\")[:length]

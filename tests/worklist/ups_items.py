@@ -1,0 +1,37 @@
+"""What the UPS managers of these tests hold at first, and the messages that are sent to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.worklist.adapter_contract import KNOWN, READ_ALREADY
+from triage_node.domain.priority import Urgency
+from triage_node.worklist.adapter import RaiseMessage
+
+LEVELS = ("LOW", "MEDIUM", "HIGH")
+PATIENCE_S = 30.0
+"""For a peer that behaves: a bound against hanging on a loaded machine, never a measurement."""
+SHORT_S = 1.0
+"""For a peer that hangs."""
+INTERPRETATION, QUALITY_CONTROL = "110005", "110002"
+
+
+@dataclass
+class Item:
+    uid: str
+    study: str = ""
+    accession: str = ""
+    state: str = "SCHEDULED"
+    priority: str = "LOW"
+    code: str = INTERPRETATION
+    created: dict[str, str] = field(default_factory=dict)
+    """What an N-CREATE brought, as the manager understood it."""
+
+
+def first_items() -> list[Item]:
+    return [Item("1.3.1", KNOWN, "A1"), Item("1.3.2", READ_ALREADY, "A1", state="COMPLETED")]
+
+
+def raise_of(study: str = KNOWN, urgency: Urgency = Urgency.HIGH, **more: object) -> RaiseMessage:
+    values = {"accession_number": "A1", "words": "Suspected IPH. Not for diagnostic use."} | more
+    return RaiseMessage("m1", study, urgency=urgency, **values)  # type: ignore[arg-type]

@@ -1,0 +1,200 @@
+"""Raises a reading workitem at a UPS manager over DIMSE: one association for each message (PS3.4 Annex CC).
+
+N-requests name UPS Push as their SOP class on whatever context they travel (PS3.4 CC.3.1.1).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    UnifiedProcedureStepPull,
+    UnifiedProcedureStepPush,
+)
+
+from triage_node.config.worklist_peers import UpsPeerSettings
+from triage_node.dimse.calling import GRACE_S, Callee, NotAssociated, associate, release
+from triage_node.dimse.line import Line
+from triage_node.domain.errors import PermanentDeliveryError, TransientDeliveryError
+from triage_node.workitems import foreign
+from triage_node.workitems.foreign import Workitem
+from triage_node.workitems.plain import BadDataSet
+from triage_node.workitems.replies import Verdict, of_dimse_status
+from triage_node.worklist.adapter import Answer, RaiseMessage
+from triage_node.worklist.workitem_raising import raise_reading, withdraw_reading
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MOST_RESULTS = 200
+MOST_BYTES = 16 << 20
+"""What a manager may answer: it was asked for the workitems of one study."""
+
+_NO_ANSWER = "no valid answer in time, or the association was lost"
+_PENDING = (0xFF00, 0xFF01)
+_SYNTAXES: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+_ATTRIBUTES = [BaseTag(0x00741000), BaseTag(0x00741200)]  # state and priority
+
+
+class UpsAdapter:
+    key = "ups"
+
+    def __init__(self, settings: UpsPeerSettings) -> None:
+        self._settings = settings
+        self.timeout_s = settings.timeout_s
+
+    def raise_study(self, message: RaiseMessage) -> Answer:
+        with self._manager() as manager:
+            return raise_reading(manager, message, self._settings.name, self._settings.create_missing)
+
+    def withdraw_raise(self, message: RaiseMessage, raised: Answer) -> Answer:
+        with self._manager() as manager:
+            return withdraw_reading(manager, raised)
+
+    def close(self) -> None:
+        return None
+
+    @contextmanager
+    def _manager(self) -> Iterator[_Manager]:
+        peer = self._settings
+        classes = [UnifiedProcedureStepPull, *([UnifiedProcedureStepPush] if peer.create_missing else [])]
+        callee = Callee(
+            peer.host,
+            peer.port,
+            peer.ae_title,
+            peer.calling_ae_title,
+            self.timeout_s,
+            self.timeout_s,
+            peer.tls,
+            peer.tls_ca,
+        )
+        received = _Received()
+        try:
+            association, line = associate(
+                callee, [build_context(c, _SYNTAXES) for c in classes], [(evt.EVT_DATA_RECV, received.more)]
+            )
+        except NotAssociated as error:
+            raise (PermanentDeliveryError if error.permanent else TransientDeliveryError)(str(error)) from error
+        received.line = line
+        association.dimse_timeout = self.timeout_s
+        try:
+            yield _Manager(association, line, self.timeout_s)
+        finally:
+            release(association, line, self.timeout_s)
+
+
+class _Received:
+    """Counts what a peer sends on one association, and cuts it off at MOST_BYTES."""
+
+    def __init__(self) -> None:
+        self.line: Line | None = None
+        self._bytes = 0
+
+    def more(self, event: evt.Event) -> None:
+        self._bytes += len(event.data)
+        if self._bytes > MOST_BYTES and self.line is not None:
+            self.line.cut()
+
+
+class _Manager:
+    def __init__(self, association: Association, line: Line, timeout_s: float) -> None:
+        self._association = association
+        self._line = line
+        self._timeout_s = timeout_s
+        self._accepted = {str(c.abstract_syntax) for c in association.accepted_contexts}
+        if UnifiedProcedureStepPull not in self._accepted:
+            raise PermanentDeliveryError("the manager does not take UPS Pull")
+
+    def find(self, study_instance_uid: str = "", accession_number: str = "") -> list[Workitem]:
+        return self._step("C-FIND", lambda: self._find(foreign.question(study_instance_uid, accession_number)))
+
+    def get(self, uid: str) -> Workitem | None:
+        answer, item = self._step(
+            "N-GET",
+            lambda: self._association.send_n_get(
+                _ATTRIBUTES, UnifiedProcedureStepPush, uid, meta_uid=UnifiedProcedureStepPull
+            ),
+        )
+        if self._judged("N-GET", answer) is not Verdict.DONE:
+            return None
+        return _workitem(item, uid)
+
+    def set_priority(self, uid: str, priority: str) -> Verdict:
+        answer, _ = self._step(
+            "N-SET",
+            lambda: self._association.send_n_set(
+                foreign.priority_change(priority), UnifiedProcedureStepPush, uid, meta_uid=UnifiedProcedureStepPull
+            ),
+        )
+        return self._judged("N-SET", answer)
+
+    def create(self, uid: str, item: Dataset) -> Verdict:
+        if UnifiedProcedureStepPush not in self._accepted:
+            raise PermanentDeliveryError("the manager does not take UPS Push, so nothing can be created there")
+        answer, _ = self._step("N-CREATE", lambda: self._association.send_n_create(item, UnifiedProcedureStepPush, uid))
+        return self._judged("N-CREATE", answer)
+
+    def _find(self, asked: Dataset) -> list[Workitem]:
+        found: list[Workitem] = []
+        for answer, item in self._association.send_c_find(asked, UnifiedProcedureStepPull):
+            status = _status(answer)
+            if status not in _PENDING:
+                self._judged("C-FIND", answer)
+                return found
+            if len(found) == MOST_RESULTS:
+                self._association.abort()
+                raise PermanentDeliveryError(
+                    f"more than {MOST_RESULTS} workitems for one study: the manager does not ask by study"
+                )
+            found.append(_workitem(item))
+        raise TransientDeliveryError(f"C-FIND: {_NO_ANSWER}")
+
+    def _judged(self, what: str, answer: Dataset) -> Verdict:
+        """Verdict of an answer that has one. Raises: DeliveryError for RETRY and STOP."""
+        status = _status(answer)
+        verdict = of_dimse_status(status)
+        log.info("%s answered with 0x%04X: %s", what, status, verdict)
+        comment = str(answer.get("ErrorComment", "")).strip()
+        words = f"{what} answered with 0x{status:04X}" + (f" ({comment})" if comment else "")
+        if verdict is Verdict.RETRY:
+            raise TransientDeliveryError(words)
+        if verdict is Verdict.STOP:
+            raise PermanentDeliveryError(words)
+        return verdict
+
+    def _step(self, what: str, call: Callable[[], T]) -> T:
+        """One request with its answers, within a bounded time. After a failure the association is not used again."""
+        try:
+            with self._line.cut_after(self._timeout_s + GRACE_S):
+                return call()
+        except (RuntimeError, OSError, AttributeError, ValueError, TypeError, KeyError) as error:
+            self._association.abort()
+            raise TransientDeliveryError(f"{what}: {_NO_ANSWER}") from error
+        except TransientDeliveryError:
+            self._association.abort()
+            raise
+
+
+def _status(answer: Dataset) -> int:
+    """Raises: TransientDeliveryError when pynetdicom waited in vain or the answer was none."""
+    if "Status" not in answer:
+        raise TransientDeliveryError(_NO_ANSWER)
+    return int(answer.Status)
+
+
+def _workitem(item: Dataset | None, uid: str = "") -> Workitem:
+    if item is None:
+        raise TransientDeliveryError("an answer that cannot be decoded")
+    try:
+        return foreign.of_data_set(item, uid)
+    except BadDataSet as error:
+        raise TransientDeliveryError(f"an answer that is no workitem: {error}") from error
