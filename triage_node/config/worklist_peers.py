@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from triage_node.config.section import AETitle, Port, Section
 
+Identifier = Literal["patient_id", "name", "birth_date", "sex"]
+
 
 class PeerSettings(Section):
     """What every peer has."""
 
     name: str = Field(min_length=1, max_length=64, description="Name in the outbox and on pages.")
-    clinical: bool = Field(True, description="false: a test system, which may be told of E0 results.")
     timeout_s: float = Field(10.0, gt=0, le=300, description="For each step: connection, answer.")
+    identifiers: tuple[Identifier, ...] = Field(
+        ("patient_id",), description="What of the patient it is told, beside study and accession number."
+    )
 
 
 class UpsPeerSettings(PeerSettings):
@@ -65,8 +69,35 @@ class UpsRsPeerSettings(PeerSettings):
         return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost")
 
 
+CharacterSet = Literal[
+    "ASCII", "8859/1", "8859/2", "8859/5", "8859/9", "8859/15", "ISO IR87", "GB 18030-2000", "KS X 1001", "BIG-5", "UNICODE UTF-8"
+]  # fmt: skip
+
+
 class Hl7PeerSettings(PeerSettings):
     """A RIS or worklist engine that takes HL7 v2 over MLLP."""
 
     host: str = Field(description="Its address.")
     port: Port = Field(2575, description="Its port.")
+    tls: bool = Field(False, description="MLLP over TLS.")
+    tls_ca: Path | None = Field(None, description="CA of its certificate; none: the system's.")
+    version: Literal["2.3.1", "2.4", "2.5", "2.5.1"] = Field(
+        "2.5.1", description="HL7 version of our messages (MSH-12)."
+    )
+    character_set: CharacterSet = Field("UNICODE UTF-8", description="Character set of our messages (MSH-18).")
+    sending_application: str = Field("TRIAGE", min_length=1, max_length=180, description="MSH-3.")
+    sending_facility: str = Field("", max_length=180, description="MSH-4.")
+    receiving_application: str = Field("", max_length=180, description="MSH-5.")
+    receiving_facility: str = Field("", max_length=180, description="MSH-6.")
+    result_status: Literal["R", "P"] = Field(
+        "R", description="OBR-25 and OBX-11: R stored, not yet verified, or P preliminary; never F."
+    )
+    order_update: Literal["none", "ORM", "OMG", "OMI"] = Field(
+        "none", description="Message that also asks for STAT, for critical and high findings, after the result (ORU)."
+    )
+
+    @model_validator(mode="after")
+    def _version_knows_the_order_message(self) -> Self:
+        if self.order_update in ("OMG", "OMI") and self.version in ("2.3.1", "2.4"):
+            raise ValueError(f"{self.order_update} needs HL7 2.5 or later; use ORM")
+        return self

@@ -95,6 +95,7 @@ def create_app(deps: ConsoleDeps) -> Console:
             "mode": deps.mode(),
             "late_count": len(reading.late),
             "not_confirmed_count": len(reading.not_confirmed),
+            "alarms": reading.alarms,
         }
         return HTMLResponse(templates.get_template(name).render(base | content), status_code=status)
 
@@ -239,6 +240,7 @@ def create_app(deps: ConsoleDeps) -> Console:
             "status": "ok" if stale is None else "not current",
             "why": "" if stale is None else stale.why,
             "simulation": deps.simulation,
+            "alarms": list(deps.reading_list(now, False).alarms),
             "roles": {role: at.isoformat() for role, at in sorted(beats.items())},
         }
         return JSONResponse(body, status_code=200 if stale is None else 503)

@@ -41,11 +41,36 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
+class ToldAt:
+    """Names of the other worklists where a study is re-ordered, and what of those that should know and do not."""
+
+    reordered: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToldPeer:
+    """One message to another worklist. `words`: what became of it; `why`: in the words of the peer or of the try."""
+
+    peer: str
+    kind: str
+    state: str
+    words: str
+    why: str
+    held: str
+    written: str
+    tries: int
+    at: datetime
+    is_alarm: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ReadingList:
     """The list at one instant. `version` was read before the rows, so a change in between shows as a newer version.
 
     `late` and `not_confirmed` stand apart from the order; `claimed` are studies that somebody reads now. `moved_from`
-    maps a study to the place (0 is first) that it has without flags, for "would move".
+    maps a study to the place (0 is first) that it has without flags, for "would move". `told`: what other worklists were
+    told of a study; `alarms`: a sentence for each that did not take it.
     """
 
     version: int
@@ -56,6 +81,8 @@ class ReadingList:
     not_confirmed: tuple[WorklistRow, ...] = ()
     claimed: frozenset[str] = frozenset()
     moved_from: Mapping[str, int] = field(default_factory=dict)
+    told: Mapping[str, ToldAt] = field(default_factory=dict)
+    alarms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +127,8 @@ class StudyDetails:
     """Facts were stated that the prognosis does not take in yet."""
     apart: str = ""
     """Why the node only observes this study while it acts on others; empty when it does not."""
+    told: tuple[ToldPeer, ...] = ()
+    """Messages to other worklists, oldest first."""
     facts_wanted: bool = True
     """False where it is not clear whose study it is."""
 

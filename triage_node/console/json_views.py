@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from triage_node.console.deps import ReadingList, StudyDetails
+from triage_node.console.deps import ReadingList, StudyDetails, ToldAt
 from triage_node.console.freshness import Staleness
 from triage_node.console.texts import NOT_FOR_DIAGNOSIS, SILENCE
 from triage_node.domain.priority import Mode, WorklistRow
@@ -32,6 +32,7 @@ def worklist(reading: ReadingList, now: datetime, simulation: bool, stale: Stale
             }
             for placed in reading.placed
         ],
+        "alarms": list(reading.alarms),
         "late_flags": [_row(row, reading) for row in reading.late],
         "not_confirmed": [_row(row, reading) for row in reading.not_confirmed],
     }
@@ -57,6 +58,7 @@ def study(details: StudyDetails, mode: Mode, simulation: bool, shows_result: boo
                 }
                 for built, deliveries in details.objects
             ],
+            "messages": [asdict(m) | {"at": _instant(m.at)} for m in details.told],
             "sr_text": details.sr_text,
         }
     selection = details.selection
@@ -93,7 +95,7 @@ def timeline(entries: list[TimelineEntry]) -> list[dict[str, Any]]:
 
 def _row(row: WorklistRow, reading: ReadingList) -> dict[str, Any]:
     about = reading.about[row.study_instance_uid]
-    flag = row.flag
+    flag, told = row.flag, reading.told.get(row.study_instance_uid, ToldAt())
     return {
         "study_instance_uid": row.study_instance_uid,
         "label": about.label,
@@ -115,6 +117,8 @@ def _row(row: WorklistRow, reading: ReadingList) -> dict[str, Any]:
         "reading_state": row.reading_state.value,
         "study_state": about.state.value,
         "status": row.status_words,
+        "reordered_at": list(told.reordered),
+        "not_told": list(told.failed),
         "revision": about.revision,
     }
 

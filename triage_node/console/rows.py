@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from triage_node.console.deps import About, ReadingList, StudyDetails
+from triage_node.console.deps import About, ReadingList, StudyDetails, ToldAt
 from triage_node.console.texts import displayable
 from triage_node.domain.durations import ago, in_words, until
 from triage_node.domain.priority import Mode, Placed, ReadingState, Urgency, WorklistRow
@@ -190,6 +190,8 @@ def _row(
     sign, word = _sign(row, about, reading.policy.mode is Mode.ACTIVE)
     if about.live_words:
         details = (*details, about.live_words)
+    told = reading.told.get(row.study_instance_uid, ToldAt())
+    details = (*details, *(f"re-ordered at {peer}" for peer in told.reordered), *told.failed)
     return RowView(
         uid=row.study_instance_uid,
         position=position,

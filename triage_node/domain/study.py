@@ -102,6 +102,7 @@ class Moment(StrEnum):
     SENT = "object sent"
     COMMITTED = "object committed"
     PARKED = "object parked"
+    TOLD = "other worklist"
     DECLINED = "declined"
     FAILED = "failed"
     FACTS = "clinical facts entered"

@@ -32,6 +32,7 @@ from triage_node.processes.decision import commit_decision, flag_of
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.prognosis import Prognosis
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
+from triage_node.processes.telling import Teller
 from triage_node.processes.wiring import (
     built_folder,
     bundle_folder,
@@ -92,6 +93,7 @@ class Analysis:
             log.warning("mode=%s %s", self.standing.mode, self.standing.why)
         Archive(built_folder(self.settings)).prepare()
         self.prognosis = Prognosis(self.store, self.settings)
+        self.teller = Teller(self.settings, self.simulation)
         self.rules = rules_of(self.settings)
         self.may_correct = frozenset(s.ae_title for s in self.settings.listener.senders if s.may_correct_identity)
         self.owner = owner("analysis")
@@ -172,7 +174,7 @@ class Analysis:
                 record = self._record(study, input_digest, detection, decision, detail)
                 how = list_policy(self.settings, self.standing.mode)
                 apart, why = self.standing.apart, self.standing.why
-                commit_decision(self.store, record, decision, flag, how, now(), apart, why)
+                commit_decision(self.store, record, decision, flag, how, now(), apart, why, self.teller)
         self.running.beat()
         with self._at("prognosis"):
             predictions = self._predictions(record, volume, detection, held, chosen) if decision.flagged else ()

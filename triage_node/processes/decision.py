@@ -1,4 +1,4 @@
-"""The moment of truth, in one transaction: result, flag, place on the list, audit (DESIGN.md invariant 3).
+"""The moment of truth, in one transaction: result, flag, place on the list, messages to others, audit (DESIGN.md invariant 3).
 
 Nothing is drawn before this is committed: a radiologist sees the move first, pictures later.
 """
@@ -10,7 +10,8 @@ from datetime import datetime
 from triage_node.domain.finding import Detection, EvidenceLevel, FindingDecision
 from triage_node.domain.priority import Flag, ListPolicy, Mode
 from triage_node.domain.study import Moment
-from triage_node.store import results, studies, worklist
+from triage_node.processes.telling import Teller
+from triage_node.store import messages, results, studies, worklist
 from triage_node.store.engine import Store
 from triage_node.worklist.leaving import as_readers_see
 from triage_node.worklist.moves import moves, would_move
@@ -35,10 +36,12 @@ def commit_decision(
     at: datetime,
     apart: bool = False,
     why: str = "",
+    teller: Teller | None = None,
 ) -> None:
     """Store the result and raise the study. In observe mode the flag is kept and the move recorded as "would move".
 
-    `apart`: the node observes this study only, and `why`; `policy` is then the one of observe mode.
+    `apart`: the node observes this study only, and `why`; `policy` is then the one of observe mode. `teller` writes what
+    other worklists are told; None where there are none.
     """
     uid = record.study_instance_uid
     with store.write() as c:
@@ -47,7 +50,12 @@ def commit_decision(
         studies.mark(c, uid, Moment.DECIDED, at, decision.answer)
         worklist.set_unsure(c, uid, decision.unsure, at)
         worklist.set_apart(c, uid, apart, at, why)
-        if flag is None or not worklist.raise_flag(c, uid, flag):
+        is_raised = flag is not None and worklist.raise_flag(c, uid, flag)
+        if flag is not None and teller is not None and (listed := worklist.row_of(c, uid)) is not None:
+            # also for a flag that stood before: what was found while the node observed was told to nobody
+            before_it = messages.of_study(c, uid)
+            messages.put(c, teller.raises(listed, record.revision, decision, policy.mode, before_it, at), at)
+        if not is_raised:
             return
         rows = [listed.row for listed in worklist.rows(c)]
         if policy.mode is Mode.ACTIVE:

@@ -7,7 +7,7 @@ import logging
 from triage_node.instances.archive import Archive
 from triage_node.processes.running import Running, now
 from triage_node.processes.wiring import list_policy
-from triage_node.store import retention, worklist
+from triage_node.store import messages, retention, worklist
 from triage_node.worklist.leaving import departures
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,13 @@ def expire_rows(running: Running) -> None:
         with running.store.write() as c:
             for d in due:
                 worklist.set_reading_state(c, d.study_instance_uid, d.new, at, "node: " + d.reason)
+
+
+def expire_messages(running: Running) -> None:
+    """What the worklist of somebody else did not take in time is not told any more."""
+    expired = messages.expire(running.store, now())
+    if expired:
+        log.error("event=messages_expired count=%d", expired)
 
 
 def remove_old_sources(running: Running) -> None:

@@ -7,9 +7,11 @@ from datetime import datetime
 
 from triage_node.console.deps import About, ReadingList
 from triage_node.console.texts import displayable, person_name
+from triage_node.domain.message import MessageRow
 from triage_node.domain.priority import ListPolicy, Mode
 from triage_node.domain.study import StudyIdentity
-from triage_node.store import meta, worklist
+from triage_node.processes.told import alarms, told_at
+from triage_node.store import messages, meta, worklist
 from triage_node.store.engine import Store
 from triage_node.worklist.leaving import as_readers_see, late_flags, not_confirmed
 from triage_node.worklist.order import is_claimed, order
@@ -30,6 +32,10 @@ def reading_list(store: Store, policy: ListPolicy, now: datetime, flags_count: b
         policy = replace(policy, mode=Mode.ACTIVE)
     else:
         rows = as_readers_see(rows, policy)
+    told: dict[str, list[MessageRow]] = {}
+    if policy.mode is Mode.ACTIVE:  # what others were told would betray a flag
+        shown = {item.row.study_instance_uid for item in listed}
+        told = {uid: held for uid, held in messages.of_open_studies(store).items() if uid in shown}
     return ReadingList(
         version=version,
         policy=policy,
@@ -39,6 +45,8 @@ def reading_list(store: Store, policy: ListPolicy, now: datetime, flags_count: b
         not_confirmed=tuple(not_confirmed(rows, policy)),
         claimed=frozenset(row.study_instance_uid for row in rows if is_claimed(row, now, policy)),
         moved_from=plain_places,
+        told={uid: told_at(held) for uid, held in told.items()},
+        alarms=alarms(told),
     )
 
 

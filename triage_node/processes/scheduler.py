@@ -27,6 +27,7 @@ def main(running: Running) -> None:
     clock.add_job(arrivals.tick, "interval", seconds=0.25)
     clock.add_job(running.beat, "interval", seconds=2)
     clock.add_job(_with(running, housekeeping.expire_rows), "interval", seconds=15)
+    clock.add_job(_with(running, housekeeping.expire_messages), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
     clock.start()
     running.beat()

@@ -16,8 +16,9 @@ from triage_node.domain.study import StudyState
 from triage_node.instances.archive import Archive
 from triage_node.processes.clinical import statements
 from triage_node.processes.listing import study_label
+from triage_node.processes.told import told_peers
 from triage_node.report.sr_text import sr_as_text
-from triage_node.store import outbox, prognosis, results, studies, worklist
+from triage_node.store import messages, outbox, prognosis, results, studies, worklist
 from triage_node.store.engine import Store
 from triage_node.store.prognosis import PrognosisRecord
 from triage_node.worklist.wording import likelihood
@@ -59,6 +60,7 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
             record is not None and record.flagged and stated and (made is None or made.clinical_revision < len(stated))
         ),
         apart=str(record.detail.get("apart") or "") if record is not None else "",
+        told=told_peers(messages.of_study(store, uid)),
         facts_wanted=study.state is not StudyState.QUARANTINED,
     )
 

@@ -6,12 +6,17 @@ import hashlib
 import ipaddress
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import triage_node
 from triage_node.config.schema import ArchiveSettings, Settings
+from triage_node.config.worklist_peers import Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.errors import ConfigError
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.priority import ListPolicy, Mode, OrderClass
+from triage_node.worklist.gate import Listener
+
+WorklistPeer = UpsPeerSettings | UpsRsPeerSettings | Hl7PeerSettings
 
 _PACKAGE = Path(triage_node.__file__).parent
 
@@ -48,6 +53,7 @@ def effective_mode(settings: Settings, simulation: bool, site_level: EvidenceLev
             )
         return wanted, ""
     outside = [a.name for a in settings.archives if not _is_loopback(a.host)]
+    outside += [p.name for p in settings.worklist_peers if not listener(p).loopback]
     if outside:
         return Mode.OBSERVE, f"observe: a simulation may act on loopback peers only, and {outside[0]} is none"
     return wanted, ""
@@ -71,6 +77,12 @@ def list_policy(settings: Settings, mode: Mode) -> ListPolicy:
 def config_digest(settings: Settings) -> str:
     """Stored with each result: what the configuration was when it was made. No secret goes in."""
     return hashlib.sha256(settings.model_dump_json(exclude={"store"}).encode()).hexdigest()
+
+
+def listener(peer: WorklistPeer) -> Listener:
+    """A worklist peer as the gate sees it."""
+    host = urlsplit(peer.url).hostname if isinstance(peer, UpsRsPeerSettings) else peer.host
+    return Listener(peer.name, _is_loopback(host or ""))
 
 
 def is_loopback(archive: ArchiveSettings) -> bool:

@@ -11,10 +11,14 @@ from sqlalchemy import Connection, Row, insert, select, update
 from triage_node.domain.finding import FINDINGS
 from triage_node.domain.priority import Flag, OrderClass, ReadingState, Urgency, WorklistRow
 from triage_node.domain.study import Moment, StudyIdentity, StudyState
-from triage_node.store import audit, studies
+from triage_node.store import audit, messages, studies
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
-from triage_node.store.schema import study, worklist_move, worklist_row
+from triage_node.store.schema import feedback, study, worklist_move, worklist_row
+
+_ROWS = select(worklist_row, study.c.state, study.c.identity, study.c.description, study.c.revision).join(
+    study, study.c.study_instance_uid == worklist_row.c.study_instance_uid
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,10 @@ def is_live(store: Store, uid: str) -> bool:
 
 
 def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
-    """Set or strengthen a flag; never lowers one (invariant 4). True when something changed."""
+    """Set or strengthen a flag; never lowers one (invariant 4). True when something changed.
+
+    What a person disagreed with comes back only as something more urgent.
+    """
     row = c.execute(select(worklist_row).where(worklist_row.c.study_instance_uid == uid).with_for_update()).one()
     rank = list(Urgency)
     if row.flag_urgency is not None and rank.index(Urgency(row.flag_urgency)) <= rank.index(flag.urgency):
@@ -87,7 +94,9 @@ def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
         "flag_finding": flag.finding,
         "flag_urgency": flag.urgency.value,
         "flag_words": flag.words,
-        "flagged_at": row.flagged_at or flag.raised_at,
+        "flagged_at": flag.raised_at if row.flag_ended_at else row.flagged_at or flag.raised_at,
+        "flag_ended_at": None,
+        "flag_ended_by": "",
     }
     if row.reading_state == ReadingState.STATUS_UNKNOWN.value:
         # it had expired unread before the node came to it: a flag must not end where nobody looks
@@ -99,6 +108,42 @@ def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
     studies.mark(c, uid, Moment.FLAGGED, flag.raised_at, flag.words)
     touch_list(c)
     return True
+
+
+def end_flag(c: Connection, uid: str, by: str, at: datetime) -> bool:
+    """A person disagrees: the flag counts no more. False when there was none."""
+    row = c.execute(
+        select(worklist_row).where(worklist_row.c.study_instance_uid == uid).with_for_update()
+    ).one_or_none()
+    if row is None or row.flag_urgency is None or row.flag_ended_at is not None:
+        return False
+    values: dict[str, Any] = {"flag_ended_at": at, "flag_ended_by": by}
+    if row.reading_state == ReadingState.NOT_CONFIRMED.value:
+        values["reading_state"] = ReadingState.STATUS_UNKNOWN.value
+    _judge(c, uid, values, "disagree", by, at)
+    audit.record(c, at, by, "flag ended", uid, f"{row.flag_words} ({row.flag_urgency})")
+    return True
+
+
+def restore_flag(c: Connection, uid: str, by: str, at: datetime) -> bool:
+    """A person takes the disagreement back. False when there was none."""
+    row = c.execute(
+        select(worklist_row).where(worklist_row.c.study_instance_uid == uid).with_for_update()
+    ).one_or_none()
+    if row is None or row.flag_ended_at is None:
+        return False
+    values: dict[str, Any] = {"flag_ended_at": None, "flag_ended_by": ""}
+    if row.reading_state == ReadingState.STATUS_UNKNOWN.value:
+        values["reading_state"] = ReadingState.NOT_CONFIRMED.value
+    _judge(c, uid, values, "undo disagree", by, at)
+    audit.record(c, at, by, "flag restored", uid, new=f"{row.flag_words} ({row.flag_urgency})")
+    return True
+
+
+def _judge(c: Connection, uid: str, values: dict[str, Any], verdict: str, by: str, at: datetime) -> None:
+    c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(**values))
+    c.execute(insert(feedback).values(study_instance_uid=uid, at=at, by=by, verdict=verdict))
+    touch_list(c)
 
 
 def set_apart(c: Connection, uid: str, apart: bool, at: datetime, why: str) -> None:
@@ -157,6 +202,8 @@ def set_reading_state(
         )
     )
     audit.record(c, at, actor, "reading state", uid, old, state.value)
+    if state is ReadingState.READ:
+        messages.cancel_raises(c, uid, at, "the study was read")
     touch_list(c)
 
 
@@ -165,21 +212,24 @@ def rows(source: Store | Connection) -> list[ListedStudy]:
     if isinstance(source, Store):
         with source.read() as c:
             return rows(c)
-    expired = (worklist_row.c.reading_state == ReadingState.STATUS_UNKNOWN.value) & worklist_row.c.flag_urgency.is_(
-        None
-    )
-    query = (
-        select(worklist_row, study.c.state, study.c.identity, study.c.description, study.c.revision)
-        .join(study, study.c.study_instance_uid == worklist_row.c.study_instance_uid)
-        .where(worklist_row.c.reading_state != ReadingState.READ.value, ~expired)
-        .order_by(worklist_row.c.arrived_at)
-    )
-    return [_listed(r) for r in source.execute(query)]
+    unflagged = worklist_row.c.flag_urgency.is_(None) | worklist_row.c.flag_ended_at.is_not(None)
+    expired = (worklist_row.c.reading_state == ReadingState.STATUS_UNKNOWN.value) & unflagged
+    query = _ROWS.where(worklist_row.c.reading_state != ReadingState.READ.value, ~expired)
+    return [_listed(r) for r in source.execute(query.order_by(worklist_row.c.arrived_at))]
+
+
+def row_of(source: Store | Connection, uid: str) -> ListedStudy | None:
+    """The row of one study, whatever became of it; None for a study that never had one."""
+    if isinstance(source, Store):
+        with source.read() as c:
+            return row_of(c, uid)
+    row = source.execute(_ROWS.where(worklist_row.c.study_instance_uid == uid)).one_or_none()
+    return None if row is None else _listed(row)
 
 
 def _listed(r: Row[Any]) -> ListedStudy:
     flag = None
-    if r.flag_urgency is not None:
+    if r.flag_urgency is not None and r.flag_ended_at is None:
         flag = Flag(
             r.flag_finding if r.flag_finding in FINDINGS else "ich", Urgency(r.flag_urgency), r.flag_words, r.flagged_at
         )

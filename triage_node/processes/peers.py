@@ -1,0 +1,22 @@
+"""From the settings of a worklist peer to the adapter that talks to it. A new kind of peer is one branch here."""
+
+from __future__ import annotations
+
+from triage_node.config.worklist_peers import UpsPeerSettings, UpsRsPeerSettings
+from triage_node.processes.wiring import WorklistPeer
+from triage_node.worklist.adapter import WorklistAdapter
+
+
+def adapter_for(peer: WorklistPeer) -> WorklistAdapter:
+    """Each library is loaded only where such a peer is configured. Raises: ConfigError when a file is not there."""
+    if isinstance(peer, UpsPeerSettings):
+        from triage_node.worklist.ups import UpsAdapter
+
+        return UpsAdapter(peer)
+    if isinstance(peer, UpsRsPeerSettings):
+        from triage_node.worklist.ups_rs import UpsRsAdapter
+
+        return UpsRsAdapter(peer)
+    from triage_node.worklist.hl7 import Hl7Adapter
+
+    return Hl7Adapter(peer)

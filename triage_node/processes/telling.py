@@ -1,0 +1,106 @@
+"""From a decision to the messages that tell the worklists of others, once for each peer (DESIGN.md sections 3 and 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from triage_node.config.schema import Settings
+from triage_node.config.worklist_peers import PeerSettings
+from triage_node.domain.finding import FindingDecision
+from triage_node.domain.message import MessageKind, MessageRow, MessageState, NewMessage, message_id
+from triage_node.domain.priority import Flag, Mode, Urgency
+from triage_node.processes.wiring import listener
+from triage_node.store.worklist import ListedStudy
+from triage_node.worklist.adapter import RaiseMessage
+from triage_node.worklist.gate import may_raise
+from triage_node.worklist.payload import as_json
+
+_NEVER_ARRIVED = frozenset({MessageState.NOT_SENT, MessageState.EXPIRED, MessageState.UNKNOWN_STUDY})
+
+
+class Teller:
+    """Knows who is told what."""
+
+    def __init__(self, settings: Settings, simulation: bool) -> None:
+        self._peers, self._link, self._simulation = settings.worklist_peers, settings.web.study_link, simulation
+        self._expires_after = timedelta(hours=settings.worklist.expires_after_h)
+
+    def raises(
+        self,
+        listed: ListedStudy,
+        revision: int,
+        decision: FindingDecision,
+        mode: Mode,
+        before: Sequence[MessageRow],
+        at: datetime,
+    ) -> list[NewMessage]:
+        """What follows from a decision: nothing where the gate is shut, or where the peer was told as much `before`."""
+        flag = listed.row.flag
+        if flag is None:
+            return []
+        found = []
+        for peer in self._peers:
+            allowed, _ = may_raise(listener(peer), listed.row, decision.evidence, mode, self._simulation)
+            if not allowed or _was_told(peer.name, flag.urgency, before):
+                continue
+            told = self._message(peer, listed, revision, decision, flag, at)
+            found.append(
+                NewMessage(
+                    peer.name,
+                    MessageKind.RAISE,
+                    told.message_id,
+                    told.study_instance_uid,
+                    revision,
+                    as_json(told),
+                    at + self._expires_after,
+                )
+            )
+        return found
+
+    def _message(
+        self,
+        peer: PeerSettings,
+        listed: ListedStudy,
+        revision: int,
+        decision: FindingDecision,
+        flag: Flag,
+        at: datetime,
+    ) -> RaiseMessage:
+        uid, identity, allowed = listed.row.study_instance_uid, listed.identity, frozenset(peer.identifiers)
+        ml = decision.hematoma_volume_ml
+        by_id = "patient_id" in allowed
+        return RaiseMessage(
+            message_id=message_id(uid, revision, peer.name, MessageKind.RAISE),
+            study_instance_uid=uid,
+            accession_number=identity.accession_number,
+            urgency=flag.urgency,
+            words=f"{flag.words}. Not for diagnostic use.",
+            result_revision=revision,
+            finding=decision.finding,
+            subtype=decision.subtypes[0] if decision.subtypes else "",
+            probability=decision.probability if math.isfinite(decision.probability) else None,
+            hematoma_volume_ml=ml if math.isfinite(ml) and ml > 0 else None,
+            evidence=decision.evidence.value,
+            simulation=self._simulation,
+            link=self._link.replace("{study_instance_uid}", uid),
+            issued_at=at,
+            patient_id=identity.patient_id if by_id else "",
+            issuer_of_patient_id=identity.issuer_of_patient_id if by_id else "",
+            patient_name=identity.patient_name if "name" in allowed else "",
+            patient_birth_date=identity.patient_birth_date if "birth_date" in allowed else "",
+            patient_sex=identity.patient_sex if "sex" in allowed else "",
+        )
+
+
+def _was_told(peer: str, urgency: Urgency, before: Sequence[MessageRow]) -> bool:
+    """Whether this peer was told, or is about to be told, of this urgency or a higher one."""
+    rank = list(Urgency).index
+    return any(
+        m.peer == peer
+        and m.kind is MessageKind.RAISE
+        and m.state not in _NEVER_ARRIVED
+        and rank(Urgency(m.payload["urgency"])) <= rank(urgency)
+        for m in before
+    )
