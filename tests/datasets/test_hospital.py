@@ -27,9 +27,10 @@ def write_study(folder: Path, name: str, study: str, slices: int = 28, series: s
 
 def test_studies_are_found_by_uid_accession_number_patient_and_folder(tmp_path: Path) -> None:
     for i, name in enumerate(("anna", "bert", "cleo", "dora")):
-        write_study(tmp_path, name, f"1.2.{i}")
+        write_study(tmp_path, name, f"1.2.{i}", PatientSex="F" if i < 2 else "", SoftwareVersions=["syngo", "7"])
     text = (
-        "Study;Label;subtype;GCS;outcome;INR;age\n1.2.0;1;SDH;9;1;2,4;\na1;0;;15;0;;\nMRN-cleo;1;;;;;55\ndora;-1;;;;;\n"
+        "Study;Label;subtype;GCS;outcome;INR;age;sex\n1.2.0;1;SDH;9;1;2,4;;\na1;0;;15;0;;;male\nMRN-cleo;1;;;;;55;w\n"
+        "dora;-1;;;;;;\n"
     )
     (tmp_path / "cases.csv").write_text(text)
     data = opened(tmp_path)
@@ -40,6 +41,9 @@ def test_studies_are_found_by_uid_accession_number_patient_and_folder(tmp_path: 
     assert first.labels.study_subtypes == {"sdh": 1}
     assert (first.labels.gcs, first.labels.outcome, first.labels.age_years) == (9, 1, 67)
     assert first.labels.clinical == {"INR": 2.4}
+    # the table goes before the header
+    assert [by_study[f"1.2.{i}"].sex for i in range(4)] == ["F", "M", "F", ""]
+    assert first.software == "syngo 7"
     assert [by_study[f"1.2.{i}"].labels.study_label for i in (1, 2, 3)] == [0, 1, None]
     assert by_study["1.2.2"].labels.age_years == 55
     volume = first.load()

@@ -34,6 +34,13 @@ def test_pictures_without_a_study_are_one_case_each_with_their_label(tmp_path: P
     assert len(data.patients) == 3
 
 
+def test_age_and_sex_of_the_table_reach_the_case(tmp_path: Path) -> None:
+    for i in range(3):
+        write_grey(tmp_path / f"{i}.png", seed=i)
+    labels(tmp_path, "file,label,age,gender\n0.png,1,71,Female\n1.png,0,,m\n2.png,0,40,?\n")
+    assert [(c.labels.age_years, c.sex) for c in opened(tmp_path)] == [(71, "F"), (None, "M"), (40, "")]
+
+
 def test_opening_holds_no_pixels_and_loading_gives_those_of_the_file(tmp_path: Path) -> None:
     image = write_grey(tmp_path / "a.png", size=(40, 30))
     labels(tmp_path, "file,label\na.png,0\n")

@@ -13,6 +13,13 @@ def test_labels_are_read_as_people_write_them(text: str, label: int | None) -> N
     assert words.stated_label(text) == label
 
 
+@pytest.mark.parametrize(
+    ("text", "sex"), [("M", "M"), (" female ", "F"), ("女", "F"), ("o", "O"), ("1", ""), ("", ""), ("MF", "")]
+)
+def test_sex_is_one_of_three_letters_or_not_known(text: str, sex: str) -> None:
+    assert words.sex(text) == sex
+
+
 @pytest.mark.parametrize("text", ["2", "0.5", "perhaps", "1;0", "١", "1e400"])
 def test_a_label_that_means_nothing_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="is not 1"):

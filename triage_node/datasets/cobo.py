@@ -70,6 +70,7 @@ def open_cobo(folder: Folder) -> DataSet:
                 slice_ids=(f,),
                 labels=_labels(table, row, outcome),
                 load=partial(nifti.read, folder.at(f), True),
+                sex=words.sex(row.get(table.find("Sex", "gender"))),
                 licence=LICENCE,
                 family=NAME,
             )

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
 
-from triage_node.datasets import dicom_slices
+from triage_node.datasets import dicom_slices, words
 from triage_node.datasets.data_set import Ledger
 from triage_node.datasets.dicom_slices import DicomFile
 from triage_node.datasets.folder import Folder
@@ -71,8 +71,9 @@ def case_of(
     licence: str,
     family: str,
     overlap_keys: tuple[str, ...] = (),
+    sex: str = "",
 ) -> Case:
-    """The case of one chosen series. What the node would decline raises CaseUnreadable with its reason when loaded."""
+    """The case of one chosen series. `sex`: what a table says, which goes before the header. What the node would decline raises CaseUnreadable with its reason when loaded."""
     first, made_by = files[0], source_of(f.header for f in files)
     return Case(
         source=source,
@@ -84,6 +85,7 @@ def case_of(
         scanner=made_by.scanner,
         kernel=made_by.kernel,
         software=made_by.software,
+        sex=sex or words.sex(first.header.patient_sex),
         thickness_mm=first.header.slice_thickness_mm,
         licence=licence,
         family=family,

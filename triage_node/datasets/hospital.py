@@ -85,7 +85,7 @@ def open_hospital(folder: Folder) -> DataSet:
         else:
             ledger.skip(where, f"the same as line {rows[study].line}")
     cases: list[Case] = []
-    patient_column = table.find("patient", "subject")
+    patient_column, sex_column = table.find("patient", "subject"), table.find("sex", "gender")
     for study, files in by_study.items():
         try:
             if study not in rows:
@@ -107,6 +107,7 @@ def open_hospital(folder: Folder) -> DataSet:
                 study=study,
                 licence=LICENCE,
                 family=NAME,
+                sex=words.sex(row.get(sex_column)),
             )
         )
         ledger.use(*cases[-1].slice_ids)

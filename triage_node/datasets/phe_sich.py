@@ -95,6 +95,7 @@ def open_published(folder: Folder) -> DataSet:
                     clinical=dict(known),
                 ),
                 load=partial(nifti.read, image),
+                sex=words.sex(known.get("sex", "")),
                 licence=LICENCE,
                 family=NAME,
                 files=(f, label),

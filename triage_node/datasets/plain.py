@@ -1,7 +1,7 @@
 """The plain folder: pictures or DICOM files and `labels.csv` with `file,label`; `study` and `slice` make volumes of them.
 
 label: 1 hemorrhage, 0 none, -1 not scored. Optional columns: study, slice, patient, subtype (words such as "EDH + SDH"), one
-0/1 column per subtype (epidural, ...), study_label, spacing_mm, thickness_mm, age, gcs, volume_ml.
+0/1 column per subtype (epidural, ...), study_label, spacing_mm, thickness_mm, age, sex, gcs, volume_ml.
 Files: DICOM, 8-bit windowed pictures of any size and colour mode, 16-bit PNG with HU + 1024, NIfTI (one study a file).
 """
 
@@ -35,6 +35,7 @@ STUDY = ("study", "study id")
 SLICE = ("slice", "slice number", "slice index")
 SUBTYPE = ("subtype", "subtypes")
 STUDY_LABEL = ("study label",)
+SEX = ("sex", "gender")
 NUMBERS = {
     "spacing_mm": ("spacing mm", "pixel spacing mm", "pixel spacing", "spacing"),
     "thickness_mm": ("thickness mm", "slice thickness mm", "slice thickness", "thickness"),
@@ -73,6 +74,7 @@ class _Item:
     picture: PictureFacts | None = None
     dicom: DicomFile | None = None
     digest: str = ""
+    sex: str = ""
 
 
 def find_table(folder: Folder) -> str | None:
@@ -138,7 +140,7 @@ def _items(folder: Folder, table: Table, ledger: Ledger, notes: list[str]) -> li
     file_column, label_column = table.need(*FILE), table.need(*LABEL)
     columns = {k: table.find(*names) for k, names in NUMBERS.items()}
     study, place, patient = table.find(*STUDY), table.find(*SLICE), table.find(*PATIENT)
-    subtype, study_label = table.find(*SUBTYPE), table.find(*STUDY_LABEL)
+    subtype, study_label, sex = table.find(*SUBTYPE), table.find(*STUDY_LABEL), table.find(*SEX)
     per_subtype = {k: c for k, n in PER_SUBTYPE.items() if (c := table.find(*n)) is not None and c != label_column}
     by_file: dict[str, _Item] = {}
     missing: list[Row] = []
@@ -172,6 +174,7 @@ def _items(folder: Folder, table: Table, ledger: Ledger, notes: list[str]) -> li
             if at is None:
                 raise DataSetError(f"{where}: slice {row.get(place)[:40]!r} is no number")
         item = _Item(row, matches[0], label, subtypes, row.get(study), at, row.get(patient), numbers, whole, of_study)
+        item.sex = words.sex(row.get(sex))
         before = by_file.get(matches[0])
         if before is None:
             by_file[matches[0]] = item
@@ -352,6 +355,7 @@ def _case(folder: Folder, study: str, members: list[_Item], joined: dict[str, st
         scanner=first.made_by.scanner if first is not None else "",
         kernel=first.made_by.kernel if first is not None else "",
         software=first.made_by.software if first is not None else "",
+        sex=members[0].sex or (words.sex(first.header.patient_sex) if first is not None else ""),
         thickness_mm=numbers.get("thickness_mm", first.header.slice_thickness_mm if first is not None else None),
         licence=LICENCE,
         family=NAME,

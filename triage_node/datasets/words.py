@@ -11,6 +11,12 @@ _YES = frozenset("1 yes y true t positive pos present hemorrhage haemorrhage ble
 _NO = frozenset("0 no n false f negative neg absent none normal".split())
 _UNKNOWN = frozenset(("-1", "", "na", "n/a", "nan", "none given", "unknown", "not scored", "?", "null"))
 
+_SEXES = {
+    "M": frozenset(("m", "male", "man", "boy", "男")),
+    "F": frozenset(("f", "female", "w", "woman", "girl", "女")),
+    "O": frozenset(("o", "other", "diverse")),
+}
+
 _SUBTYPE_WORDS = {
     "iph": "iph intraparenchymal intracerebral parenchymal intraaxial intraparenchymalhemorrhage",
     "ivh": "ivh intraventricular ventricular intraventricularhemorrhage",
@@ -36,6 +42,12 @@ def stated_label(text: str) -> int | None:
     if value in (0.0, 1.0, -1.0):
         return None if value == -1.0 else int(value)
     raise ValueError(f"label {text[:40]!r} is not 1 (hemorrhage), 0 (none) or -1 (not scored)")
+
+
+def sex(text: str) -> str:
+    """ "M", "F" or "O" as in Patient's Sex (0010,0040); empty for anything else."""
+    word = text.strip().casefold()
+    return next((code for code, known in _SEXES.items() if word in known), "")
 
 
 def number(text: str) -> float | None:

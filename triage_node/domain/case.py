@@ -198,6 +198,8 @@ class Case:
     scanner: str = ""
     kernel: str = ""
     software: str = ""
+    sex: str = ""
+    """"M", "F" or "O" as in Patient's Sex (0010,0040)."""
     thickness_mm: float | None = None
     licence: str = ""
     family: str = ""

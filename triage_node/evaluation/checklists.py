@@ -82,7 +82,7 @@ def tripod_ai(report: dict[str, Any]) -> list[Item]:
         11: ("missing data", _skipped(report)),
         12: ("methods of analysis", "AUC with bootstrap by patient; shares by Wilson with clusters; slope, Brier, ECE."),
         13: ("class imbalance", "Nothing is resampled; PPV is recomputed for stated shares of positives."),
-        14: ("fairness", "By scanner and slice distance below. By age, sex and origin: " + BY_SITE),
+        14: ("fairness", _fairness(report)),
         15: ("output of the model", "A probability, a flag at the stored threshold, and \"not sure\" where stored."),
         16: ("differences between development and test", report["limits"]),
         17: ("ethical approval", BY_SITE),
@@ -128,6 +128,15 @@ def _skipped(report: dict[str, Any]) -> str:
     return (
         f"{n} files or cases could not be read (listed), {without} answers have no label; none is counted as negative."
     )
+
+
+def _fairness(report: dict[str, Any]) -> str:
+    """Which groups the labels of this set let the report tell apart."""
+    parts = {name for unit in report["strata"].values() for name, rows in unit.items() if rows}
+    told = [g for g in ("age", "sex", "scanner", "kernel", "slice distance", "origin") if g in parts]
+    silent = [g for g in ("age", "sex") if g not in parts]
+    words = f"By {', '.join(told)} below, small groups marked." if told else "No groups are told apart."
+    return f"{words} Not in the data: {', '.join(silent)}. {BY_SITE}" if silent else f"{words} Ethnic origin: {BY_SITE}"
 
 
 def _flow(report: dict[str, Any]) -> str:

@@ -103,7 +103,7 @@ def reliability(calibration: dict[str, Any], title: str) -> str:
 
 
 def forest(rows: Sequence[dict[str, Any]], title: str) -> str:
-    """AUC of each stratum with its interval; strata without an AUC are left to the table."""
+    """AUC of each stratum with its interval, hollow where it is small; strata without an AUC are left to the table."""
     shown = [r for r in rows if r["auc"] is not None]
     if not shown:
         return ""
@@ -112,7 +112,7 @@ def forest(rows: Sequence[dict[str, Any]], title: str) -> str:
         for y, r in enumerate(reversed(shown)):
             if r["auc_ci"]:
                 axes.plot(r["auc_ci"], [y, y], color=QUIET, lw=1.5)
-            axes.plot([r["auc"]], [y], "o", color=BLUE, ms=6)
+            axes.plot([r["auc"]], [y], "o", color=BLUE, ms=6, fillstyle="none" if r["small"] else "full")
         names = [f"{r['name'][:28]} ({r['positives']})" for r in reversed(shown)]
         axes.set_yticks(range(len(shown)), names)
         least = min(min((r["auc_ci"] or [r["auc"]])[0], r["auc"]) for r in shown)

@@ -18,7 +18,7 @@ from triage_node.domain.scan_source import ScanSource
 from triage_node.evaluation import anchors, checklists, evidence, metrics, plots
 from triage_node.evaluation.bootstrap import RESAMPLES
 from triage_node.evaluation.scored import Answers, Scored, answers
-from triage_node.evaluation.strata import strata
+from triage_node.evaluation.strata import SMALL, strata
 from triage_node.evaluation.worst import Tile, Worst, montage
 
 FORMAT = 1
@@ -92,6 +92,7 @@ def build(
         report[unit]["undefined"] = [f"{', '.join(names)}: {why}" for why, names in by_reason.items()]
     report["declined"] = [{"case": c, "reason": r} for c, r in material.declined]
     report["as_used"] = _as_used(material.studies, points["study"].threshold)
+    report["small_below"] = SMALL
     report["strata"] = {u: strata(material.of(u), points[u].threshold) for u in UNITS}
     report["overlap"] = _overlap(material.studies)
     report["calibration"] = {u: metrics.calibration(columns[u]) for u in UNITS}
@@ -227,8 +228,10 @@ def _html(report: Report, material: Material, points: dict[str, Points]) -> str:
             "subtype": plots.forest(parts["subtype"], f"{UNIT_WORDS[unit]} by subtype (positives)"),
             "size": plots.forest([*parts["size"], *parts["area"]], f"{UNIT_WORDS[unit]} by size (positives)"),
             "scanner": plots.forest(
-                [*parts["slice distance"], *parts["scanner"]], f"{UNIT_WORDS[unit]} by scan (positives)"
+                [*parts["slice distance"], *parts["scanner"], *parts["kernel"]],
+                f"{UNIT_WORDS[unit]} by scan (positives)",
             ),
+            "patient": plots.forest([*parts["age"], *parts["sex"]], f"{UNIT_WORDS[unit]} by patient (positives)"),
         }
         drawn[unit] = {k: Markup(v) for k, v in figures.items() if v}
     pairs = [

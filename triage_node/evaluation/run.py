@@ -219,6 +219,8 @@ def _take(
         "scanner": case.scanner,
         "kernel": case.kernel,
         "software": case.software,
+        "age_years": labels.age_years,
+        "sex": case.sex,
         "origin": ("simulated, " if case.simulated else "") + case.source,
         "picture": not head.is_hu,
     }

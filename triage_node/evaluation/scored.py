@@ -33,6 +33,8 @@ class Scored:
     scanner: str = ""
     kernel: str = ""
     software: str = ""
+    age_years: float | None = None
+    sex: str = ""
     origin: str = ""
     declined: str = ""
     """Why the node would not analyse this study, in its own words; the figures count it, and say so apart."""
