@@ -9,6 +9,8 @@ from triage_node.console.deps import ToldAt, ToldPeer
 from triage_node.console.texts import displayable
 from triage_node.domain.message import FAILED, MessageKind, MessageRow, MessageState
 
+SILENT_TRIES = 5
+"""So many tries without an answer are news; the first ones are a restart somewhere."""
 _RAISE = {
     MessageState.PENDING: "not told yet",
     MessageState.NOT_CONFIRMED: "told, not confirmed",
@@ -59,17 +61,17 @@ def told_at(rows: Sequence[MessageRow]) -> ToldAt:
 
 
 def alarms(told: Mapping[str, Sequence[MessageRow]]) -> tuple[str, ...]:
-    """One sentence a peer that did not take what it should know."""
-    failed: Counter[str] = Counter()
+    """One sentence a peer that did not take what it should know, or has not answered for a while."""
+    open_at: Counter[str] = Counter()
     why: dict[str, str] = {}
     for rows in told.values():
         for m in {m.peer: m for m in rows if m.state is not MessageState.NOT_SENT}.values():
-            if m.state in FAILED:
-                failed[m.peer] += 1
+            if m.state in FAILED or (m.state is MessageState.PENDING and m.tries >= SILENT_TRIES):
+                open_at[m.peer] += 1
                 why[m.peer] = m.words or _words(m)
     return tuple(
-        f"{peer} was not told of {count} {'study' if count == 1 else 'studies'}: {displayable(why[peer], 200)}"
-        for peer, count in failed.items()
+        f"{peer} has not taken {count} {'message' if count == 1 else 'messages'}: {displayable(why[peer], 200)}"
+        for peer, count in open_at.items()
     )
 
 
