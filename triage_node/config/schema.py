@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
 
+from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.config.section import AETitle, Network, Port, Section
 from triage_node.config.worklist_peers import Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.delivery import ObjectKind
@@ -189,6 +190,9 @@ class Settings(Section):
     )
     ups_rs_peers: tuple[UpsRsPeerSettings, ...] = Field((), description="UPS managers over DICOMweb, likewise.")
     hl7_peers: tuple[Hl7PeerSettings, ...] = Field((), description="RIS or worklist engines that take HL7 v2.")
+    hl7_inbound: Hl7InboundSettings | None = Field(
+        None, description="Orders, patients and reports of others over MLLP; none: not listened for."
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Settings:

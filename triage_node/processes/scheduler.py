@@ -8,7 +8,7 @@ from collections.abc import Callable
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from triage_node.processes import arrival, housekeeping
+from triage_node.processes import arrival, housekeeping, orders
 from triage_node.processes.running import Running, run_role
 
 log = logging.getLogger(__name__)
@@ -25,10 +25,12 @@ def main(running: Running) -> None:
     )
     arrivals = arrival.Arrivals(running.store, running.settings)
     clock.add_job(arrivals.tick, "interval", seconds=0.25)
+    clock.add_job(orders.Orders(running.store, running.settings).tick, "interval", seconds=0.5)
     clock.add_job(running.beat, "interval", seconds=2)
     clock.add_job(_with(running, housekeeping.expire_rows), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.expire_messages), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
+    clock.add_job(_with(running, orders.forget_old), "interval", minutes=10)
     clock.start()
     running.beat()
     running.stop.wait()

@@ -200,6 +200,23 @@ clinical_facts = Table(
     UniqueConstraint("study_instance_uid", "revision"),
 )
 
+order_message = Table(
+    "order_message",
+    metadata,
+    _id(),
+    Column("sender", String(400), nullable=False),
+    Column("control_id", String(199), nullable=False),
+    Column("received_at", Instant, nullable=False, index=True),
+    Column("event", String(32), nullable=False),
+    Column("study_instance_uid", String(64), nullable=False, default="", index=True),
+    Column("accession_number", String(64), nullable=False, default="", index=True),
+    Column("patient_id", String(128), nullable=False, default="", index=True),
+    Column("body", JSON, nullable=False),
+    Column("applied_at", Instant),
+    Column("outcome", Text, nullable=False, default=""),
+    Index("ix_order_message_control_id_sender", "control_id", "sender"),
+)
+
 prognosis = Table(
     "prognosis",
     metadata,

@@ -54,7 +54,8 @@ class RaiseMessage:
 
     `message_id` is deterministic: the same raise of the same revision has the same one. `finding` is a key of
     domain.finding.FINDINGS, `subtype` one of its subtypes or empty, `probability` in [0, 1], `evidence` E0 to E3. `link`
-    opens the study in a viewer. Of the patient only what `peer.identifiers` of the site allows is filled in.
+    opens the study in a viewer. Of the patient only what `peer.identifiers` of the site allows is filled in. `order_class`: of the
+    order, when an order message told it; empty when nobody did.
     """
 
     message_id: str
@@ -76,6 +77,7 @@ class RaiseMessage:
     patient_name: str = ""
     patient_birth_date: str = ""
     patient_sex: str = ""
+    order_class: str = ""
 
 
 class WorklistAdapter(Protocol):
