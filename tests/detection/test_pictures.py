@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from triage_node.bundle.load import load_bundle
 from triage_node.detection.ich import BloodNetDetector
-from triage_node.detection.pictures import TABLES, grey_of, grid_of_pictures
+from triage_node.detection.pictures import TABLES, grey_of, grid_of_pictures, stretched
 from triage_node.detection.preprocess import GRID
 from triage_node.domain.errors import StudyRejected
 from triage_node.simulation import phantom
@@ -50,6 +50,22 @@ def test_colour_table_is_undone(name):
     grey = ndimage.gaussian_filter(head().astype(float), 2)
     coloured = np.round(TABLES[name][np.round(grey).astype(int)] * 255).astype(np.uint8)
     assert np.abs(grey_of(coloured) - grey / 255).mean() < 0.02
+
+
+def test_contrast_of_a_wide_window_is_stretched_about_the_brain_and_a_usual_one_is_left_alone():
+    rng = np.random.default_rng(0)
+    inside = np.zeros((1, GRID, GRID), bool)
+    inside[0, 40:150, 40:150] = True
+    usual = np.where(inside, 30 + 6 * rng.standard_normal((1, GRID, GRID)), 0).astype(np.float32)
+    assert stretched(usual, inside, 30.0) is usual
+    flat = np.where(inside, 30 + 0.8 * rng.standard_normal((1, GRID, GRID)), 0).astype(np.float32)
+    flat[0, 60:70, 60:70] = 36  # blood
+    flat[0, 30:40] = 100  # bone stays bone, air stays air
+    seen = stretched(flat, inside, 30.0)
+    assert seen[0, 65, 65] == pytest.approx(30 + 6 * 4.0, abs=1)
+    assert (seen[0, 30:40] == 100).all()
+    assert (seen[0, :30] == 0).all()
+    assert seen.dtype == np.float32
 
 
 def test_inverted_and_transparent_pictures_are_dark_outside_the_head():
