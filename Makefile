@@ -32,13 +32,15 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 debian:
 	@sh deploy/install-test-packages.sh $(DEBIAN)
 
-npm: tests/journeys/ohif/node_modules/.installed
+# programs of other people for the tests; ohif is 200 MB, the others are small
+NPM := tests/journeys/ohif tests/counterparts/hl7
+npm: $(NPM:%=%/node_modules/.installed)
 
-tests/journeys/ohif/node_modules/.installed: tests/journeys/ohif/package-lock.json
+%/node_modules/.installed: %/package-lock.json
 	@if command -v npm >/dev/null; then \
-	  echo "installing the OHIF viewer for the tests (200 MB)"; \
-	  cd tests/journeys/ohif && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \
-	else echo "npm is missing: tests with OHIF will be skipped"; fi
+	  echo "installing $* for the tests"; \
+	  cd $* && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \
+	else echo "npm is missing: tests with $* will be skipped"; fi
 
 demo: setup
 	@$(BIN)/python -m triage_node.cli.demo $(if $(CT),--ct "$(CT)")
