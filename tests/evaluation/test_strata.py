@@ -59,9 +59,9 @@ def test_small_parts_say_so_with_their_patients():
     one_patient = [Scored(f"x{i}", "the same", True, 0.9, sex="O") for i in range(50)]
     rows = strata([*many, *few, *one_patient], 0.5)["sex"]
     assert part(rows, "female")["small"] == ""
-    assert part(rows, "male")["small"] == f"small: {SMALL - 1} patients with, {SMALL} without hemorrhage"
+    assert part(rows, "male")["small"] == f"few patients: {SMALL - 1} with, {SMALL} without hemorrhage"
     # slices of one patient are one patient
-    assert part(rows, "other")["small"] == "small: 1 patients with, 0 without hemorrhage"
+    assert part(rows, "other")["small"] == "few patients: 1 with, 0 without hemorrhage"
     assert part(rows, "other")["auc"] is None
 
 
@@ -94,7 +94,7 @@ def test_the_three_reports_show_the_groups_and_say_which_are_small(tmp_path):
     write(report, material, points, tmp_path)
     page, markdown = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
     words = part(report["strata"]["study"]["sex"], "female")["small"]
-    assert words.startswith("small: ")
+    assert words.startswith("few patients: ")
     for text in (page, markdown):
         assert "Studies by age" in text
         assert "Studies by kernel" in text

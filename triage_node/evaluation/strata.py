@@ -24,9 +24,9 @@ SIZES_ML: tuple[tuple[str, float, float], ...] = (
     ("over 5 mL", 5.0, float("inf")),
 )
 AREAS_MM2: tuple[tuple[str, float, float], ...] = (
-    ("under 60 mm2", 0.0, 60.0),
-    ("60 to 200 mm2", 60.0, 200.0),
-    ("over 200 mm2", 200.0, float("inf")),
+    ("under 60 mm²", 0.0, 60.0),
+    ("60 to 200 mm²", 60.0, 200.0),
+    ("over 200 mm²", 200.0, float("inf")),
 )
 STEPS_MM: tuple[tuple[str, float, float], ...] = (
     ("under 1.5 mm", 0.0, 1.5),
@@ -130,7 +130,7 @@ def _small(part: Sequence[Scored]) -> str:
     bleeding, without = ({s.patient for s in part if s.truth is truth} for truth in (True, False))
     if min(len(bleeding), len(without)) >= SMALL:
         return ""
-    return f"small: {len(bleeding)} patients with, {len(without)} without hemorrhage"
+    return f"few patients: {len(bleeding)} with, {len(without)} without hemorrhage"
 
 
 def _subtype(kind: str, stratum: Stratum, scored: Sequence[Scored]) -> Stratum:
