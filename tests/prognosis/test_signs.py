@@ -99,6 +99,67 @@ def test_one_small_clot_beside_is_a_satellite_and_three_are_islands():
     assert three["island"]
 
 
+def specks(count: int, pixels: int, seed: int = 5):
+    """Scattered voxels of noise that a mask took for blood, each `pixels` wide, on one slice each."""
+
+    def draw(hu, blood):
+        blood = blood.copy()
+        rng = np.random.default_rng(seed)
+        for _ in range(count):
+            angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(21, 28)
+            y, x = (round(63.5 + away * f(angle) / PIXEL_MM) for f in (np.sin, np.cos))
+            blood[rng.integers(2, 6), y : y + pixels, x : x + pixels] = True
+        return hu, blood
+
+    return draw
+
+
+@pytest.mark.parametrize(("count", "pixels"), [(1, 1), (60, 1), (40, 2), (12, 4)])
+def test_specks_of_noise_are_neither_satellites_nor_islands(count, pixels):
+    measured = found(specks(count, pixels))
+    assert (measured["satellite"], measured["island"]) == (False, False)
+
+
+def test_streaks_and_rings_beside_the_clot_are_no_small_clots():
+    def streaks(hu, blood):
+        beside = (np.abs(np.hypot(X, Y) - 25) < 0.8) & (np.sin(3 * np.arctan2(Y, X)) > -0.5) & (np.abs(Z) < 3)
+        return hu, blood | beside
+
+    def ring(hu, blood):
+        return hu, blood | ((np.abs(np.hypot(X - 24, Y) - 4) < 0.8) & (np.abs(Z) < 3))
+
+    for change in (streaks, ring):
+        measured = found(change)
+        assert (measured["satellite"], measured["island"]) == (False, False)
+
+
+@pytest.mark.parametrize(("wide_mm", "is_one"), [(2.4, False), (3.6, True), (8.0, True)])
+def test_smallest_clot_beside_is_three_millimetres_wide(wide_mm, is_one):
+    def disc(hu, blood):
+        return hu, blood | ((np.hypot(X - 24, Y) < wide_mm / 2) & (np.abs(Z) < 3))
+
+    assert found(disc)["satellite"] is is_one
+
+
+def test_oval_clot_of_two_to_one_is_a_satellite_whatever_its_direction():
+    for angle in (0.0, 0.6, 1.2):
+
+        def oval(hu, blood, angle=angle):
+            u = (X - 24) * np.cos(angle) + Y * np.sin(angle)
+            v = Y * np.cos(angle) - (X - 24) * np.sin(angle)
+            return hu, blood | ((u / 3.5) ** 2 + (v / 1.75) ** 2 + (Z / 6) ** 2 < 1)
+
+        assert found(oval)["satellite"]
+
+
+def test_specks_beside_real_islands_do_not_hide_them():
+    def both(hu, blood):
+        return specks(30, 1)(*spots(3)(hu, blood))
+
+    measured = found(both)
+    assert (measured["satellite"], measured["island"]) == (True, True)
+
+
 def test_mask_that_leaves_the_dark_part_out_still_shows_the_hole():
     hu, blood = clot(hole)
     measured = signs.of_mask(
