@@ -1,0 +1,201 @@
+"""Raises a reading workitem at a UPS manager over DICOMweb (PS3.18 section 11): the same steps as over DIMSE.
+
+A peer may be slow, send too much, or point elsewhere: each request ends within `timeout_s`, an answer is read up to a limit
+and as it lies on the wire, and no redirect is followed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydicom.dataset import Dataset
+
+from triage_node.config.worklist_peers import UpsRsPeerSettings
+from triage_node.dimse.line import Line
+from triage_node.domain.errors import PermanentDeliveryError, TransientDeliveryError
+from triage_node.workitems import foreign
+from triage_node.workitems.foreign import Workitem
+from triage_node.workitems.plain import BadDataSet
+from triage_node.workitems.replies import Verdict, of_http_status
+from triage_node.worklist.adapter import Answer, RaiseMessage
+from triage_node.worklist.workitem_raising import raise_reading, withdraw_reading
+
+log = logging.getLogger(__name__)
+
+MOST_RESULTS = 200
+MOST_BYTES = 4 << 20
+"""What a manager may answer: it was asked for the workitems of one study."""
+
+_JSON = "application/dicom+json"
+_GONE = (404, 410)
+_INCLUDED = (
+    "ProcedureStepState",
+    "ScheduledProcedureStepPriority",
+    "ScheduledWorkitemCodeSequence",
+    "ReferencedRequestSequence",
+)
+
+
+class UpsRsAdapter:
+    key = "ups-rs"
+
+    def __init__(self, settings: UpsRsPeerSettings) -> None:
+        self._settings = settings
+        self.timeout_s = settings.timeout_s
+
+    def raise_study(self, message: RaiseMessage) -> Answer:
+        with self._manager() as manager:
+            return raise_reading(manager, message, self._settings.name, self._settings.create_missing)
+
+    def withdraw_raise(self, message: RaiseMessage, raised: Answer) -> Answer:
+        with self._manager() as manager:
+            return withdraw_reading(manager, raised)
+
+    def close(self) -> None:
+        return None
+
+    @contextmanager
+    def _manager(self) -> Iterator[_Manager]:
+        peer = self._settings
+        # identity: a small answer that unpacks to a large one is not asked for, and not unpacked either
+        headers = {"Accept": _JSON, "Accept-Encoding": "identity"}
+        auth: httpx.Auth | None = None
+        if peer.token_file is not None:
+            headers["Authorization"] = f"Bearer {_secret(peer.token_file)}"
+        elif peer.password_file is not None:
+            auth = httpx.BasicAuth(peer.user, _secret(peer.password_file))
+        try:
+            tls: ssl.SSLContext | bool = False  # of an address without TLS; loading all CAs for it takes 50 ms
+            if peer.url.startswith("https:"):
+                tls = ssl.create_default_context(cafile=str(peer.tls_ca) if peer.tls_ca else None)
+        except OSError as error:
+            raise TransientDeliveryError(f"tls_ca {peer.tls_ca} cannot be read: {error.strerror or error}") from error
+        with httpx.Client(
+            headers=headers,
+            auth=auth,
+            verify=tls,
+            timeout=self.timeout_s,
+            follow_redirects=False,
+            trust_env=False,  # no proxy that nobody configured here
+        ) as client:
+            yield _Manager(client, f"{peer.url}/workitems", self.timeout_s)
+
+
+class _Manager:
+    def __init__(self, client: httpx.Client, url: str, timeout_s: float) -> None:
+        self._client = client
+        self._url = url
+        self._timeout_s = timeout_s
+        self._line = Line()
+
+    def find(self, study_instance_uid: str = "", accession_number: str = "") -> list[Workitem]:
+        wanted = {
+            "ReferencedRequestSequence.StudyInstanceUID": study_instance_uid,
+            "ReferencedRequestSequence.AccessionNumber": accession_number,
+        }
+        params: dict[str, Any] = {key: value for key, value in wanted.items() if value}
+        params |= {"includefield": ",".join(_INCLUDED), "limit": MOST_RESULTS + 1}
+        status, body = self._ask("GET", "", params=params)
+        if status in _GONE:
+            raise PermanentDeliveryError(f"search answered with {status}: there is no UPS-RS under {self._url}")
+        self._judged("search", status)
+        models = _models(body) if body.strip() else []
+        if len(models) > MOST_RESULTS:
+            words = f"more than {MOST_RESULTS} workitems for one study: the manager does not ask by study"
+            raise PermanentDeliveryError(words)
+        return [_workitem(model) for model in models]
+
+    def get(self, uid: str) -> Workitem | None:
+        status, body = self._ask("GET", f"/{uid}")
+        if status in _GONE:
+            return None
+        self._judged("retrieve", status)
+        models = _models(body)
+        if len(models) != 1:
+            raise TransientDeliveryError("retrieve answered with other than one workitem")
+        return _workitem(models[0], uid)
+
+    def set_priority(self, uid: str, priority: str) -> Verdict:
+        status, _ = self._ask("POST", f"/{uid}", foreign.priority_change(priority))
+        return self._judged("update", status)
+
+    def create(self, uid: str, item: Dataset) -> Verdict:
+        # PS3.18 11.4: the UID is the name of a query parameter without value; 409 says that there is one of this UID
+        status, _ = self._ask("POST", f"?{uid}", item)
+        return Verdict.EXISTS if status == 409 else self._judged("create", status)
+
+    def _judged(self, what: str, status: int) -> Verdict:
+        """Verdict of an answer that has one. Raises: DeliveryError for RETRY and STOP."""
+        verdict = of_http_status(status)
+        log.info("%s answered with %d: %s", what, status, verdict)
+        words = f"{what} answered with {status}"
+        if verdict is Verdict.RETRY:
+            raise TransientDeliveryError(words)
+        if verdict is Verdict.STOP:
+            raise PermanentDeliveryError(words)
+        return verdict
+
+    def _ask(
+        self, method: str, path: str, payload: Dataset | None = None, params: Mapping[str, Any] | None = None
+    ) -> tuple[int, bytes]:
+        """Status and body. Raises: TransientDeliveryError."""
+        content = None if payload is None else json.dumps([payload.to_json_dict()]).encode("ascii")
+        headers = {} if payload is None else {"Content-Type": _JSON}
+        body = bytearray()
+        try:
+            with (
+                self._line.cut_after(self._timeout_s),
+                self._client.stream(
+                    method,
+                    self._url + path,
+                    content=content,
+                    headers=headers,
+                    params=params,
+                    extensions={"trace": self._connected},
+                ) as answer,
+            ):
+                for chunk in answer.iter_raw():
+                    body += chunk
+                    if len(body) > MOST_BYTES:
+                        raise TransientDeliveryError(f"an answer of more than {MOST_BYTES >> 20} MiB")
+                return answer.status_code, bytes(body)
+        except (httpx.HTTPError, httpx.StreamError, OSError, ValueError) as error:
+            raise TransientDeliveryError(f"no valid answer: {type(error).__name__} {error}".strip()) from error
+
+    def _connected(self, event: str, about: dict[str, Any]) -> None:
+        """Of httpcore: hand the socket to the line that can be cut. The last of them, TLS, wraps the ones before."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._line.hold(about["return_value"].get_extra_info("socket"))
+
+
+def _secret(file: Path) -> str:
+    try:
+        secret = file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise TransientDeliveryError(f"{file} cannot be read as a secret: {type(error).__name__}") from error
+    if not secret.isprintable() or not secret:
+        raise TransientDeliveryError(f"{file} holds no secret of one line")
+    return secret
+
+
+def _models(body: bytes) -> list[object]:
+    """The data sets of an answer. Raises: TransientDeliveryError."""
+    try:
+        read = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise TransientDeliveryError("an answer that is no DICOM JSON") from error
+    return read if isinstance(read, list) else [read]
+
+
+def _workitem(model: object, uid: str = "") -> Workitem:
+    try:
+        return foreign.of_json(model, uid)
+    except BadDataSet as error:
+        raise TransientDeliveryError(f"an answer that is no workitem: {error}") from error
