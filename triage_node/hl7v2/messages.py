@@ -1,7 +1,7 @@
 """The messages that the node writes: a result (ORU^R01), an order's new priority (ORM, OMG, OMI), an answer (ACK).
 
-Source: HL7 v2.5.1 chapters 2 (MSH, MSA, ERR), 4 (ORC, OBR, TQ1, IPC; ORM^O01, OMG^O19, OMI^O23), 7 (ORU^R01, OBX). The
-versions 2.3.1 and 2.4 know no TQ1: there the priority stands in ORC-7, OBR-5 and OBR-27 alone, as ORM^O01.
+Source: HL7 v2.5.1 chapters 2 (MSH, MSA, ERR), 4 (ORC, OBR, TQ1, IPC; ORM^O01, OMG^O19, OMI^O23), 7 (ORU^R01, OBX). ORM^O01
+has no place for TQ1: there the priority stands in ORC-7, OBR-5 and OBR-27, and OMG and OMI have it in both ways.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ def result(head: Head, patient: Patient, order: Order, status: str, observations
         25: status,
     }
     lines = [_msh(head, "ORU", "R01", "ORU_R01"), *_pid(patient, head.character_set), segment("OBR", request)]
-    lines += [_obx(i, o, status) for i, o in enumerate(observations, 1)]
+    lines += [_obx(i, o, status, _sub_id(observations, i)) for i, o in enumerate(observations, 1)]
     return message(lines, head.character_set)
 
 
 def order_change(kind: str, head: Head, patient: Patient, order: Order, priority: str) -> bytes:
     """ORM^O01, OMG^O19 or OMI^O23 with ORC-1 XO: the order of this accession gets another priority."""
-    with_tq1 = head.version in _WITH_TQ1
-    if kind != "ORM" and not with_tq1:
+    with_tq1 = kind != "ORM"
+    if with_tq1 and head.version not in _WITH_TQ1:
         raise ValueError(f"HL7 {head.version} has no {kind} with TQ1")
     accession, legacy = composite(order.accession_number), f"^^^^^{priority}"
     control = {1: "XO", 3: accession, 7: legacy, 9: timestamp(head.at)}
@@ -157,7 +157,12 @@ def _pid(patient: Patient, character_set: str) -> list[str]:
     return [segment("PID", fields)]
 
 
-def _obx(number: int, observation: Observation, status: str) -> str:
+def _sub_id(observations: list[Observation], number: int) -> int:
+    """OBX-4: which of several observations with one code this is."""
+    return sum(o.code == observations[number - 1].code for o in observations[:number])
+
+
+def _obx(number: int, observation: Observation, status: str, sub_id: int = 1) -> str:
     value = observation.value
     if isinstance(value, tuple):
         text = composite(*value)
@@ -169,6 +174,7 @@ def _obx(number: int, observation: Observation, status: str) -> str:
             1: str(number),
             2: observation.kind,
             3: composite(*observation.code),
+            4: str(sub_id),
             5: text,
             6: composite(*observation.unit) if observation.unit else "",
             8: observation.abnormal,

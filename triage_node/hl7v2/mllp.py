@@ -18,6 +18,8 @@ from ipaddress import ip_address, ip_network
 
 BEGIN, END = b"\x0b", b"\x1c\r"
 _READ = 65536
+LARGEST = 262144
+"""Bytes of one message, unless somebody says otherwise: ten times what an order takes."""
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ class MllpError(ConnectionError):
 class Limits:
     """What a server grants. `message_s`: from the first to the last byte of one message, and for a TLS handshake."""
 
-    message_bytes: int = 262144
+    message_bytes: int = LARGEST
     message_s: float = 30.0
     idle_s: float = 600.0
     connections: int = 32
@@ -140,7 +142,7 @@ class MllpClient:
     def _once(self, message: bytes, is_answer: Callable[[bytes], bool], deadline: float) -> bytes:
         if self._connection is None or self._frames is None:
             self._connection = self._connect(deadline)
-            self._frames = Frames(self._connection, Limits.message_bytes)
+            self._frames = Frames(self._connection, LARGEST)
         self._connection.settimeout(_left(deadline))
         self._connection.sendall(framed(message))
         while True:

@@ -15,6 +15,8 @@ import hl7
 from triage_node.hl7v2.text import UnknownCharacterSet, decoded, unescape
 
 MOST_SEGMENTS = 2000
+MOST_PARTS = 20_000
+"""Fields, repetitions and components together: each becomes an object, and a quarter megabyte of them takes seconds."""
 _DELIMITERS = re.compile(rb"MSH([^\w\s])([^\w\s]{1,5})\1")
 _DTM = re.compile(r"(\d{4})(\d{2})?(\d{2})?(\d{2})?(\d{2})?(\d{2})?(?:\.\d{1,6})?([+-]\d{4})?")
 
@@ -93,6 +95,9 @@ def parse(payload: bytes) -> Message:
     lines = [line for line in re.split(rb"[\r\n]+", payload) if line.strip()]
     if len(lines) > MOST_SEGMENTS:
         raise Unreadable(f"more than {MOST_SEGMENTS} segments")
+    separators = {delimiters[1], *(bytes([b]) for b in delimiters[2][:2])}
+    if sum(payload.count(s) for s in separators) > MOST_PARTS:
+        raise Unreadable(f"more than {MOST_PARTS} fields and components")
     head = lines[0].split(delimiters[1])
     control_id = head[9].decode("ascii", errors="replace").strip()[:199] if len(head) > 9 else ""
     separator = delimiters[2][1:2] or b"~"
