@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import timedelta
@@ -57,7 +58,7 @@ class Site:
         """Studies of one instance each, on the list. `header`: identity and accession number."""
         received = [
             ReceivedInstance(
-                uid.replace(".", "").ljust(64, "0"),
+                hashlib.sha256(uid.encode()).hexdigest(),
                 1,
                 f"{uid}.1.1",
                 "1.2.840.10008.5.1.4.1.1.2",

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 AFTER_AN_ERROR_S = 2.0
-LONGEST_WAIT = timedelta(minutes=1)
+LONGEST_WAIT = timedelta(seconds=30)
 """A raise is worth nothing after the reading: an absent peer is asked often, it costs one connection."""
 IN_ORDER_TRIES = 3
 """So often a message is tried before it lets later ones pass."""
@@ -68,11 +68,11 @@ def after_answer(answer: Answer, row: MessageRow, at: datetime) -> NextStep:
 
 
 def after_error(error: DeliveryError, row: MessageRow, at: datetime, resume_at: datetime, jitter: Jitter) -> NextStep:
-    """Where a message goes when there was no answer; the queue goes on at `resume_at`."""
+    """Where a message goes when there was no answer; the queue goes on at `resume_at`, and then others come first."""
     if isinstance(error, PermanentDeliveryError):
         return NextStep(MessageState.PARKED, at, str(error))
-    own = at + _wait(row.tries, jitter) if row.tries >= IN_ORDER_TRIES else resume_at
-    return NextStep(MessageState.PENDING, max(own, resume_at), str(error))
+    again = resume_at + _wait(row.tries, jitter) if row.tries >= IN_ORDER_TRIES else resume_at
+    return NextStep(MessageState.PENDING, again, str(error))
 
 
 def _wait(failures: int, jitter: Jitter) -> timedelta:

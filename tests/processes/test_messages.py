@@ -1,0 +1,369 @@
+"""The way to the worklists of others over real sockets: peers that are down, refuse, answer late, twice, garbage or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support import ris as replies
+from tests.support.deciding import Site
+from tests.support.pacs import free_port
+from tests.support.ris import Ris, ris
+from tests.support.waiting import wait_until
+from tests.worklist.adapter_contract import KNOWN
+from tests.worklist.pynetdicom_manager import pynetdicom_manager
+from triage_node.config.schema import WorklistSettings
+from triage_node.domain.errors import ConfigError
+from triage_node.domain.message import MessageRow, MessageState, NewMessage, message_id
+from triage_node.domain.priority import Flag, Mode, ReadingState, Urgency
+from triage_node.processes import housekeeping, messages, peers, withdrawal
+from triage_node.processes.running import Running, now, owner
+from triage_node.processes.told import alarms, told_at
+from triage_node.store import audit, worklist
+from triage_node.store import messages as stored
+
+HANGING_S = 30.0
+NAME = ("Müller-Lüdenscheidt^Đặng 山田太郎 Æ" + "長" * 64)[:64]
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(messages, "LONGEST_WAIT", timedelta(milliseconds=20))
+    monkeypatch.setattr(messages, "POLL_S", 0.01)
+
+
+@contextmanager
+def telling(site: Site, *names: str) -> Iterator[Running]:
+    """A thread for each peer of the site, or for those named, as the delivery role runs them."""
+    running = Running("delivery", site.settings, site.store, threading.Event())
+    threads = [t for t in messages.threads(running) if not names or t.name in names]
+    for thread in threads:
+        thread.start()
+    try:
+        yield running
+    finally:
+        running.stop.set()
+        for thread in threads:
+            thread.join(HANGING_S)
+            assert not thread.is_alive()
+
+
+def flagged(folder: Path, *settings: object, uids: tuple[str, ...] = ("1.2.1",)) -> Site:
+    site = Site(folder, settings)  # type: ignore[arg-type]
+    site.arrive(*uids)
+    for uid in uids:
+        site.decide(uid)
+    return site
+
+
+def reaches(site: Site, state: MessageState, uid: str = "1.2.1", n: int = 0) -> MessageRow:
+    def reached() -> MessageRow | None:
+        row = site.told(uid)[n]
+        return row if row.state is state else None
+
+    return wait_until(reached, HANGING_S, f"message {n} of {uid} is {state}; it is {site.told(uid)[n]}")
+
+
+def test_a_peer_that_is_down_through_many_tries_is_told_once_when_it_is_up(tmp_path):
+    peer = Ris(free_port())
+    site = flagged(tmp_path, peer.settings(), uids=("1.2.1", "1.2.2"))
+    with telling(site):
+        wait_until(lambda: sum(site.told(u)[0].tries for u in ("1.2.1", "1.2.2")) >= 12, HANGING_S, "many tries")
+        assert alarms(stored.of_open_studies(site.store))
+        assert not any(told_at(site.told(uid)).reordered for uid in ("1.2.1", "1.2.2"))
+        peer.start()
+        for uid in ("1.2.1", "1.2.2"):
+            reaches(site, MessageState.ACKNOWLEDGED, uid)
+            assert told_at(site.told(uid)).reordered == ("ris",)
+    assert peer.effects == {"ORU^R01": 2, "ORM^O01": 2}
+    assert len(peer.taken) == len(peer.texts) == 4, "nothing was sent twice"
+    assert alarms(stored.of_open_studies(site.store)) == ()
+    peer.stop()
+
+
+def test_a_peer_that_refuses_parks_the_message_with_an_alarm_and_gets_the_next_one(tmp_path, caplog):
+    with ris() as peer, caplog.at_level(logging.INFO, messages.log.name):
+        site = flagged(tmp_path, peer.settings(), uids=("1.2.1", "1.2.2"))
+        peer.replies = [replies.refuses]
+        with telling(site):
+            parked = reaches(site, MessageState.PARKED)
+            reaches(site, MessageState.ACKNOWLEDGED, "1.2.2")
+    assert (parked.tries, "AR" in parked.words) == (1, True)
+    assert [r.levelname for r in caplog.records if "parked" in r.message] == ["ERROR"]
+    (alarm,) = alarms(stored.of_open_studies(site.store))
+    assert alarm.startswith("ris has not taken 1 message")
+
+
+@pytest.mark.parametrize(
+    "misbehaves",
+    [replies.answers_garbage, replies.answers_for_another, replies.loses_the_answer, replies.answers_twice],
+)
+def test_a_lost_strange_or_double_answer_has_no_double_effect(tmp_path, misbehaves):
+    with ris() as peer:
+        site = flagged(tmp_path, peer.settings())
+        peer.replies = [misbehaves, replies.accepts, misbehaves]
+        with telling(site):
+            told = reaches(site, MessageState.ACKNOWLEDGED)
+    assert peer.effects == {"ORU^R01": 1, "ORM^O01": 1}
+    if misbehaves is not replies.answers_twice:
+        assert told.tries > 1 or len(peer.taken) > 2, "it was sent again, under the same control ID"
+        assert max(Counter(peer.taken).values()) > 1
+
+
+def test_a_peer_that_answers_too_late_is_told_again_under_the_same_id(tmp_path):
+    release = threading.Event()
+
+    def late(peer, connection, control_id, text):
+        release.wait(HANGING_S)
+        replies.accepts(peer, connection, control_id, text)
+
+    with ris() as peer:
+        site = flagged(tmp_path, peer.settings(timeout_s=1.0))
+        peer.replies = [late]
+        with telling(site):
+            wait_until(lambda: site.told("1.2.1")[0].words, HANGING_S, "the first try is given up")
+            assert not told_at(site.told("1.2.1")).reordered
+            release.set()
+            assert reaches(site, MessageState.ACKNOWLEDGED).tries >= 2
+    assert peer.effects == {"ORU^R01": 1, "ORM^O01": 1}
+
+
+def test_a_peer_that_does_not_know_the_study_yet_is_asked_again_and_told_when_it_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(messages, "UNKNOWN_AGAIN", timedelta(milliseconds=20))
+    with ris() as peer:
+        site = flagged(tmp_path, peer.settings())
+        peer.replies = [replies.knows_no_such_study] * 3
+        with telling(site):
+            assert reaches(site, MessageState.ACKNOWLEDGED).tries == 4
+
+
+def test_a_study_that_a_peer_never_knows_ends_in_words_and_holds_back_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(messages, "UNKNOWN_AGAIN", timedelta(milliseconds=20))
+    monkeypatch.setattr(messages, "UNKNOWN_FOR", timedelta(seconds=1))
+
+    def knows_the_other(peer, connection, control_id, text):
+        (replies.accepts if "1.2.2" in text else replies.knows_no_such_study)(peer, connection, control_id, text)
+
+    with ris() as peer:
+        peer.reply = knows_the_other
+        site = flagged(tmp_path, peer.settings(), uids=("1.2.1", "1.2.2"))
+        with telling(site):
+            reaches(site, MessageState.ACKNOWLEDGED, "1.2.2")
+            ended = reaches(site, MessageState.UNKNOWN_STUDY)
+    assert ended.tries >= 2
+    assert "204" in ended.words
+
+
+def test_a_message_on_which_the_peer_fails_again_and_again_lets_the_others_pass(tmp_path):
+    def fails_on_one(peer, connection, control_id, text):
+        replies.accepts(peer, connection, control_id, text, "AE" if "1.2.1" in text else "AA")
+
+    with ris() as peer:
+        peer.reply = fails_on_one
+        site = flagged(tmp_path, peer.settings(), uids=("1.2.1", "1.2.2"))
+        with telling(site):
+            reaches(site, MessageState.ACKNOWLEDGED, "1.2.2")
+    assert site.told("1.2.1")[0].state is MessageState.PENDING
+    assert site.told("1.2.1")[0].tries >= messages.IN_ORDER_TRIES
+
+
+def test_500_studies_to_a_slow_peer_hold_back_no_other_peer(tmp_path):
+    release = threading.Event()
+
+    def slow(peer, connection, control_id, text):
+        release.wait(HANGING_S)
+        replies.accepts(peer, connection, control_id, text)
+
+    many = tuple(f"1.2.{n}" for n in range(1, 501))
+    with ris() as slow_peer, ris() as other_peer:
+        slow_peer.reply = slow
+        site = Site(tmp_path, [slow_peer.settings(name="slow"), other_peer.settings(name="other")])
+        site.arrive(*many)
+        site.decide(many[0])
+        pattern = site.told(many[0])
+        with site.store.write() as c:
+            for uid in many[1:]:
+                worklist.raise_flag(c, uid, Flag("ich", Urgency.HIGH, "Suspected ICH", now()))
+            wanted = [
+                messages_like(m, uid) for uid in many[1:] for m in pattern if m.peer == "slow" or uid in many[:20]
+            ]
+            stored.put(c, wanted, now())
+        with telling(site):
+            for uid in many[:20]:
+                reaches(site, MessageState.ACKNOWLEDGED, uid, 1)
+            pending = sum(site.told(uid)[0].state is MessageState.PENDING for uid in many)
+            assert pending == 500, "the slow peer has not answered one message yet"
+            release.set()
+
+
+def messages_like(pattern: MessageRow, uid: str) -> NewMessage:
+    told = message_id(uid, 1, pattern.peer, pattern.kind)
+    payload = {**pattern.payload, "study_instance_uid": uid, "message_id": told}
+    return NewMessage(pattern.peer, pattern.kind, told, uid, 1, payload, pattern.expires_at)
+
+
+def test_umlauts_cjk_and_64_characters_reach_the_peer(tmp_path):
+    everything = ("patient_id", "name", "birth_date", "sex")
+    with ris() as peer:
+        site = Site(tmp_path, [peer.settings(identifiers=everything)])
+        site.arrive("1.2.1", patient_name=NAME, accession_number="Ä-1")
+        site.decide("1.2.1")
+        with telling(site):
+            reaches(site, MessageState.ACKNOWLEDGED)
+    assert len(NAME) == 64
+    assert all(NAME in text and "Ä-1" in text for text in peer.texts.values())
+
+
+@pytest.mark.parametrize(
+    ("happens", "words"),
+    [
+        ("observe", "the node observes"),
+        ("not live", "the study is not live"),
+        ("disagreed", "a person disagreed"),
+        ("read", "the study was read"),
+    ],
+)
+def test_the_gate_is_asked_again_when_a_message_leaves(tmp_path, happens, words):
+    with ris() as peer:
+        site = flagged(tmp_path, peer.settings())
+        with site.store.write() as c:
+            if happens == "read":
+                worklist.set_reading_state(c, "1.2.1", ReadingState.READ, now(), "dr. lee")
+            elif happens == "not live":
+                c.exec_driver_sql("UPDATE worklist_row SET live = 0")
+        if happens == "disagreed":
+            withdrawal.withdraw(site.store, "1.2.1", "dr. lee", now())
+        if happens == "observe":
+            site.settings = site.settings.model_copy(update={"worklist": WorklistSettings(mode=Mode.OBSERVE)})
+        with telling(site):
+            assert reaches(site, MessageState.NOT_SENT).words == words
+    assert peer.taken == []
+
+
+def test_simulated_studies_find_no_way_out_of_this_machine(tmp_path, caplog):
+    outside = Ris(2575).settings(host="192.0.2.9")
+    site = flagged(tmp_path, outside)
+    running = Running("delivery", site.settings, site.store, threading.Event())
+    assert messages.threads(running) == []
+    assert "simulated studies go to this machine only" in caplog.text
+
+
+def test_what_waits_too_long_expires_by_the_scheduler(tmp_path, caplog, monkeypatch):
+    site = flagged(tmp_path, Ris(1).settings())
+    running = Running("scheduler", site.settings, site.store, threading.Event())
+    housekeeping.expire_messages(running)
+    assert site.told("1.2.1")[0].state is MessageState.PENDING
+    later = now() + timedelta(hours=24, seconds=1)
+    monkeypatch.setattr(housekeeping, "now", lambda: later)
+    housekeeping.expire_messages(running)
+    assert site.told("1.2.1")[0].state is MessageState.EXPIRED
+    assert "messages_expired" in caplog.text
+
+
+def test_a_stored_message_that_cannot_be_read_is_parked_and_ends_no_thread(tmp_path):
+    with ris() as peer:
+        site = flagged(tmp_path, peer.settings(), uids=("1.2.1", "1.2.2"))
+        with site.store.write() as c:
+            c.exec_driver_sql("UPDATE message SET payload = '{\"urgency\": 7}' WHERE study_instance_uid = '1.2.1'")
+        with telling(site):
+            reaches(site, MessageState.ACKNOWLEDGED, "1.2.2")
+            assert "cannot be read" in reaches(site, MessageState.PARKED).words
+
+
+def test_a_peer_whose_adapter_cannot_be_made_stops_no_other(tmp_path, monkeypatch):
+    def make(peer):
+        if peer.name == "broken":
+            raise ConfigError("tls_ca is not there")
+        return peers.adapter_for(peer)
+
+    monkeypatch.setattr(messages, "adapter_for", make)
+    monkeypatch.setattr(messages, "AFTER_AN_ERROR_S", 0.05)
+    with ris() as peer:
+        site = flagged(tmp_path, peer.settings(name="broken"), peer.settings(name="fine"))
+        with telling(site):
+            reaches(site, MessageState.ACKNOWLEDGED, n=1)
+            assert site.told("1.2.1")[0].state is MessageState.PENDING
+
+
+def test_a_disagreement_restores_what_a_ups_manager_held_and_its_undo_raises_again(tmp_path):
+    with pynetdicom_manager() as manager:
+        site = flagged(tmp_path, manager.settings(), uids=(KNOWN,))
+        with telling(site):
+            raised = reaches(site, MessageState.ACKNOWLEDGED, KNOWN)
+            assert (manager.priority(KNOWN), raised.held, raised.written) == (2, "1.3.1=LOW", "1.3.1=HIGH")
+            assert told_at(site.told(KNOWN)).reordered == ("ris",)
+            withdrawal.withdraw(site.store, KNOWN, "dr. lee", now())
+            reaches(site, MessageState.ACKNOWLEDGED, KNOWN, 1)
+            assert manager.priority(KNOWN) == 0
+            assert told_at(site.told(KNOWN)).reordered == ()
+            withdrawal.undo(site.store, KNOWN, "dr. lee", now(), timedelta(hours=1))
+            reaches(site, MessageState.ACKNOWLEDGED, KNOWN, 2)
+            assert manager.priority(KNOWN) == 2
+            manager.set_priority(KNOWN, 1)  # somebody else
+            withdrawal.withdraw(site.store, KNOWN, "dr. lee", now())
+            reaches(site, MessageState.TOO_LATE, KNOWN, 3)
+            assert manager.priority(KNOWN) == 1
+    assert audit.first_broken(site.store) is None
+
+
+@contextmanager
+def role(site: Site) -> Iterator[subprocess.Popen[bytes]]:
+    """The delivery role as a process of its own."""
+    with (site.folder / "delivery.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "triage_node.processes.delivery", "--config", str(site.config)], stderr=log
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(HANGING_S)
+
+
+def test_a_delivery_role_that_is_killed_in_the_middle_of_a_push_tells_once(tmp_path):
+    asked, connections = threading.Event(), []
+
+    def hangs(peer: Ris, connection: socket.socket, control_id: str, text: str) -> None:
+        connections.append(connection)
+        asked.set()
+
+    with ris() as peer:
+        peer.replies = [hangs]
+        site = flagged(tmp_path, peer.settings())
+        with role(site) as process:
+            assert asked.wait(HANGING_S)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(HANGING_S)
+        row = site.told("1.2.1")[0]
+        assert (row.state, row.tries) == (MessageState.PENDING, 1)
+        with role(site):
+            told = reaches(site, MessageState.ACKNOWLEDGED)
+    assert told.tries == 2, "the lease of a dead process is not waited for"
+    assert peer.effects == {"ORU^R01": 1, "ORM^O01": 1}
+    assert len(peer.taken) == 3
+
+
+def test_a_node_that_dies_between_decision_and_push_tells_once_after_its_start(tmp_path):
+    with ris() as peer:
+        site = flagged(tmp_path, peer.settings())
+        # what a process leaves that was killed after it had claimed, before it sent
+        gone = f"{owner('delivery').rpartition(':')[0]}:999999999"
+        assert stored.claim(site.store, "ris", gone, now(), timedelta(hours=1)) is not None
+        site.store.close()
+        with telling(site):
+            reaches(site, MessageState.ACKNOWLEDGED)
+    assert peer.effects == {"ORU^R01": 1, "ORM^O01": 1}
+    assert len(peer.taken) == 2
