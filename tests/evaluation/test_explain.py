@@ -55,13 +55,14 @@ def study(tmp_path_factory):
 def test_a_study_gets_an_overview_and_a_page_for_each_of_its_likeliest_slices(study):
     told, said, out, _ = study
     assert told["files"][0] == "overview.png"
-    assert len(told["files"]) == 7
+    assert told["files"][-2:] == ["prognosis_quantification.png", "prognosis_outcome.png"]
+    assert len(told["files"]) == 9
     for name in told["files"]:
         with Image.open(out / name) as picture:
             assert picture.format == "PNG"
             assert picture.size[0] > 1000
             assert np.asarray(picture.convert("L")).std() > 10, "no empty page"
-    assert "7 pictures" in said
+    assert "9 pictures" in said
     assert "Not for diagnostic use" in told["note"]
 
 
@@ -95,6 +96,7 @@ def test_a_single_dicom_slice_is_explained_and_is_no_study(study, tmp_path):
     assert told["probability"] is None
     assert told["files"] == ["slice_001.png"]
     assert told["declined"] == "a single slice is no study"
+    assert set(told["prognosis"].values()) == {"none: a single slice is no study"}
 
 
 @pytest.mark.parametrize("kind", ["wide", "light", "colour"])
@@ -110,6 +112,7 @@ def test_a_picture_of_any_shape_and_ground_is_explained(kind, tmp_path):
     told, said = explain(tmp_path / "head.png", tmp_path / "out")
     assert told["origin"]["hounsfield"] is False
     assert "no Hounsfield units" in told["declined"]
+    assert told["prognosis"]["outcome"] == "none: pictures have no Hounsfield units"
     with Image.open(tmp_path / "out" / "slice_001.png") as page:
         first = np.asarray(page.convert("L"))[30:400, 10:390]
     assert first[:20, :20].mean() < 40, "air is dark, whatever the source had"

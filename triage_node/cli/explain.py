@@ -10,9 +10,17 @@ from rich.table import Table
 from triage_node.bundle.load import load_bundle
 from triage_node.domain.errors import EvaluationError
 from triage_node.evaluation.explain import explain
+from triage_node.evaluation.explain_prognosis import Salient
 from triage_node.evaluation.run import prepare
 from triage_node.evaluation.unlabelled import open_unlabelled
 from triage_node.processes.wiring import bundle_folder
+from triage_node.prognosis.outcome import Outcome
+from triage_node.prognosis.quantification import Quantification
+
+
+def salient() -> list[Salient]:
+    """The prognosis systems that ship and can say where they looked."""
+    return [Quantification(bundle_folder("quantification"), 1), Outcome(bundle_folder("multitask_prognosis"), 1)]
 
 
 def run(path: Path, out: Path, bundle_name: str, console: Console) -> None:
@@ -29,7 +37,7 @@ def run(path: Path, out: Path, bundle_name: str, console: Console) -> None:
         )
     prepare(out)
     with console.status("asking the network"):
-        made = explain(bundle, found.cases[0], out)
+        made = explain(bundle, found.cases[0], out, prognosis=salient())
     if made.declined:
         console.print(f"declined: {made.declined}", markup=False)
     if made.probability is not None and made.threshold is not None:
@@ -40,4 +48,6 @@ def run(path: Path, out: Path, bundle_name: str, console: Console) -> None:
         if reason.picture:
             table.add_row(str(reason.index + 1), f"{reason.probability:.3f}", reason.subtype, reason.decided)
     console.print(table)
+    for name, told in made.prognosis.items():
+        console.print(f"{name}: {told}", markup=False)
     console.print(f"{len(made.files)} pictures and explanation.json in {out}; not for diagnostic use", markup=False)

@@ -7,7 +7,7 @@ loss costs most is the one that decided. Nothing here is a diagnosis; a network 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from triage_node.domain.case import Case, HeadVolume
 from triage_node.domain.errors import EvaluationError, StudyRejected
 from triage_node.domain.finding import SUBTYPES
 from triage_node.evaluation.answering import ASSUMED_SPACING_MM, ASSUMED_STEP_MM
+from triage_node.evaluation.explain_prognosis import Salient, prognosis_pages
 from triage_node.evaluation.gradcam_onnx import GradCam
 from triage_node.volume.checks import BONE_HU, check_head
 
@@ -75,7 +76,10 @@ class SliceReason:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What explanation.json holds. `declined`: why a node would not analyse it."""
+    """What explanation.json holds. `declined`: why a node would not analyse it.
+
+    `prognosis`: for each prognosis system the file with what it looked at, or why there is none.
+    """
 
     study: str
     bundle: dict[str, str]
@@ -88,6 +92,7 @@ class Explanation:
     files: tuple[str, ...] = ()
     note: str = "Not for diagnostic use. What is shown is what the network used, not what is true."
     origin: dict[str, Any] = field(default_factory=dict)
+    prognosis: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,13 @@ class _Seen:
 
 
 def explain(
-    bundle: Bundle, case: Case, out: Path, advance: Callable[[int, int], None] = lambda done, of: None
+    bundle: Bundle,
+    case: Case,
+    out: Path,
+    advance: Callable[[int, int], None] = lambda done, of: None,
+    prognosis: Sequence[Salient] = (),
 ) -> Explanation:
-    """Write the pictures and explanation.json of one study into `out`.
+    """Write the pictures and explanation.json of one study into `out`; of `prognosis` what each system looked at.
 
     Raises: BundleError, CaseUnreadable, StudyRejected for what cannot be read, EvaluationError for a folder that cannot be
     written.
@@ -134,6 +143,12 @@ def explain(
         if len(seen) > 1:
             files.insert(0, out / "overview.png")
             _overview(seen, reasons, study, entry.raise_probability if entry else None, declined).save(files[0])
+        systems: dict[str, str] = {}
+        if why := _no_prognosis(head, declined):
+            systems = {p.name: f"none: {why}" for p in prognosis}
+        else:
+            pages, systems = prognosis_pages(head.as_volume(ASSUMED_SPACING_MM, ASSUMED_STEP_MM), prognosis, out)
+            files += pages
         made = Explanation(
             study=case.study_id,
             bundle={"name": bundle.manifest.name, "version": bundle.manifest.version, "digest": bundle.digest},
@@ -145,11 +160,19 @@ def explain(
             slices=tuple(reasons),
             files=tuple(f.name for f in files),
             origin={"hounsfield": head.is_hu, "slices": head.n_slices},
+            prognosis=systems,
         )
         (out / "explanation.json").write_text(json.dumps(asdict(made), indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise EvaluationError(f"--out {out}: {error.strerror}; name a folder that this user may write") from error
     return made
+
+
+def _no_prognosis(head: HeadVolume, declined: str) -> str:
+    """Why no prognosis network is asked; a node does not ask either."""
+    if head.hu is None:
+        return "pictures have no Hounsfield units"
+    return declined
 
 
 def _name(case: Case, head: HeadVolume, index: int) -> str:
