@@ -65,17 +65,23 @@ class DcmjsManager(Program):
         values = {"name": "ris", "host": "127.0.0.1", "port": self.port, "ae_title": "UPS", "timeout_s": PATIENCE_S}
         return UpsPeerSettings(**(values | more))
 
-    def items(self) -> list[dict[str, Any]]:
-        return list(self.tell(do="items")["items"])
+    def make(self, **more: Any) -> UpsAdapter:
+        self.adapter = UpsAdapter(self.settings(**more))
+        return self.adapter
 
-    def of_study(self, study: str) -> dict[str, Any]:
-        return next(i for i in self.items() if i.get("study") == study)
+    def held(self) -> dict[str, Item]:
+        return {
+            i["uid"]: Item(**{k: v for k, v in i.items() if k != "transaction"}) for i in self.tell(do="items")["items"]
+        }
+
+    def of_study(self, study: str) -> Item:
+        return next(i for i in self.held().values() if i.study == study)
 
     def priority(self, study_instance_uid: str) -> int:
-        return LEVELS.index(self.of_study(study_instance_uid)["priority"])
+        return LEVELS.index(self.of_study(study_instance_uid).priority)
 
     def set_priority(self, study_instance_uid: str, priority: int) -> None:
-        self.tell(do="change", uid=self.of_study(study_instance_uid)["uid"], priority=LEVELS[priority])
+        self.tell(do="change", uid=self.of_study(study_instance_uid).uid, priority=LEVELS[priority])
 
     def stop(self) -> None:
         self.kill()

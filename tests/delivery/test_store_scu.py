@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
-import ssl
 import struct
-import subprocess
 import threading
 
 import pytest
@@ -30,10 +28,11 @@ from tests.delivery.peers import (
     settings_for,
     stops_reading,
 )
-from tests.support.pacs import program
+from tests.support.certificates import server_certificate
 from tests.support.waiting import wait_until
+from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Outcome, Verdict
-from triage_node.delivery.store_scu import Outgoing, associate, send_batch
+from triage_node.delivery.store_scu import associate, send_batch
 from triage_node.dimse.calling import release
 
 SC = SecondaryCaptureImageStorage
@@ -335,32 +334,22 @@ def test_folder_in_place_of_a_file_is_no_end(tmp_path):
 # ---- TLS
 
 
-def certificate(folder, name):
-    key, crt = folder / f"{name}.key", folder / f"{name}.crt"
-    command = [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    command += ["-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-keyout", key, "-out", crt], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(crt, key)
-    return context, crt
-
-
 def test_tls_to_an_archive_whose_certificate_is_known(tmp_path):
-    context, ca = certificate(tmp_path, "pacs")
+    context, ca = server_certificate(tmp_path, "pacs")
     with receiver(tls=context) as pacs:
         assert verdicts(send_batch(pacs.settings(tls=True, tls_ca=ca), [write(tmp_path, 1)])) == ["stored"]
 
 
 def test_nothing_is_sent_to_an_archive_with_another_certificate(tmp_path):
-    context, _ = certificate(tmp_path, "impostor")
-    _, ca = certificate(tmp_path, "pacs")
+    context, _ = server_certificate(tmp_path, "impostor")
+    _, ca = server_certificate(tmp_path, "pacs")
     with receiver(tls=context) as pacs, at_most(20):
         assert verdicts(send_batch(pacs.settings(tls=True, tls_ca=ca), [write(tmp_path, 1)])) == ["untried"]
     assert pacs.received == {}
 
 
 def test_tls_with_a_peer_without_and_with_a_ca_that_is_not_there(tmp_path):
-    _, ca = certificate(tmp_path, "pacs")
+    _, ca = server_certificate(tmp_path, "pacs")
     with receiver() as pacs, at_most(20):
         assert verdicts(send_batch(pacs.settings(tls=True, tls_ca=ca), [write(tmp_path, 1)])) == ["untried"]
         (outcome,) = send_batch(pacs.settings(tls=True, tls_ca=tmp_path / "no"), [write(tmp_path, 1)]).values()
@@ -369,6 +358,6 @@ def test_tls_with_a_peer_without_and_with_a_ca_that_is_not_there(tmp_path):
 
 
 def test_archive_that_wants_tls_gets_nothing_in_the_clear(tmp_path):
-    context, _ = certificate(tmp_path, "pacs")
+    context, _ = server_certificate(tmp_path, "pacs")
     with receiver([(ComprehensiveSRStorage, ExplicitVRLittleEndian)], tls=context) as pacs, at_most(20):
         assert verdicts(send_batch(pacs.settings(), [write(tmp_path, 1)])) == ["untried"]

@@ -27,6 +27,7 @@ class HttpManager:
         self.instead: dict[str, Callable[[BaseHTTPRequestHandler], bool]] = {}
         """Verb (search, retrieve, update, create) -> writes the answer itself; False: as ever."""
         self.stopped: Callable[[], None] = lambda: None
+        self.runs = True
         self.adapter: UpsRsAdapter | None = None
         self.awake = threading.Event()
         self.reset()
@@ -43,6 +44,13 @@ class HttpManager:
         url = f"{self.scheme}://127.0.0.1:{self.port}/dicom-web"
         return UpsRsPeerSettings(**({"name": "ris", "url": url, "timeout_s": 30.0} | more))
 
+    def held(self) -> dict[str, Item]:
+        return self.items
+
+    def make(self, **more: Any) -> UpsRsAdapter:
+        self.adapter = UpsRsAdapter(self.settings(**more))
+        return self.adapter
+
     def of_study(self, study: str) -> Item:
         return next(i for i in self.items.values() if i.study == study)
 
@@ -54,6 +62,7 @@ class HttpManager:
         self.of_study(study_instance_uid).priority = LEVELS[priority]
 
     def stop(self) -> None:
+        self.runs = False
         self.stopped()
 
     def become_slow(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,21 +19,34 @@ from triage_node.worklist.ups import UpsAdapter
 
 class PynetdicomManager:
     def __init__(self) -> None:
-        self.items = {i.uid: i for i in first_items()}
         self.port = 0
-        self.associations = 0
         self.requests: list[str] = []
         self.sop_classes: set[str] = set()
         """Named in commands of N-requests."""
         self.instead: dict[str, Callable[[evt.Event], int | None]] = {}
         """Verb -> status that is answered instead; None: as ever."""
+        self.stopped: Callable[[], None] = lambda: None
+        self.runs = True
+        self.adapter: UpsAdapter | None = None
+        self.awake = threading.Event()
+        self.reset()
+
+    def reset(self, *items: Item) -> None:
+        self.items = {i.uid: i for i in (items or first_items())}
+        self.requests.clear()
+        self.sop_classes.clear()
+        self.instead.clear()
         self.knows_keys = True
         self.results = 1
         """How often each match is answered."""
-        self.stopped: Callable[[], None] = lambda: None
-        self.adapter: UpsAdapter | None = None
-        self.awake = threading.Event()
         self.awake.set()
+
+    def held(self) -> dict[str, Item]:
+        return self.items
+
+    def make(self, **more: Any) -> UpsAdapter:
+        self.adapter = UpsAdapter(self.settings(**more))
+        return self.adapter
 
     def settings(self, **more: Any) -> UpsPeerSettings:
         values = {"name": "ris", "host": "127.0.0.1", "port": self.port, "ae_title": "UPS", "timeout_s": 30.0}
@@ -50,6 +63,7 @@ class PynetdicomManager:
         self.of_study(study_instance_uid).priority = LEVELS[priority]
 
     def stop(self) -> None:
+        self.runs = False
         self.stopped()
 
     def become_slow(self) -> None:
@@ -115,21 +129,20 @@ class PynetdicomManager:
             str(request.AccessionNumber or ""),
             priority=given.ScheduledProcedureStepPriority,
             code=given.ScheduledWorkitemCodeSequence[0].CodeValue,
-            created={e.keyword: str(e.value) for e in given},
+            created={"PatientName": str(given.PatientName), "PatientID": given.PatientID},
         )
         return 0x0000, Dataset()
 
-    def on_established(self, event: evt.Event) -> None:
-        self.associations += 1
-
 
 @contextmanager
-def pynetdicom_manager(tls: ssl.SSLContext | None = None, **ae: Any) -> Iterator[PynetdicomManager]:
+def pynetdicom_manager(
+    tls: ssl.SSLContext | None = None,
+    sop_classes: Sequence[str] = (UnifiedProcedureStepPull, UnifiedProcedureStepPush),
+) -> Iterator[PynetdicomManager]:
     manager = PynetdicomManager()
     entity = AE(ae_title="UPS")
-    for key, value in ae.items():
-        setattr(entity, key, value)
-    for sop_class in (UnifiedProcedureStepPull, UnifiedProcedureStepPush):
+    entity.require_called_aet = True
+    for sop_class in sop_classes:
         entity.add_supported_context(sop_class)
     server = entity.start_server(
         ("127.0.0.1", 0),
@@ -139,7 +152,6 @@ def pynetdicom_manager(tls: ssl.SSLContext | None = None, **ae: Any) -> Iterator
             (evt.EVT_N_GET, manager.get),
             (evt.EVT_N_SET, manager.set),
             (evt.EVT_N_CREATE, manager.create),
-            (evt.EVT_ESTABLISHED, manager.on_established),
         ],
         ssl_context=tls,
     )

@@ -80,23 +80,31 @@ class UpsAdapter:
         received = _Received()
         try:
             association, line = associate(
-                callee, [build_context(c, _SYNTAXES) for c in classes], [(evt.EVT_DATA_RECV, received.more)]
+                callee,
+                [build_context(c, _SYNTAXES) for c in classes],
+                [(evt.EVT_DATA_RECV, received.more), (evt.EVT_DIMSE_RECV, received.message)],
             )
         except NotAssociated as error:
             raise (PermanentDeliveryError if error.permanent else TransientDeliveryError)(str(error)) from error
         received.line = line
         association.dimse_timeout = self.timeout_s
         try:
-            yield _Manager(association, line, self.timeout_s)
+            yield _Manager(association, line, received, self.timeout_s)
         finally:
             release(association, line, self.timeout_s)
 
 
 class _Received:
-    """Counts what a peer sends on one association, and cuts it off at MOST_BYTES."""
+    """What comes in on one association: cut off at MOST_BYTES, and each answer must belong to the request that waits.
+
+    pynetdicom takes the next message as the answer, so that one which comes late or twice would count for another request.
+    """
 
     def __init__(self) -> None:
         self.line: Line | None = None
+        self.expected = 0
+        self.out_of_turn = False
+        self._answered: set[int] = set()
         self._bytes = 0
 
     def more(self, event: evt.Event) -> None:
@@ -104,24 +112,33 @@ class _Received:
         if self._bytes > MOST_BYTES and self.line is not None:
             self.line.cut()
 
+    def message(self, event: evt.Event) -> None:
+        command = event.message.command_set
+        number = command.get("MessageIDBeingRespondedTo")
+        if number != self.expected or number in self._answered:
+            self.out_of_turn = True
+        elif command.get("Status") not in _PENDING:
+            self._answered.add(number)
+
 
 class _Manager:
-    def __init__(self, association: Association, line: Line, timeout_s: float) -> None:
+    def __init__(self, association: Association, line: Line, received: _Received, timeout_s: float) -> None:
         self._association = association
         self._line = line
+        self._received = received
         self._timeout_s = timeout_s
         self._accepted = {str(c.abstract_syntax) for c in association.accepted_contexts}
         if UnifiedProcedureStepPull not in self._accepted:
             raise PermanentDeliveryError("the manager does not take UPS Pull")
 
     def find(self, study_instance_uid: str = "", accession_number: str = "") -> list[Workitem]:
-        return self._step("C-FIND", lambda: self._find(foreign.question(study_instance_uid, accession_number)))
+        return self._step("C-FIND", lambda n: self._find(foreign.question(study_instance_uid, accession_number), n))
 
     def get(self, uid: str) -> Workitem | None:
         answer, item = self._step(
             "N-GET",
-            lambda: self._association.send_n_get(
-                _ATTRIBUTES, UnifiedProcedureStepPush, uid, meta_uid=UnifiedProcedureStepPull
+            lambda n: self._association.send_n_get(
+                _ATTRIBUTES, UnifiedProcedureStepPush, uid, msg_id=n, meta_uid=UnifiedProcedureStepPull
             ),
         )
         if self._judged("N-GET", answer) is not Verdict.DONE:
@@ -129,10 +146,11 @@ class _Manager:
         return _workitem(item, uid)
 
     def set_priority(self, uid: str, priority: str) -> Verdict:
+        change = foreign.priority_change(priority)
         answer, _ = self._step(
             "N-SET",
-            lambda: self._association.send_n_set(
-                foreign.priority_change(priority), UnifiedProcedureStepPush, uid, meta_uid=UnifiedProcedureStepPull
+            lambda n: self._association.send_n_set(
+                change, UnifiedProcedureStepPush, uid, msg_id=n, meta_uid=UnifiedProcedureStepPull
             ),
         )
         return self._judged("N-SET", answer)
@@ -140,12 +158,14 @@ class _Manager:
     def create(self, uid: str, item: Dataset) -> Verdict:
         if UnifiedProcedureStepPush not in self._accepted:
             raise PermanentDeliveryError("the manager does not take UPS Push, so nothing can be created there")
-        answer, _ = self._step("N-CREATE", lambda: self._association.send_n_create(item, UnifiedProcedureStepPush, uid))
+        answer, _ = self._step(
+            "N-CREATE", lambda n: self._association.send_n_create(item, UnifiedProcedureStepPush, uid, msg_id=n)
+        )
         return self._judged("N-CREATE", answer)
 
-    def _find(self, asked: Dataset) -> list[Workitem]:
+    def _find(self, asked: Dataset, number: int) -> list[Workitem]:
         found: list[Workitem] = []
-        for answer, item in self._association.send_c_find(asked, UnifiedProcedureStepPull):
+        for answer, item in self._association.send_c_find(asked, UnifiedProcedureStepPull, number):
             status = _status(answer)
             if status not in _PENDING:
                 self._judged("C-FIND", answer)
@@ -171,17 +191,22 @@ class _Manager:
             raise PermanentDeliveryError(words)
         return verdict
 
-    def _step(self, what: str, call: Callable[[], T]) -> T:
+    def _step(self, what: str, call: Callable[[int], T]) -> T:
         """One request with its answers, within a bounded time. After a failure the association is not used again."""
+        self._received.expected += 1
         try:
             with self._line.cut_after(self._timeout_s + GRACE_S):
-                return call()
+                done = call(self._received.expected)
         except (RuntimeError, OSError, AttributeError, ValueError, TypeError, KeyError) as error:
             self._association.abort()
             raise TransientDeliveryError(f"{what}: {_NO_ANSWER}") from error
         except TransientDeliveryError:
             self._association.abort()
             raise
+        if self._received.out_of_turn:
+            self._association.abort()
+            raise TransientDeliveryError(f"{what}: an answer came twice, or to another request")
+        return done
 
 
 def _status(answer: Dataset) -> int:

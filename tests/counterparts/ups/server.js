@@ -143,7 +143,6 @@ class Manager extends Scp {
         created: {
           PatientName: name(given.getElement('PatientName')),
           PatientID: given.getElement('PatientID'),
-          CommentsOnTheScheduledProcedureStep: given.getElement('CommentsOnTheScheduledProcedureStep'),
         },
       });
       response.setStatus(0x0000);
