@@ -7,6 +7,7 @@ message before it reads the next, and every connection has limits: the `hl7` lib
 from __future__ import annotations
 
 import logging
+import select
 import socket
 import ssl
 import threading
@@ -121,6 +122,8 @@ class MllpClient:
         if not self._turn.acquire(timeout=self._timeout_s):
             raise TimeoutError("another message of this connection waits for its answer")
         try:
+            if self._connection is not None and _has_something_to_say(self._connection):
+                self._drop()
             if self._connection is not None:
                 try:
                     return self._once(message, is_answer, deadline)
@@ -168,6 +171,15 @@ class MllpClient:
         if self._connection is not None:
             self._connection.close()
         self._connection = self._frames = None
+
+
+def _has_something_to_say(connection: socket.socket) -> bool:
+    """Between two messages that is the end of the connection or a late answer. A peer that has closed its half may still read
+    what we send, act on it, and be unable to answer.
+    """
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _left(deadline: float) -> float:

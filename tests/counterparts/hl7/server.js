@@ -80,8 +80,11 @@ const inbound = server.createInbound({ port }, async (req, res) => {
     socket.write(held)
     held = null
   }
-  if (decision[0] === 'AA') return res.sendResponse('AA') // the library's own answer
-  socket.write(acknowledgement(message, id, decision))
+  if (decision[0] === 'AA') await res.sendResponse('AA') // the library's own answer
+  else socket.write(acknowledgement(message, id, decision))
+  // node-hl7-server 2.5.0 never forgets what came on a connection: the next message on it would bring this one again
+  socket.removeAllListeners('data')
+  socket.end()
 })
 inbound.on('listen', () => say({ listening: port }))
 inbound.on('error', (error) => say({ error: String(error) }))
