@@ -22,6 +22,7 @@ def test_rooms_import_only_below():
         ("ingest", ["torch", "monai", "highdicom", "fastapi", "onnxruntime", "imagecodecs"]),
         ("delivery", ["torch", "monai", "highdicom", "fastapi", "onnxruntime"]),
         ("web", ["torch", "monai", "highdicom", "onnxruntime"]),
+        ("gateway", ["torch", "monai", "highdicom", "onnxruntime"]),
         ("scheduler", ["torch", "monai", "highdicom", "fastapi", "onnxruntime"]),
         ("analysis", ["torch", "monai", "fastapi", "uvicorn"]),
         ("supervisor", ["torch", "pynetdicom", "highdicom", "fastapi", "onnxruntime"]),

@@ -12,8 +12,9 @@ import time
 import pytest
 
 from tests.support.waiting import wait_until
+from triage_node.config.schema import Settings
 from triage_node.processes import supervisor
-from triage_node.processes.supervisor import Supervisor
+from triage_node.processes.supervisor import Supervisor, roles_for
 
 
 @pytest.fixture
@@ -95,3 +96,9 @@ def test_roles_die_with_a_killed_supervisor(tmp_path):
             return True
 
     wait_until(gone, 10, "child died with its supervisor")
+
+
+def test_gateway_runs_only_where_it_has_something_to_do():
+    assert "gateway" not in roles_for(Settings())
+    assert "gateway" in roles_for(Settings(gateway={"ups_port": 11113}))
+    assert "gateway" in roles_for(Settings(hl7_inbound={}))

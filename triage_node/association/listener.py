@@ -32,7 +32,7 @@ from triage_node.association.fast_path import FastAssociation
 from triage_node.association.limits import ASSOCIATE_PDU_BYTES, Limits
 from triage_node.association.negotiation import Context, NotARequest, Request
 from triage_node.association.peers import Places, Sender, is_allowed
-from triage_node.association.session import OnCommitment, Outcome, Services
+from triage_node.association.session import OnCommitment, OtherService, Outcome, Services
 from triage_node.association.status import Abort, Reject
 from triage_node.association.wire import ConnectionLost, TooSlow, Wire, close
 from triage_node.domain.reception import Peer, Reception, StoreRequest
@@ -85,9 +85,13 @@ class Listener:
         on_opened: Callable[[Peer, datetime], None],
         on_closed: Callable[[int, str, int, datetime], None],
         elsewhere: ServeElsewhere | None = None,
+        other: OtherService | None = None,
     ) -> None:
-        """`on_opened(peer, at)` and `on_closed(peer.number, outcome, instances, at)` must not block."""
-        self._elsewhere = elsewhere
+        """`on_opened(peer, at)` and `on_closed(peer.number, outcome, instances, at)` must not block.
+
+        With `other`, that service is offered and nothing is received.
+        """
+        self._elsewhere, self._other = elsewhere, other
         self._endpoint, self._senders, self._limits = endpoint, tuple(senders), limits
         self._on_opened, self._on_closed = on_opened, on_closed
         self._stop = threading.Event()
@@ -308,7 +312,9 @@ class Listener:
         outcome, instances = Outcome.LOST, 0
         self._on_opened(peer, datetime.now(UTC))
         try:
-            if self._endpoint.fast:
+            if self._other is not None:
+                outcome = stock_path.serve_other(waiting.socket, data, peer, self._other, self._services)
+            elif self._endpoint.fast:
                 answer, contexts = negotiation.accept(request, self._supported, self._limits.maximum_pdu_bytes)
                 wire.send(answer)
                 if self._elsewhere is not None and self._only_stores(contexts):

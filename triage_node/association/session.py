@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset
+from pynetdicom.presentation import PresentationContext
 
 from triage_node.association.limits import Limits
 from triage_node.association.status import Status
 from triage_node.domain.identifiers import is_uid
-from triage_node.domain.reception import Reception, StoreRequest
+from triage_node.domain.reception import Peer, Reception, StoreRequest
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,17 @@ class Outcome(StrEnum):
     ABORTED = "aborted"
     LOST = "lost"
     TIMED_OUT = "timed out"
+
+
+@dataclass(frozen=True, slots=True)
+class OtherService:
+    """What a listener serves instead of reception: the same admission and limits, other SOP classes.
+
+    `handlers(peer)` gives pynetdicom's (event, handler) pairs for one association.
+    """
+
+    contexts: Sequence[PresentationContext]
+    handlers: Callable[[Peer], Sequence[tuple[Any, Callable[..., Any]]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from triage_node.association.limits import ASSOCIATE_PDU_BYTES
 from triage_node.association.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from triage_node.association.session import Outcome, Services, report_commitment
+from triage_node.association.session import OtherService, Outcome, Services, report_commitment
 from triage_node.association.status import Status
 from triage_node.association.wire import ConnectionLost, TooSlow, Wire
 from triage_node.domain.reception import Peer, StoreRequest
@@ -72,6 +72,11 @@ def serve(
     return _StockAssociation(peer, services).serve(sock, request, supported)
 
 
+def serve_other(sock: socket.socket, request: bytes, peer: Peer, other: OtherService, services: Services) -> Outcome:
+    """The same for an association that stores nothing; `services.limits.instance_bytes` bounds each message."""
+    return _StockAssociation(peer, services).serve(sock, request, other.contexts, other.handlers(peer))[0]
+
+
 class _StockAssociation:
     def __init__(self, peer: Peer, services: Services) -> None:
         self._peer, self._services = peer, services
@@ -81,7 +86,11 @@ class _StockAssociation:
         self._bounded: _BoundedSocket | None = None
 
     def serve(
-        self, sock: socket.socket, request: bytes, supported: Sequence[PresentationContext]
+        self,
+        sock: socket.socket,
+        request: bytes,
+        supported: Sequence[PresentationContext],
+        handlers: Sequence[tuple[Any, Callable[..., Any]]] | None = None,
     ) -> tuple[Outcome, int]:
         limits = self._services.limits
         ae = AE(self._peer.called_ae_title or "TRIAGE")
@@ -101,9 +110,14 @@ class _StockAssociation:
         association.acceptor.implementation_class_uid = ae.implementation_class_uid
         association.acceptor.implementation_version_name = ae.implementation_version_name
         association.acceptor.supported_contexts = list(supported)
-        association.bind(evt.EVT_C_STORE, self._on_store)
         association.bind(evt.EVT_C_ECHO, lambda _: int(Status.SUCCESS))
-        association.bind(evt.EVT_N_EVENT_REPORT, self._on_event_report)
+        if handlers is None:
+            association.bind(evt.EVT_C_STORE, self._on_store)
+            association.bind(evt.EVT_N_EVENT_REPORT, self._on_event_report)
+        else:
+            association.bind(evt.EVT_DIMSE_RECV, lambda _: self._message_ended())
+        for event, handler in handlers or ():
+            association.bind(event, self._while_busy, [handler])
         association.bind(evt.EVT_RELEASED, lambda _: self._ended(Outcome.RELEASED))
         association.bind(evt.EVT_ABORTED, lambda _: self._ended(Outcome.ABORTED))
         association.start()
@@ -128,6 +142,14 @@ class _StockAssociation:
                         association.abort()
                     finally:
                         self._busy.release()
+
+    def _while_busy(self, event: evt.Event, handler: Callable[[evt.Event], Any]) -> Any:
+        with self._busy:
+            return handler(event)
+
+    def _message_ended(self) -> None:
+        assert self._bounded is not None
+        self._bounded.instance_ended()
 
     def _ended(self, outcome: Outcome) -> None:
         self._outcome = outcome

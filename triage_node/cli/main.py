@@ -47,7 +47,7 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 def serve(config: Config = None) -> None:
     """Start every process of the node and keep it running until Ctrl-C or SIGTERM."""
     from triage_node.config.load import load
-    from triage_node.processes.supervisor import Supervisor
+    from triage_node.processes.supervisor import Supervisor, roles_for
     from triage_node.store import meta
     from triage_node.store.engine import open_store
     from triage_node.store.upgrade import is_current
@@ -69,7 +69,7 @@ def serve(config: Config = None) -> None:
         f"DICOM {listener.ae_title}@{listener.host}:{listener.port} · page http://{settings.web.host}:{settings.web.port}/ · "
         f"mode {settings.worklist.mode}{' · SIMULATION' if simulation else ''} · Ctrl-C stops"
     )
-    Supervisor(config).run(stop)
+    Supervisor(config, roles_for(settings)).run(stop)
 
 
 @app.command()

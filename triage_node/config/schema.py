@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
 
+from triage_node.config.gateway import GatewaySettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.config.section import AETitle, Network, Port, Section
 from triage_node.config.worklist_peers import Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
@@ -185,6 +186,7 @@ class Settings(Section):
     archives: tuple[ArchiveSettings, ...] = Field((), description="Where our objects go.")
     web: WebSettings = WebSettings()
     worklist: WorklistSettings = WorklistSettings()
+    gateway: GatewaySettings = GatewaySettings()
     ups_peers: tuple[UpsPeerSettings, ...] = Field(
         (), description="UPS managers over DIMSE whose reading list follows."
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from triage_node.dimse.line import Line
@@ -41,9 +42,14 @@ class NotAssociated(Exception):
 
 
 def associate(
-    callee: Callee, contexts: Sequence[PresentationContext], handlers: Sequence[evt.EventHandlerType] = ()
+    callee: Callee,
+    contexts: Sequence[PresentationContext],
+    handlers: Sequence[evt.EventHandlerType] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> tuple[Association, Line]:
     """An established association with at least one accepted context. Raises: NotAssociated.
+
+    `roles`: proposed where we are not the SCU of what we open the association for (PS3.7 D.3.3.4).
 
     The TCP connection comes first, with a timeout of its own. It is the one that the association then uses: a bare connect
     that is closed again takes a place of a pynetdicom archive for 30 s (measured: the eleventh attempt was rejected).
@@ -68,6 +74,7 @@ def associate(
                 ae_title=callee.ae_title,
                 max_pdu=_MAX_PDU,
                 tls_args=tls,
+                ext_neg=list(roles) or None,
                 evt_handlers=[(evt.EVT_CONN_OPEN, line.opened), *handlers],
             )
     except OSError as error:

@@ -17,14 +17,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from triage_node.config.schema import Settings
 from triage_node.processes.running import SUPERVISOR
 
-ROLES = ("ingest", "analysis", "delivery", "scheduler", "web")
+ROLES = ("ingest", "analysis", "delivery", "gateway", "scheduler", "web")
 BACKOFF_FIRST_S, BACKOFF_CAP_S, STEADY_S = 0.5, 30.0, 60.0
 STOP_S = 15.0
 _CONFIGURATION_ERROR = 2
 
 log = logging.getLogger(__name__)
+
+
+def roles_for(settings: Settings) -> tuple[str, ...]:
+    """All roles that have something to do: a node that nobody asks for workitems or tells by HL7 runs no gateway."""
+    asked = settings.gateway.is_on or settings.hl7_inbound is not None
+    return tuple(role for role in ROLES if asked or role != "gateway")
 
 
 @dataclass(slots=True)
@@ -40,7 +47,7 @@ class _Role:
 class Supervisor:
     """Owns the processes of one node on this host."""
 
-    def __init__(self, config: Path | None, roles: Sequence[str] = ROLES) -> None:
+    def __init__(self, config: Path | None, roles: Sequence[str]) -> None:
         self._config = config
         self._roles = [_Role(name) for name in roles]
 

@@ -36,10 +36,12 @@ def is_simulation(store: Store) -> bool:
     return bool(int(held))
 
 
-def list_version(store: Store) -> int:
+def list_version(source: Store | Connection) -> int:
     """A counter that grows with every visible change of the list."""
-    with store.read() as c:
-        return int(c.execute(select(meta.c.value).where(meta.c.key == LIST_VERSION)).scalar() or 0)
+    if isinstance(source, Store):
+        with source.read() as c:
+            return list_version(c)
+    return int(source.execute(select(meta.c.value).where(meta.c.key == LIST_VERSION)).scalar() or 0)
 
 
 def touch_list(c: Connection) -> None:

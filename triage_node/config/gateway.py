@@ -1,0 +1,54 @@
+"""The node's own UPS manager: the reading list as workitems for others."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from triage_node.config.section import AETitle, Network, Port, Section
+
+
+class WorkitemClientSettings(Section):
+    """Who may ask for workitems over DIMSE. An AE title alone is no authentication, so it is bound to addresses."""
+
+    ae_title: AETitle | Literal["*"] = Field(description="Calling AE title, or * for any.")
+    addresses: tuple[Network, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="Addresses or networks it may call from."
+    )
+
+
+class WorkitemSubscriberSettings(Section):
+    """Who may be told of changes. An AE title that is not here cannot subscribe (0xC308)."""
+
+    ae_title: AETitle = Field(description="Its AE title.")
+    host: str = Field("", description="Address for N-EVENT-REPORT; empty: it opens the WebSocket of UPS-RS.")
+    port: Port = Field(104, description="Its DICOM port.")
+    timeout_s: float = Field(10.0, gt=0, le=300, description="For each step: connection, answer.")
+
+
+class GatewaySettings(Section):
+    """The reading list as UPS workitems, over DIMSE and DICOMweb. Off unless a port is set."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    ups_port: Port = Field(0, description="Port of UPS over DIMSE; 0: off.")
+    ae_title: AETitle = Field("TRIAGE", description="AE title of the UPS manager.")
+    rs_port: Port = Field(0, description="Port of UPS-RS; 0: off.")
+    clients: tuple[WorkitemClientSettings, ...] = Field(
+        (WorkitemClientSettings(ae_title="*"),),
+        description="Who may ask over DIMSE; the default is anybody on this machine.",
+    )
+    rs_addresses: tuple[Network, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="Addresses or networks that may use UPS-RS."
+    )
+    subscribers: tuple[WorkitemSubscriberSettings, ...] = Field((), description="Who may be told of changes.")
+
+    @model_validator(mode="after")
+    def _subscribers_are_unique(self) -> GatewaySettings:
+        if len({s.ae_title for s in self.subscribers}) != len(self.subscribers):
+            raise ValueError("gateway.subscribers: two have the same AE title")
+        return self
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self.ups_port or self.rs_port)

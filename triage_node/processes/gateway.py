@@ -1,0 +1,195 @@
+"""The gateway role: what others ask of the node or tell it. UPS over DIMSE and HTTP; HL7 v2 inbound.
+
+It is started only where the configuration gives it something to do (`supervisor.roles_for`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+from functools import partial
+
+import uvicorn
+
+from triage_node.association.limits import Limits
+from triage_node.association.listener import Endpoint, Listener
+from triage_node.association.peers import Sender
+from triage_node.association.session import OtherService
+from triage_node.config.gateway import GatewaySettings
+from triage_node.dimse.calling import Callee
+from triage_node.domain.errors import ConfigError, StoreError
+from triage_node.domain.priority import Mode, WorklistRow
+from triage_node.domain.reception import Peer, Reception, StoreRequest
+from triage_node.gateway import ups_rs, ups_scp
+from triage_node.gateway.ups_events import EventSender
+from triage_node.gateway.workitem_service import WorkitemService
+from triage_node.processes.running import Running, now, run_role
+from triage_node.processes.web import host_names, listen, mode_in_force
+from triage_node.processes.wiring import list_policy
+from triage_node.store import meta, workitems
+from triage_node.worklist.leaving import as_readers_see
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25
+FOLLOW_ALWAYS_S = 2.0
+"""The mode may change, and a study be complete, without a change of the list."""
+_STOP_S = 5.0
+_MODE_FOR_S = 1.0
+
+
+def workitem_service(running: Running) -> WorkitemService:
+    """The UPS manager on this store."""
+    seen = _AsReadersSee(running)
+    known = frozenset(s.ae_title for s in running.settings.gateway.subscribers)
+    bounds = list_policy(running.settings, Mode.OBSERVE).bounds
+    return WorkitemService(running.store, now, seen, bounds, known)
+
+
+class _AsReadersSee:
+    """A row as readers may see it now. The mode is asked for at most once in a while, not for each row."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._simulation = meta.is_simulation(running.store)
+        self._policy = list_policy(running.settings, Mode.OBSERVE)
+        self._asked_at: datetime | None = None
+
+    def __call__(self, row: WorklistRow) -> WorklistRow:
+        at = now()
+        if self._asked_at is None or (at - self._asked_at).total_seconds() > _MODE_FOR_S:
+            self._policy = list_policy(self._running.settings, mode_in_force(self._running, self._simulation))
+            self._asked_at = at
+        return as_readers_see([row], self._policy)[0]
+
+
+def ups_listener(settings: GatewaySettings, service: WorkitemService) -> Listener:
+    """The DIMSE side, behind the same admission and limits as reception."""
+    limits = Limits(instance_bytes=ups_scp.MESSAGE_BYTES)
+    other = OtherService(
+        ups_scp.contexts(), lambda peer: ups_scp.handlers(service, peer.calling_ae_title, peer.address)
+    )
+    return Listener(
+        Endpoint(settings.host, settings.ups_port, settings.ae_title, fast=False),
+        [Sender(c.ae_title, c.addresses) for c in settings.clients],
+        limits,
+        _nothing_is_stored,
+        lambda *_: None,
+        _opened,
+        lambda *_: None,
+        other=other,
+    )
+
+
+def event_senders(running: Running) -> list[threading.Thread]:
+    """A thread for each subscriber that is told over DIMSE."""
+    settings = running.settings.gateway
+    threads = []
+    for s in settings.subscribers:
+        if s.host:
+            callee = Callee(s.host, s.port, s.ae_title, settings.ae_title, s.timeout_s, s.timeout_s)
+            waiting = partial(workitems.waiting_events, running.store)
+            sender = EventSender(callee, waiting, partial(workitems.event_taken, running.store), running.stop)
+            threads.append(threading.Thread(target=sender.run, name=f"events {s.ae_title}", daemon=True))
+    return threads
+
+
+def main(running: Running) -> None:
+    """Serve until told to stop. Raises: ConfigError when an address cannot be had."""
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    with ExitStack() as parts:
+        ticks: list[Callable[[], None]] = []
+        if running.settings.gateway.is_on:
+            ticks.append(_start_ups(running, parts))
+        # HL7 v2 inbound starts here, in the same way: a part to be closed, and a tick if it needs one
+        running.beat({})
+        while not running.stop.wait(POLL_S):
+            for tick in ticks:
+                try:
+                    tick()
+                except StoreError:
+                    log.exception("the workitems could not follow the list")
+            try:
+                running.beat()
+            except StoreError:
+                log.exception("no sign of life could be written")
+
+
+def _start_ups(running: Running, parts: ExitStack) -> Callable[[], None]:
+    settings, service = running.settings.gateway, workitem_service(running)
+    service.follow(always=True)
+    service.started()
+    for thread in event_senders(running):
+        thread.start()
+    if settings.ups_port:
+        listener = ups_listener(settings, service)
+        try:
+            listener.start()
+        except OSError as error:
+            raise ConfigError(
+                f"gateway: {settings.host}:{settings.ups_port} cannot be listened on: {error.strerror}"
+            ) from error
+        parts.callback(listener.stop, _STOP_S)
+        log.info("event=ups_started host=%s port=%d ae_title=%s", settings.host, listener.port, settings.ae_title)
+    if settings.rs_port:
+        _start_rs(running, service, parts)
+    followed_at = now()
+
+    def tick() -> None:
+        nonlocal followed_at
+        due = (now() - followed_at).total_seconds() > FOLLOW_ALWAYS_S
+        service.follow(always=due)
+        if due:
+            followed_at = now()
+
+    return tick
+
+
+def _start_rs(running: Running, service: WorkitemService, parts: ExitStack) -> None:
+    settings = running.settings.gateway
+    app = ups_rs.create_app(
+        service,
+        partial(workitems.waiting_events, running.store),
+        partial(workitems.event_taken, running.store),
+        frozenset(s.ae_title for s in settings.subscribers if not s.host),
+        settings.rs_addresses,
+        host_names(settings.host),
+        running.stop.is_set,
+    )
+    listener = parts.enter_context(listen(settings.host, settings.rs_port))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        limit_concurrency=200,
+        ws="websockets-sansio",
+        ws_max_size=1 << 16,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="ups-rs", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join(_STOP_S)
+
+    parts.callback(stop)
+    log.info("event=ups_rs_started host=%s port=%d", settings.host, settings.rs_port)
+
+
+def _opened(peer: Peer, at: datetime) -> None:
+    log.info("event=ups_association calling_ae_title=%r peer=%s", peer.calling_ae_title, peer.address)
+
+
+def _nothing_is_stored(request: StoreRequest) -> Reception:
+    raise AssertionError("no storage class is offered")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_role("gateway", main))
