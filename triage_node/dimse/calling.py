@@ -98,3 +98,9 @@ def release(association: Association, line: Line, seconds: float) -> None:
     if association.is_established:
         with line.cut_after(seconds + GRACE_S):
             association.release()
+
+
+def abort(association: Association, line: Line) -> None:
+    """End an association after which nothing is certain. pynetdicom waits for the peer to hang up: not for long here."""
+    with line.cut_after(GRACE_S):
+        association.abort()

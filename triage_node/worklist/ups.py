@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from triage_node.config.worklist_peers import UpsPeerSettings
-from triage_node.dimse.calling import GRACE_S, Callee, NotAssociated, associate, release
+from triage_node.dimse.calling import GRACE_S, Callee, NotAssociated, abort, associate, release
 from triage_node.dimse.line import Line
 from triage_node.domain.errors import PermanentDeliveryError, TransientDeliveryError
 from triage_node.workitems import foreign
@@ -171,7 +171,7 @@ class _Manager:
                 self._judged("C-FIND", answer)
                 return found
             if len(found) == MOST_RESULTS:
-                self._association.abort()
+                abort(self._association, self._line)
                 raise PermanentDeliveryError(
                     f"more than {MOST_RESULTS} workitems for one study: the manager does not ask by study"
                 )
@@ -198,13 +198,13 @@ class _Manager:
             with self._line.cut_after(self._timeout_s + GRACE_S):
                 done = call(self._received.expected)
         except (RuntimeError, OSError, AttributeError, ValueError, TypeError, KeyError) as error:
-            self._association.abort()
+            abort(self._association, self._line)
             raise TransientDeliveryError(f"{what}: {_NO_ANSWER}") from error
         except TransientDeliveryError:
-            self._association.abort()
+            abort(self._association, self._line)
             raise
         if self._received.out_of_turn:
-            self._association.abort()
+            abort(self._association, self._line)
             raise TransientDeliveryError(f"{what}: an answer came twice, or to another request")
         return done
 
