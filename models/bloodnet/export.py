@@ -136,12 +136,27 @@ def manifest(kept: dict, settings: Settings, difference: float) -> dict:
 
 
 INFERENCE = {
+    "imports": [
+        "$import numpy",
+        "$import torch",
+        "$import safetensors.torch as weights_file",
+        "$import triage_node.detection.preprocess as preprocess",
+    ],
     "bundle_root": ".",
+    "scan": "scan.npy",
+    "answer": "answer.npz",
     "network_def": {"_target_": "triage_node.networks.bloodnet.BloodNet", "channels": CHANNELS},
-    "weights": "models/model.safetensors",
-    "input": {"name": "picture", "made_by": "triage_node.detection.preprocess.network_input"},
+    "weights": "$@bundle_root + '/models/model.safetensors'",
+    "study": "$preprocess.grid_study(numpy.clip(numpy.load(@scan).astype(numpy.float32), *preprocess.CLIP_HU))",
+    "picture": "$torch.from_numpy(preprocess.network_input(@study.hu, @study.tissue_hu))",
+    "initialize": [
+        "$@network_def.load_state_dict(weights_file.load_file(@weights))",
+        "$@network_def.eval()",
+    ],
+    "run": ["$numpy.savez(@answer, **dict(zip(@outputs, (t.detach().numpy() for t in @network_def(@picture)))))"],
     "outputs": ["mask", "slices"],
 }
+"""For MONAI alone. scan: HU (slice, row, column) from the lowest slice up, about 5 mm apart, as numpy saves it; answer: logits."""
 
 
 def write_manifest(bundle: Path, content: dict) -> None:

@@ -126,8 +126,8 @@ INFERENCE = {
     "imports": [
         "$import numpy",
         "$import torch",
-        "$from safetensors import torch as weights_file",
-        "$from triage_node.prognosis import expansion",
+        "$import safetensors.torch as weights_file",
+        "$import triage_node.prognosis.expansion as expansion",
     ],
     "bundle_root": ".",
     "scan": "scan.npy",

@@ -70,8 +70,8 @@ def inference(target: str, outputs: Sequence[str]) -> dict:
         "imports": [
             "$import numpy",
             "$import torch",
-            "$from safetensors import torch as weights_file",
-            "$from triage_node.prognosis import expansion",
+            "$import safetensors.torch as weights_file",
+            "$import triage_node.prognosis.expansion as expansion",
         ],
         "bundle_root": ".",
         "scan": "scan.npy",
