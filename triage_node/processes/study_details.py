@@ -92,7 +92,7 @@ def _result_words(record: results.ResultRecord | None, listed: worklist.ListedSt
     if listed is not None and listed.row.flag is not None:
         return listed.row.flag.words
     if record.flagged:
-        return "Was flagged, and has left the list"
+        return "Was flagged; a person disagreed" if listed is not None else "Was flagged, and has left the list"
     if record.detail.get("unsure"):
         return "Not sure: neither raised nor passed"
     return "Nothing was raised. That is no statement that there is no bleed."
