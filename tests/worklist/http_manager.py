@@ -101,10 +101,9 @@ class HttpManager:
         if _value(given, "00741000") != "SCHEDULED":
             return 400, []
         request, kind = _value(given, "0040A370"), _value(given, "00404018")
-        created = {
-            "PatientName": _value(given, "00100010").get("Alphabetic", ""),
-            "PatientID": _value(given, "00100020"),
-        }
+        groups = _value(given, "00100010") or {}
+        name = "=".join(groups.get(g, "") for g in ("Alphabetic", "Ideographic", "Phonetic")).rstrip("=")
+        created = {"PatientName": name, "PatientID": _value(given, "00100020")}
         study, accession = _value(request, "0020000D"), _value(request, "00080050")
         code, priority = _value(kind, "00080100"), _value(given, "00741200")
         self.items[uid] = Item(uid, study, accession, priority=priority, code=code, created=created)
