@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from triage_node.bundle.load import load_bundle
 from triage_node.detection.ich import BloodNetDetector
@@ -27,7 +28,7 @@ from triage_node.domain.scan_source import ScanSource, source_of
 from triage_node.domain.study import Moment, StudyEvent
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
-from triage_node.processes import gate, identity, reporting
+from triage_node.processes import gate, identity, repeats, reporting
 from triage_node.processes.decision import commit_decision, flag_of
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.prognosis import Prognosis
@@ -95,6 +96,7 @@ class Analysis:
         self.prognosis = Prognosis(self.store, self.settings)
         self.teller = Teller(self.settings, self.simulation)
         self.rules = rules_of(self.settings)
+        self.zone = ZoneInfo(self.settings.node.time_zone)
         self.may_correct = frozenset(s.ae_title for s in self.settings.listener.senders if s.may_correct_identity)
         self.owner = owner("analysis")
         self.stage = _Stage()
@@ -168,9 +170,11 @@ class Analysis:
         with self._at("decision"):
             record = earlier
             if record is None or not same:
-                flag = flag_of(decision, detection, least, now())
+                repeat = repeats.find(self.store, self.zone, uid, held, decision)
+                flag = flag_of(decision, detection, least, now(), repeat)
                 detail = reporting.detail_of(detection, decision, flag, identity_digest, facts_digest)
                 detail["apart"] = self.standing.why if self.standing.apart else ""
+                detail["repeat"] = {"of": repeat.of, "is_news": repeat.is_news} if repeat is not None else None
                 record = self._record(study, input_digest, detection, decision, detail)
                 how = list_policy(self.settings, self.standing.mode)
                 apart, why = self.standing.apart, self.standing.why

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from triage_node.domain.durations import in_words
 from triage_node.domain.finding import Detection, EvidenceLevel, FindingDecision
-from triage_node.domain.priority import Flag, ListPolicy, Mode
+from triage_node.domain.priority import Flag, ListPolicy, Mode, Urgency
 from triage_node.domain.study import Moment
 from triage_node.processes.telling import Teller
 from triage_node.store import messages, results, studies, worklist
@@ -16,15 +17,29 @@ from triage_node.store.engine import Store
 from triage_node.worklist.leaving import as_readers_see
 from triage_node.worklist.moves import moves, would_move
 from triage_node.worklist.order import order
+from triage_node.worklist.repeat import Repeat
 from triage_node.worklist.urgency import urgency_of
 from triage_node.worklist.wording import flag_words
 
 
-def flag_of(decision: FindingDecision, detection: Detection, least: EvidenceLevel, at: datetime) -> Flag | None:
-    """What the decision means for the reader, None when it is not flagged."""
-    if not decision.flagged:
+def flag_of(
+    decision: FindingDecision,
+    detection: Detection,
+    least: EvidenceLevel,
+    at: datetime,
+    repeat: Repeat | None = None,
+) -> Flag | None:
+    """What the decision means for the reader, None when there is nothing to raise.
+
+    A repeat is raised also when the model did not raise it by itself, and then as weakly as a flag can be (worklist/repeat.py).
+    """
+    if decision.flagged:
+        words = ", ".join((flag_words(decision), *([repeat.words] if repeat else ())))
+        return Flag(decision.finding, urgency_of(decision, detection.components, least), words, at)
+    if repeat is None:
         return None
-    return Flag(decision.finding, urgency_of(decision, detection.components, least), flag_words(decision), at)
+    words = f"Repeat after {in_words(repeat.after)} of a flagged scan; this one by itself: {decision.answer}"
+    return Flag(decision.operating_point.finding, Urgency.MODERATE, words, at)
 
 
 def commit_decision(
@@ -51,7 +66,9 @@ def commit_decision(
         worklist.set_unsure(c, uid, decision.unsure, at)
         worklist.set_apart(c, uid, apart, at, why)
         is_raised = flag is not None and worklist.raise_flag(c, uid, flag)
-        if flag is not None and teller is not None and (listed := worklist.row_of(c, uid)) is not None:
+        # a repeat that is not flagged by itself has no finding that others could be told
+        tells = flag is not None and decision.flagged
+        if tells and teller is not None and (listed := worklist.row_of(c, uid)) is not None:
             # also for a flag that stood before: what was found while the node observed was told to nobody
             before_it = messages.of_study(c, uid)
             messages.put(c, teller.raises(listed, record.revision, decision, policy.mode, before_it, at), at)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
 from triage_node.domain.delivery import BuiltObject, ObjectKind
 from triage_node.domain.finding import FindingDecision
@@ -66,8 +66,17 @@ def save(c: Connection, record: ResultRecord, decision: FindingDecision) -> None
 
 
 def latest(store: Store, study_instance_uid: str) -> ResultRecord | None:
+    return _latest(store, result.c.study_instance_uid == study_instance_uid)
+
+
+def latest_flagged(store: Store, study_instance_uid: str) -> ResultRecord | None:
+    """The last result that the model itself flagged."""
+    return _latest(store, (result.c.study_instance_uid == study_instance_uid) & result.c.flagged.is_(True))
+
+
+def _latest(store: Store, which: ColumnElement[bool]) -> ResultRecord | None:
     with store.read() as c:
-        query = select(result).where(result.c.study_instance_uid == study_instance_uid)
+        query = select(result).where(which)
         row = c.execute(query.order_by(result.c.revision.desc()).limit(1)).one_or_none()
         return None if row is None else ResultRecord(**{name: getattr(row, name) for name in ResultRecord.__slots__})
 

@@ -227,6 +227,14 @@ def row_of(source: Store | Connection, uid: str) -> ListedStudy | None:
     return None if row is None else _listed(row)
 
 
+def standing_flags(store: Store, since: datetime) -> list[ListedStudy]:
+    """Studies that arrived since then and whose flag nobody ended, read ones too."""
+    stands = worklist_row.c.flag_urgency.is_not(None) & worklist_row.c.flag_ended_at.is_(None)
+    with store.read() as c:
+        query = _ROWS.where(stands, worklist_row.c.arrived_at >= since)
+        return [_listed(r) for r in c.execute(query.order_by(worklist_row.c.arrived_at))]
+
+
 def _listed(r: Row[Any]) -> ListedStudy:
     flag = None
     if r.flag_urgency is not None and r.flag_ended_at is None:

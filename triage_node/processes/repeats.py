@@ -1,0 +1,59 @@
+"""Whether a scan repeats a flagged one of its patient: what the store holds, brought before the rule (worklist/repeat.py)."""
+
+from __future__ import annotations
+
+from datetime import datetime, tzinfo
+
+from triage_node.domain.finding import FindingDecision
+from triage_node.domain.instance import ReceivedInstance
+from triage_node.processes.clinical import scanned_at
+from triage_node.store import instances, results, worklist
+from triage_node.store.engine import Store
+from triage_node.study.liveness import CLOCK_TOLERANCE
+from triage_node.worklist.repeat import WITHIN, Repeat, Scan, names_somebody, repeat_of, same_patient
+
+
+def find(
+    store: Store, zone: tzinfo, study_instance_uid: str, held: list[ReceivedInstance], decision: FindingDecision
+) -> Repeat | None:
+    """The flagged scan that this study repeats. A flag that a person ended makes no repeat; one that was read still does."""
+    own = worklist.row_of(store, study_instance_uid)
+    if own is None or not names_somebody(own.identity):
+        return None
+    arrived_at = own.row.arrived_at
+    scan = Scan(
+        study_instance_uid,
+        _scanned(held, zone, arrived_at),
+        arrived_at,
+        decision.hematoma_volume_ml,
+        decision.subtypes,
+        decision.bundle.digest,
+    )
+    flagged = []
+    # what was scanned since then cannot have arrived before
+    for earlier in worklist.standing_flags(store, scan.scanned_at - WITHIN - CLOCK_TOLERANCE):
+        uid = earlier.row.study_instance_uid
+        if uid == study_instance_uid or not same_patient(own.identity, earlier.identity):
+            continue
+        record = results.latest_flagged(store, uid)
+        if record is None:
+            continue  # raised only as a repeat of another one
+        taken = _scanned(instances.of_study(store, uid), zone, earlier.row.arrived_at)
+        flagged.append(
+            Scan(
+                uid,
+                taken,
+                earlier.row.arrived_at,
+                record.hematoma_volume_ml,
+                tuple(record.detail.get("subtypes") or ()),
+                record.bundle_digest,
+                bool((record.detail.get("repeat") or {}).get("is_news", True)),
+            )
+        )
+    return repeat_of(scan, flagged)
+
+
+def _scanned(held: list[ReceivedInstance], zone: tzinfo, arrived_at: datetime) -> datetime:
+    """When a scan was taken; where the header does not tell, or tells of the future, when it arrived."""
+    told = scanned_at(held, zone)
+    return arrived_at if told is None or told > arrived_at + CLOCK_TOLERANCE else told
