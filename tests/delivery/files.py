@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from triage_node.delivery.store_scu import Outgoing
+from triage_node.delivery.outgoing import Outgoing
 from triage_node.domain.delivery import BuiltObject, ObjectKind
 
 STUDY = "2.25.4711"

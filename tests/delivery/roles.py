@@ -18,7 +18,7 @@ from tests.delivery.files import STUDY, built
 from tests.support.pacs import free_port
 from tests.support.waiting import wait_until
 from triage_node.config.load import load
-from triage_node.delivery.store_scu import Outgoing
+from triage_node.delivery.outgoing import Outgoing
 from triage_node.domain.delivery import ObjectKind, OutboxRow
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.study import StudyEvent, StudyState

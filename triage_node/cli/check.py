@@ -17,6 +17,7 @@ from rich.table import Table
 from triage_node.bundle.load import load_bundle
 from triage_node.config.load import leaves, load
 from triage_node.config.schema import ArchiveSettings, Settings
+from triage_node.delivery.stow_rs import problem_with
 from triage_node.domain.errors import TriageNodeError
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
@@ -107,6 +108,9 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
     problem = echo(host, listener.port, listener.ae_title, calling, 5.0, context)
     yield f"own listener {listener.ae_title}@{host}:{listener.port} answers C-ECHO", problem
     for archive in settings.archives:
+        if archive.stow_url:
+            yield f"{archive.name} {archive.stow_url} answers", problem_with(archive)
+            continue
         yield f"{archive.name} {archive.ae_title}@{archive.host}:{archive.port} answers C-ECHO", _echo_archive(archive)
 
 

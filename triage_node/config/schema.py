@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from triage_node.config.gateway import GatewaySettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.config.section import AETitle, Network, Port, Section
+from triage_node.config.web_access import base_url, check_credentials
 from triage_node.config.worklist_peers import Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.priority import Mode, OrderClass
@@ -138,21 +139,45 @@ class ArchiveSettings(Section):
     """One destination of our objects."""
 
     name: str = Field(min_length=1, max_length=64, description="Name in the outbox and on pages.")
-    ae_title: AETitle = Field(description="Its AE title.")
-    host: str = Field(description="Its address.")
+    ae_title: AETitle | Literal[""] = Field("", description="Its AE title.")
+    host: str = Field("", description="Its address.")
     port: Port = Field(104, description="Its port.")
     calling_ae_title: AETitle = Field("TRIAGE", description="How we call ourselves there.")
     tls: bool = Field(False, description="Associate over TLS.")
     tls_ca: Path | None = Field(None, description="CA of its certificate.")
+    stow_url: str = Field(
+        "", description="Base URL of DICOMweb, to which /studies is added: STOW-RS; empty: C-STORE to host and port."
+    )
+    token_file: Path | None = Field(None, description="STOW-RS: file that holds the bearer token.")
+    user: str = Field("", description="STOW-RS: user of basic authentication.")
+    password_file: Path | None = Field(None, description="STOW-RS: file that holds the password of `user`.")
     clinical: bool = Field(True, description="false: a research archive, which may hold E0 results.")
     storage_commitment: bool = Field(False, description="Ask for storage commitment; delivered means committed then.")
     kinds: tuple[ObjectKind, ...] = Field(
         (ObjectKind.FINDINGS_SR, ObjectKind.SEG, ObjectKind.HEATMAP_SC, ObjectKind.SUMMARY_SC),
         description="Kinds of objects it gets.",
     )
-    batch: int = Field(50, ge=1, le=1000, description="Objects in one association at most.")
+    batch: int = Field(50, ge=1, le=1000, description="Objects in one association, or one STOW-RS request, at most.")
     connect_timeout_s: float = Field(5.0, gt=0, description="TCP connection.")
-    response_timeout_s: float = Field(30.0, gt=0, description="One C-STORE response.")
+    response_timeout_s: float = Field(30.0, gt=0, description="One C-STORE response, or the one to a STOW-RS request.")
+
+    @field_validator("stow_url")
+    @classmethod
+    def _is_a_base_url(cls, url: str) -> str:
+        return base_url(url) if url else ""
+
+    @model_validator(mode="after")
+    def _one_way_is_told_whole(self) -> Self:
+        if not self.stow_url and not (self.host and self.ae_title):
+            raise ValueError("give host and ae_title (C-STORE), or stow_url (STOW-RS)")
+        if self.stow_url and (self.host or self.ae_title or self.tls):
+            raise ValueError("give host, ae_title and tls (C-STORE), or stow_url (STOW-RS), not both")
+        if not self.stow_url and (self.token_file is not None or self.user or self.password_file is not None):
+            raise ValueError("token_file, user and password_file belong to stow_url")
+        if self.stow_url and self.storage_commitment:
+            raise ValueError("storage_commitment is asked for over an association; STOW-RS has none")
+        check_credentials(self.stow_url, self.token_file, self.user, self.password_file)
+        return self
 
 
 class WebSettings(Section):

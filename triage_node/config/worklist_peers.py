@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from triage_node.config.section import AETitle, Port, Section
+from triage_node.config.web_access import base_url, check_credentials
 
 Identifier = Literal["patient_id", "name", "birth_date", "sex"]
 
@@ -48,25 +48,12 @@ class UpsRsPeerSettings(PeerSettings):
     @field_validator("url")
     @classmethod
     def _is_a_base_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        more = parts.username or parts.query or parts.fragment
-        if parts.scheme not in ("http", "https") or not parts.hostname or more:
-            raise ValueError("url must be http(s)://host[:port][/path], without user, query and fragment")
-        return url.rstrip("/")
+        return base_url(url)
 
     @model_validator(mode="after")
     def _credentials_are_whole_and_stay_secret(self) -> Self:
-        if bool(self.user) != (self.password_file is not None):
-            raise ValueError("user and password_file belong together")
-        if self.token_file is not None and self.user:
-            raise ValueError("give token_file, or user and password_file, not both")
-        if (self.token_file is not None or self.user) and not self._encrypted_or_local():
-            raise ValueError("credentials go out over https only, or to this machine itself")
+        check_credentials(self.url, self.token_file, self.user, self.password_file)
         return self
-
-    def _encrypted_or_local(self) -> bool:
-        parts = urlsplit(self.url)
-        return parts.scheme == "https" or parts.hostname in ("127.0.0.1", "::1", "localhost")
 
 
 CharacterSet = Literal[

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 from pynetdicom import _config, evt
 from pynetdicom.association import Association
@@ -20,9 +17,10 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
 
 from triage_node.config.schema import ArchiveSettings
+from triage_node.delivery.outgoing import Outgoing, transfer_syntax
 from triage_node.delivery.retry import Outcome, Verdict, outcome_of_status
 from triage_node.dimse import calling
-from triage_node.dimse.calling import GRACE_S, Callee, NotAssociated, release
+from triage_node.dimse.calling import GRACE_S, Callee, NotAssociated, abort, release
 from triage_node.dimse.line import Line
 
 log = logging.getLogger(__name__)
@@ -36,15 +34,6 @@ _NO_ANSWER = "no valid answer in time, or the association was lost"
 _config.STORE_SEND_CHUNKED_DATASET = True
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One file of the outbox."""
-
-    sop_instance_uid: str
-    sop_class_uid: str
-    path: Path
-
-
 def send_batch(
     archive: ArchiveSettings, objects: Sequence[Outgoing], stopping: Callable[[], bool] = lambda: False
 ) -> dict[str, Outcome]:
@@ -55,7 +44,7 @@ def send_batch(
     outcomes: dict[str, Outcome] = {}
     syntaxes: dict[str, UID] = {}
     for o in objects:
-        found = _transfer_syntax(o)
+        found = transfer_syntax(o)
         if isinstance(found, Outcome):
             outcomes[o.sop_instance_uid] = found
         else:
@@ -93,22 +82,6 @@ def associate(
         return calling.associate(callee, contexts, handlers)
     except NotAssociated as error:
         return Outcome(Verdict.NEVER if error.permanent else Verdict.UNTRIED, str(error))
-
-
-def _transfer_syntax(o: Outgoing) -> UID | Outcome:
-    """How the file is encoded, or why it cannot be sent. A file that is damaged or another object never goes out."""
-    try:
-        meta = read_file_meta_info(o.path)
-    except FileNotFoundError:
-        return Outcome(Verdict.NEVER, "our own file is gone")
-    except OSError as error:
-        return Outcome(Verdict.AGAIN, f"our own file cannot be read: {error.strerror or error}")
-    except (InvalidDicomError, AttributeError, ValueError, KeyError, EOFError) as error:
-        return Outcome(Verdict.NEVER, f"our own file is damaged: {type(error).__name__}")
-    held = (str(meta.get("MediaStorageSOPInstanceUID", "")), str(meta.get("MediaStorageSOPClassUID", "")))
-    if held != (o.sop_instance_uid, o.sop_class_uid) or not meta.get("TransferSyntaxUID"):
-        return Outcome(Verdict.NEVER, "our own file is damaged: it does not hold this object")
-    return UID(str(meta.TransferSyntaxUID))
 
 
 def _send(
@@ -153,6 +126,6 @@ def _store(association: Association, line: Line, path: Path, message_id: int, re
         log.warning("C-STORE failed: %s", error)
         answer = None
     if answer is None or "Status" not in answer:
-        association.abort()
+        abort(association, line)
         return None
     return int(answer.Status)

@@ -8,10 +8,11 @@ import threading
 from datetime import timedelta
 
 from triage_node.config.schema import ArchiveSettings
+from triage_node.delivery import store_scu, stow_rs
 from triage_node.delivery.commitment import Answer, request_commitment
 from triage_node.delivery.gate import Destination, may_reach
+from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Outcome, Verdict, next_step, pause_after
-from triage_node.delivery.store_scu import Outgoing, send_batch
 from triage_node.domain.delivery import OutboxRow, OutboxState
 from triage_node.domain.errors import StoreError
 from triage_node.domain.identifiers import deterministic_uid
@@ -70,6 +71,7 @@ class Queue:
         if not rows:
             return False
         files = [Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)) for r in rows]
+        send_batch = stow_rs.send_batch if archive.stow_url else store_scu.send_batch
         outcomes = send_batch(archive, files, self._running.stop.is_set)
         pause, self._failures = pause_after(outcomes.values(), self._failures, random.random)
         self._resume_at = now() + pause

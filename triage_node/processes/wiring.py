@@ -52,7 +52,7 @@ def effective_mode(settings: Settings, simulation: bool, site_level: EvidenceLev
                 "observe, although active is configured: no evaluation of this site is stored for this model",
             )
         return wanted, ""
-    outside = [a.name for a in settings.archives if not _is_loopback(a.host)]
+    outside = [a.name for a in settings.archives if not is_loopback(a)]
     outside += [p.name for p in settings.worklist_peers if not listener(p).loopback]
     if outside:
         return Mode.OBSERVE, f"observe: a simulation may act on loopback peers only, and {outside[0]} is none"
@@ -86,7 +86,7 @@ def listener(peer: WorklistPeer) -> Listener:
 
 
 def is_loopback(archive: ArchiveSettings) -> bool:
-    return _is_loopback(archive.host)
+    return _is_loopback((urlsplit(archive.stow_url).hostname or "") if archive.stow_url else archive.host)
 
 
 def _is_loopback(host: str) -> bool:
