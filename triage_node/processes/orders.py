@@ -197,18 +197,18 @@ def forget_old(running: Running) -> None:
 def joined(history: list[ClinicalRevision], told: ClinicalEntry) -> ClinicalEntry:
     """The last statement with what a message told; what a person stated stays. The parts of the GCS go together."""
     by_person: set[str] = set()
-    before = ClinicalEntry()
+    before, nothing = ClinicalEntry(), ClinicalEntry()
     for statement in history:
         for f in fields(ClinicalEntry):
             value = getattr(statement.entry, f.name)
-            if value != getattr(before, f.name):
-                (by_person.discard if statement.via == VIA or value in (None, False) else by_person.add)(f.name)
+            if value == getattr(before, f.name):
+                continue
+            if statement.via == VIA or value == getattr(nothing, f.name):
+                by_person.discard(f.name)
+            else:
+                by_person.add(f.name)
         before = statement.entry
-    new = {
-        f.name: v
-        for f in fields(ClinicalEntry)
-        if (v := getattr(told, f.name)) not in (None,) and f.name != "onset_unknown"
-    }
+    new = {f.name: v for f in fields(ClinicalEntry) if (v := getattr(told, f.name)) != getattr(nothing, f.name)}
     if by_person.intersection(_GCS):
         new = {name: v for name, v in new.items() if name not in _GCS}
     elif not new.keys().isdisjoint(_GCS):
