@@ -113,9 +113,12 @@ def dcmjs_managers() -> Iterator[DcmjsManagers]:
 
 
 @contextmanager
-def dcmjs_reader(port: int, ae_title: str, study_instance_uid: str) -> Iterator[Program]:
-    """A reading station at a UPS manager on this machine: tell(do="read"), tell(do="events")."""
-    with _running("client.js", {"port": port, "ae": ae_title, "study": study_instance_uid}) as process:
+def dcmjs_reader(
+    port: int, ae_title: str, study: str, calling: str = "READER", receiving: str = "READER", listen: int = 0
+) -> Iterator[Program]:
+    """A reading station at the UPS manager on this machine: tell(do="read"), tell(do="events")."""
+    about = {"port": port, "ae": ae_title, "study": study, "calling": calling, "receiving": receiving, "listen": listen}
+    with _running("client.js", about) as process:
         yield Program(process)
 
 

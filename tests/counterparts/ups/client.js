@@ -1,17 +1,17 @@
 // A reading station on dcmjs-dimse, for tests: it works at a UPS manager as a radiologist's workstation would.
-// node client.js '{"port": 104, "ae": "UPS", "study": "1.2"}' prints {"port": ...} where it takes event reports, then
-// waits for {"do": "read"} on stdin, finds the workitem of the study, subscribes, claims, completes, and prints what each step
-// was answered. {"do": "events"} tells the reports that came. Another `do` is refused.
+// node client.js '{"port": 104, "ae": "UPS", "calling": "READER", "receiving": "READER", "listen": 0, "study": "1.2"}'
+// prints {"port": ...} where it takes event reports for the AE `receiving` (`listen` 0: a port that is free), then waits for
+// {"do": "read"} on stdin, subscribes, finds the workitem of the study, claims and completes it, and prints what each step was
+// answered. {"do": "events"} tells the reports that came.
 'use strict';
 
 const net = require('net');
 const readline = require('readline');
 const { Client, Dataset, Scp, Server, association, constants, log, requests, responses } = require('dcmjs-dimse');
-const { ACTION, SYNTAXES, UID, items, negotiate, say } = require('./unified');
+const { ACTION, SYNTAXES, UID, items, name, negotiate, say } = require('./unified');
 
 log.setLevel('silent');
 const peer = JSON.parse(process.argv[2]);
-const AE = 'READER';
 const events = [];
 
 class Receiver extends Scp {
@@ -52,7 +52,7 @@ function ask(request, contextClass) {
     client.on('networkError', reject);
     client.on('associationRejected', () => reject(new Error('association rejected')));
     client.on('closed', () => resolve({ status, answers }));
-    client.send('127.0.0.1', peer.port, AE, peer.ae);
+    client.send('127.0.0.1', peer.port, peer.calling, peer.ae);
   });
 }
 
@@ -108,7 +108,7 @@ const performed = () => ({
 
 async function read() {
   const told = {};
-  const subscription = { ReceivingAE: AE, DeletionLock: 'FALSE' };
+  const subscription = { ReceivingAE: peer.receiving, DeletionLock: 'FALSE' };
   told.subscribe = (await act(UID.globalSubscription, ACTION.subscribe, subscription, UID.watch)).status;
   const found = await find();
   const [item = {}] = found.answers;
@@ -116,7 +116,7 @@ async function read() {
   const [ours, theirs] = ['2.25.1001', '2.25.1002'];
   const change = (state, transaction) =>
     act(item.SOPInstanceUID, ACTION.changeState, { TransactionUID: transaction, ProcedureStepState: state }, UID.pull);
-  told.uid = item.SOPInstanceUID;
+  Object.assign(told, { uid: item.SOPInstanceUID, patient: name(item.PatientName) });
   told.claim = (await change('IN PROGRESS', ours)).status;
   told.secondClaim = (await change('IN PROGRESS', theirs)).status;
   told.wrongTransaction = (await change('COMPLETED', theirs)).status;
@@ -137,7 +137,7 @@ lines.on('line', (line) => {
 });
 lines.on('close', () => process.exit(0)); // the test that started us has ended
 
-const probe = net.createServer().listen(0, '127.0.0.1', () => {
+const probe = net.createServer().listen(peer.listen, '127.0.0.1', () => {
   const { port } = probe.address();
   probe.close(() => {
     new Server(Receiver).listen(port);
