@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -9,16 +11,21 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.support.deciding import Site
+from tests.support.pacs import free_port
+from tests.support.waiting import wait_until
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
 from triage_node.domain.priority import Flag, OrderClass, ReadingState, Urgency
 from triage_node.gateway.hl7_inbound import Hl7Inbound
-from triage_node.processes import clinical
+from triage_node.hl7v2.mllp import MllpClient
+from triage_node.hl7v2.parse import acknowledgement
+from triage_node.processes import clinical, gateway
 from triage_node.processes.orders import VIA, Orders, joined
-from triage_node.processes.running import now
+from triage_node.processes.running import Running, now
 from triage_node.store import audit, orders, studies, worklist
 from triage_node.store.clinical import history_of
 
+BOUND_S = 30.0
 UID, ZONE = "1.2.3", ZoneInfo("UTC")
 SCANNED = {"acquisition_date": "20261121", "acquisition_time": "030000"}
 
@@ -350,3 +357,31 @@ def stated(via: str, **facts) -> ClinicalRevision:
 )
 def test_statements_join_field_by_field(history, told, expected):
     assert joined(history, ClinicalEntry(**told)) == ClinicalEntry(**expected)
+
+
+def test_the_gateway_role_listens_where_it_is_told_to_and_ends_when_it_is_told_to(site):
+    port, stop = free_port(), threading.Event()
+    inbound = Hl7InboundSettings(port=port)
+    settings = site.settings.model_copy(update={"hl7_inbound": inbound})
+    role = threading.Thread(target=gateway.main, args=(Running("gateway", settings, site.store, stop),), daemon=True)
+    role.start()
+    try:
+        site.arrive(UID)
+        wait_until(lambda: _listens(port), BOUND_S, "the listener is there")
+        head = "MSH|^~\\&|HIS|WARD|TRIAGE||20261121030000||ORM^O01|C1|P|2.5.1"
+        client = MllpClient("127.0.0.1", port, BOUND_S)
+        answer = client.exchange("\r".join((head, PID, *STAT, "")).encode(), lambda a: acknowledgement(a).of == "C1")
+        assert acknowledgement(answer).code == "AA"
+        client.close()
+        Orders(site.store, settings).tick()
+        assert worklist.row_of(site.store, UID).row.order_class is OrderClass.STAT
+    finally:
+        stop.set()
+        role.join(BOUND_S)
+    assert not role.is_alive()
+    assert not _listens(port)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0

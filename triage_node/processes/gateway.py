@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
+from zoneinfo import ZoneInfo
 
 import uvicorn
 
@@ -19,11 +20,13 @@ from triage_node.association.listener import Endpoint, Listener
 from triage_node.association.peers import Sender
 from triage_node.association.session import OtherService
 from triage_node.config.gateway import GatewaySettings
+from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.dimse.calling import Callee
 from triage_node.domain.errors import ConfigError, StoreError
 from triage_node.domain.priority import Mode, WorklistRow
 from triage_node.domain.reception import Peer, Reception, StoreRequest
 from triage_node.gateway import ups_rs, ups_scp
+from triage_node.gateway.hl7_inbound import Hl7Inbound
 from triage_node.gateway.ups_events import EventSender
 from triage_node.gateway.workitem_service import WorkitemService
 from triage_node.processes.running import Running, now, run_role
@@ -104,7 +107,8 @@ def main(running: Running) -> None:
         ticks: list[Callable[[], None]] = []
         if running.settings.gateway.is_on:
             ticks.append(_start_ups(running, parts))
-        # HL7 v2 inbound starts here, in the same way: a part to be closed, and a tick if it needs one
+        if running.settings.hl7_inbound is not None:
+            _start_hl7(running, running.settings.hl7_inbound, parts)
         running.beat({})
         while not running.stop.wait(POLL_S):
             for tick in ticks:
@@ -146,6 +150,17 @@ def _start_ups(running: Running, parts: ExitStack) -> Callable[[], None]:
             followed_at = now()
 
     return tick
+
+
+def _start_hl7(running: Running, settings: Hl7InboundSettings, parts: ExitStack) -> None:
+    """What it keeps is brought to the studies by the scheduler (processes/orders.py), so it needs no tick."""
+    zone = ZoneInfo(running.settings.node.time_zone)
+    try:
+        server = Hl7Inbound(running.store, settings, zone, meta.is_simulation(running.store), now).serve()
+    except OSError as error:
+        raise ConfigError(f"hl7_inbound: {settings.host}:{settings.port} cannot be listened on: {error}") from error
+    parts.callback(server.stop)
+    log.info("event=hl7_started host=%s port=%d", settings.host, server.port)
 
 
 def _start_rs(running: Running, service: WorkitemService, parts: ExitStack) -> None:
