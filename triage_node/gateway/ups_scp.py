@@ -68,7 +68,7 @@ class _Scp:
 
     def find(self, event: evt.Event) -> Iterator[_Answer]:
         try:
-            status, found = self._service.find(checked(_decoded(event, "identifier")))
+            status, found = self._service.find(_decoded(event, "identifier"))
         except BadDataSet as error:
             log.warning("C-FIND of %s: %s", self._caller.name, error)
             status, found = Status.DOES_NOT_MATCH_SOP_CLASS, []
@@ -105,7 +105,7 @@ class _Scp:
 
     def set(self, event: evt.Event) -> _Answer:
         def answer() -> _Answer:
-            data = checked(_decoded(event, "modification_list"))
+            data = _decoded(event, "modification_list")
             uid = str(event.request.RequestedSOPInstanceUID or "")
             return int(self._service.update(uid, data, _transaction_uid(data), self._caller)), None
 
@@ -114,13 +114,13 @@ class _Scp:
     def create(self, event: evt.Event) -> _Answer:
         def answer() -> _Answer:
             uid = str(event.request.AffectedSOPInstanceUID or "")
-            return int(self._service.create(uid, checked(_decoded(event, "attribute_list")))), None
+            return int(self._service.create(uid, _decoded(event, "attribute_list"))), None
 
         return self._guarded(answer)
 
     def action(self, event: evt.Event) -> _Answer:
         def answer() -> _Answer:
-            information = checked(_decoded(event, "action_information"))
+            information = _decoded(event, "action_information")
             uid = str(event.request.RequestedSOPInstanceUID or "")
             return int(self._act(int(event.action_type or 0), uid, information)), None
 
@@ -161,10 +161,26 @@ def _transaction_uid(data: Dataset) -> str:
     return str(data.get("TransactionUID") or "")
 
 
+_BYTES = {
+    "identifier": "Identifier",
+    "modification_list": "ModificationList",
+    "attribute_list": "AttributeList",
+    "action_information": "ActionInformation",
+}
+"""What the request calls the bytes that the event decodes."""
+
+
 def _decoded(event: evt.Event, name: str) -> Dataset:
-    """The data set of a request, empty where there is none. Raises: BadDataSet."""
+    """The data set of a request, checked; empty where there is none. Raises: BadDataSet."""
+    raw = getattr(event.request, _BYTES[name])
+    if raw is None or not raw.getbuffer():
+        return Dataset()
     try:
         found = getattr(event, name)
     except Exception as error:  # the codec raises whatever damaged bytes bring it to
         raise BadDataSet(type(error).__name__) from error
-    return found if found is not None else Dataset()
+    data = checked(found)
+    if not data:
+        # the codec makes something of any bytes; a query of nothing known would match everything
+        raise BadDataSet("nothing in it is known")
+    return data

@@ -18,6 +18,7 @@ _NO_KEYS = frozenset({0x00080005, 0x00080201})  # character set, offset from UTC
 _RANGED = frozenset({"DA", "DT", "TM"})
 _OFFSET = re.compile(r"(.+)([+-])(\d\d)(\d\d)\Z")
 _RANGE = re.compile(r"(?P<low>\d[\d.]*(?:[+-]\d{4})?)?-(?P<high>\d[\d.]*(?:[+-]\d{4})?)?\Z")
+_WITH_OFFSET = re.compile(r"\d{9,14}(?:\.\d+)?[+-]\d{4}\Z")  # one instant west of Greenwich, not a range of two
 _DIGITS = 20
 
 
@@ -96,7 +97,7 @@ def _text_matches(wanted: str, held: str, is_name: bool) -> bool:
 
 
 def _in_range(wanted: str, held: str) -> bool:
-    found = None if _OFFSET.fullmatch(wanted) and len(wanted.split("-")[0]) > 8 else _RANGE.fullmatch(wanted)
+    found = None if _WITH_OFFSET.match(wanted) else _RANGE.match(wanted)
     if found is None:
         low = high = wanted
     else:
