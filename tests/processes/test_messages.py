@@ -25,6 +25,7 @@ from tests.support.waiting import wait_until
 from tests.worklist.adapter_contract import KNOWN
 from tests.worklist.pynetdicom_manager import pynetdicom_manager
 from triage_node.config.schema import WorklistSettings
+from triage_node.config.worklist_peers import Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.errors import ConfigError
 from triage_node.domain.message import MessageRow, MessageState, NewMessage, message_id
 from triage_node.domain.priority import Flag, Mode, ReadingState, Urgency
@@ -183,7 +184,7 @@ def test_500_studies_to_a_slow_peer_hold_back_no_other_peer(tmp_path):
     release = threading.Event()
 
     def slow(peer, connection, control_id, text):
-        release.wait(HANGING_S)
+        release.wait(600)
         replies.accepts(peer, connection, control_id, text)
 
     many = tuple(f"1.2.{n}" for n in range(1, 501))
@@ -316,6 +317,39 @@ def test_a_disagreement_restores_what_a_ups_manager_held_and_its_undo_raises_aga
             reaches(site, MessageState.TOO_LATE, KNOWN, 3)
             assert manager.priority(KNOWN) == 1
     assert audit.first_broken(site.store) is None
+
+
+def test_a_change_whose_answer_was_lost_is_ours_and_is_taken_back_to_what_the_peer_had_by_itself(tmp_path):
+    with pynetdicom_manager() as manager:
+
+        def takes_it_and_falls_silent(event):
+            del manager.instead["N-SET"]
+            manager.set_priority(KNOWN, 2)
+            event.assoc.abort()
+            return 0x0000
+
+        manager.instead["N-SET"] = takes_it_and_falls_silent
+        site = flagged(tmp_path, manager.settings(), uids=(KNOWN,))
+        with telling(site):
+            raised = reaches(site, MessageState.ACKNOWLEDGED, KNOWN)
+            assert (raised.tries, raised.held, raised.written) == (2, "1.3.1=LOW", "1.3.1=HIGH")
+            assert told_at(site.told(KNOWN)).reordered == ("ris",)
+            withdrawal.withdraw(site.store, KNOWN, "dr. lee", now())
+            reaches(site, MessageState.ACKNOWLEDGED, KNOWN, 1)
+    assert manager.priority(KNOWN) == 0
+
+
+def test_every_kind_of_peer_has_an_adapter():
+    host = {"name": "ris", "host": "127.0.0.1"}
+    kinds = {
+        "ups": UpsPeerSettings(**host, ae_title="UPS"),
+        "ups-rs": UpsRsPeerSettings(name="ris", url="http://127.0.0.1/ups"),
+        "hl7": Hl7PeerSettings(**host),
+    }
+    for key, settings in kinds.items():
+        adapter = peers.adapter_for(settings)
+        assert adapter.key == key
+        adapter.close()
 
 
 @contextmanager

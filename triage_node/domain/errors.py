@@ -81,7 +81,15 @@ class DeliveryError(TriageNodeError): ...
 
 
 class TransientDeliveryError(DeliveryError):
-    """Worth another try later."""
+    """Worth another try later.
+
+    `held` and `written`: what a peer held and what was being written when it fell silent in the middle of a change. The
+    change may have arrived; a second try would take it for what the peer had by itself.
+    """
+
+    def __init__(self, words: str = "", held: str = "", written: str = "") -> None:
+        super().__init__(words)
+        self.held, self.written = held, written
 
 
 class PermanentDeliveryError(DeliveryError):

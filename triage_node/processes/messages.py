@@ -24,7 +24,7 @@ from triage_node.processes.running import Running, is_dead, now, owner
 from triage_node.processes.wiring import WorklistPeer, effective_mode, listener
 from triage_node.store import evaluations, messages, meta, outbox, results, worklist
 from triage_node.worklist.adapter import Answer, Outcome, WorklistAdapter
-from triage_node.worklist.gate import may_raise, may_reach
+from triage_node.worklist.gate import Listener, may_raise, may_reach
 from triage_node.worklist.payload import from_json
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,9 @@ class MessageQueue:
             reached = isinstance(error, PermanentDeliveryError)
             self._failures = 0 if reached else self._failures + 1
             self._resume_at = now() if reached else now() + _wait(self._failures - 1, random.random)
-            self._record(row, after_error(error, row, now(), self._resume_at, random.random))
+            silent = error if isinstance(error, TransientDeliveryError) else TransientDeliveryError()
+            changing = Answer(Outcome.NOT_CONFIRMED, silent.held, silent.written)
+            self._record(row, after_error(error, row, now(), self._resume_at, random.random), changing)
             outbox.record_peer(self._store, name, now(), str(error)[:500])
             return reached
         self._failures = 0
@@ -171,14 +173,7 @@ class MessageQueue:
             if not any(m.kind is MessageKind.RAISE and m.state in GONE_OUT for m in self._before(row)):
                 return "there is nothing to take back"
             return may_reach(who, self._simulation)[1]
-        listed = worklist.row_of(self._store, row.study_instance_uid)
-        if listed is None:
-            return "the study has no row on the list"
-        record = results.latest(self._store, row.study_instance_uid)
-        site = evaluations.site_levels(self._store, record.bundle_digest) if record is not None else {}
-        level = site.get("ich", EvidenceLevel.E0)
-        mode, _ = effective_mode(self._running.settings, self._simulation, level)
-        return may_raise(who, listed.row, level, mode, self._simulation)[1]
+        return why_shut(self._running, who, row.study_instance_uid, self._simulation)
 
     def _record(self, row: MessageRow, step: NextStep, answer: Answer | None = None) -> None:
         held, written = (answer.held, answer.written) if answer is not None else ("", "")
@@ -193,6 +188,18 @@ class MessageQueue:
             row.tries,
             step.words,
         )
+
+
+def why_shut(running: Running, who: Listener, study_instance_uid: str, simulation: bool) -> str:
+    """Why nobody may be told of this study now; empty when `who` may."""
+    listed = worklist.row_of(running.store, study_instance_uid)
+    if listed is None:
+        return "the study has no row on the list"
+    record = results.latest(running.store, study_instance_uid)
+    site = evaluations.site_levels(running.store, record.bundle_digest) if record is not None else {}
+    level = site.get("ich", EvidenceLevel.E0)
+    mode, _ = effective_mode(running.settings, simulation, level)
+    return may_raise(who, listed.row, level, mode, simulation)[1]
 
 
 def raised_answer(before: list[MessageRow]) -> Answer:

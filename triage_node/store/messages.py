@@ -89,7 +89,10 @@ def record(
     written: str = "",
     not_before: datetime | None = None,
 ) -> None:
-    """Write what became of one try; `pending` with `not_before` is another one later. A final row stays as it is."""
+    """Write what became of one try; `pending` with `not_before` is another one later. A final row stays as it is.
+
+    `held` and `written` may come with a try that had no answer: what was being changed when the peer fell silent.
+    """
     with store.write() as c:
         row = c.execute(select(message).where(message.c.id == row_id).with_for_update()).one()
         if row.state == MessageState.PENDING.value:
@@ -177,7 +180,9 @@ def _set(
 ) -> None:
     values: dict[str, Any] = {"state": state.value, "words": words, "lease_owner": "", "lease_until": None}
     if held or written:
-        values |= {"held": held, "written": written}
+        # a try without an answer had written this: what stands there now is ours, and not what the peer had by itself
+        is_ours = bool(row.written) and held == written == row.written
+        values |= {"held": row.held if is_ours else held, "written": written}
     if state is MessageState.PENDING:
         values["not_before"] = not_before or at
     else:

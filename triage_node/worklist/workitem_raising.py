@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pydicom.dataset import Dataset
 
-from triage_node.domain.errors import DeliveryError, PermanentDeliveryError
+from triage_node.domain.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.workitems import foreign
 from triage_node.workitems.foreign import RANK, SCHEDULED, Person, Workitem
@@ -51,7 +51,11 @@ def raise_reading(manager: Manager, message: RaiseMessage, peer_name: str, creat
         verdicts: dict[str, Verdict] = {}
         for item in waiting:
             target = foreign.raised(item.priority, message.urgency)
-            verdict = Verdict.DONE if target == item.priority else manager.set_priority(item.uid, target)
+            try:
+                verdict = Verdict.DONE if target == item.priority else manager.set_priority(item.uid, target)
+            except TransientDeliveryError as error:
+                was, ours = {item.uid: item.priority, **held}, {**written, item.uid: target}
+                raise TransientDeliveryError(str(error), _listed(was), _listed(ours)) from error
             verdicts[item.uid] = verdict
             if verdict is Verdict.DONE:
                 held.setdefault(item.uid, item.priority)
