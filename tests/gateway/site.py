@@ -45,8 +45,8 @@ class Site:
     def __init__(self, folder: Path, mode: str = "active") -> None:
         self.ups_port, self.rs_port, self.watcher_port = free_port(), free_port(), free_port()
         (folder / "data").mkdir(parents=True)
-        config = folder / "node.toml"
-        config.write_text(
+        self.config = folder / "node.toml"
+        self.config.write_text(
             f"""
             store = {{ data_folder = "{folder / "data"}", warn_free_gb = 0.2, stop_free_gb = 0.1 }}
             worklist = {{ mode = "{mode}" }}
@@ -66,7 +66,7 @@ class Site:
             ae_title = "{LISTENER}"
             """
         )
-        self.settings = load(config)[0]
+        self.settings = load(self.config)[0]
         self.store = open_store(self.settings.database_url)
         upgrade(self.store)
         meta.set_simulation(self.store, True)
