@@ -56,6 +56,37 @@ class UpsRsPeerSettings(PeerSettings):
         return self
 
 
+class FhirPeerSettings(PeerSettings):
+    """A FHIR R4 server."""
+
+    url: str = Field(description="Base URL of the server.")
+    tls_ca: Path | None = Field(None, description="CA of its certificate.")
+    token_file: Path | None = Field(None, description="File that holds the bearer token.")
+    user: str = Field("", description="User of basic authentication.")
+    password_file: Path | None = Field(None, description="File that holds the password of `user`.")
+    raises: Literal["ServiceRequest", "Task"] = Field(
+        "ServiceRequest", description="Whose priority goes up: that of the order, or of the tasks about it."
+    )
+    accession_system: str = Field("", description="Identifier system of accession numbers there; empty: any.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_base_url(cls, url: str) -> str:
+        return base_url(url)
+
+    @field_validator("accession_system")
+    @classmethod
+    def _is_one_uri(cls, system: str) -> str:
+        if set(system) & set(",|$\\ "):
+            raise ValueError("accession_system must be one URI, without blank, comma, bar, dollar and backslash")
+        return system
+
+    @model_validator(mode="after")
+    def _credentials_are_whole_and_stay_secret(self) -> Self:
+        check_credentials(self.url, self.token_file, self.user, self.password_file)
+        return self
+
+
 CharacterSet = Literal[
     "ASCII", "8859/1", "8859/2", "8859/5", "8859/9", "8859/15", "ISO IR87", "GB 18030-2000", "KS X 1001", "BIG-5", "UNICODE UTF-8"
 ]  # fmt: skip
