@@ -1,13 +1,15 @@
 """Facts from messages of others in the store."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from tests.store.conftest import NOW
 from tests.store.test_studies import received
 from triage_node.domain.clinical import ClinicalEntry
+from triage_node.domain.delivery import BuiltObject, ObjectKind, OutboxState
 from triage_node.domain.orders import OrderEvent, OrderFacts, PatientKey
 from triage_node.domain.priority import OrderClass, ReadingState, WorklistRow
-from triage_node.store import audit, instances, orders, worklist
+from triage_node.store import audit, instances, orders, outbox, worklist
 
 DAY = timedelta(days=1)
 FACTS = OrderFacts(
@@ -76,6 +78,45 @@ def test_an_order_class_is_set_with_old_and_new_in_the_audit(store):
         orders.set_order_class(c, "9.9", OrderClass.STAT, NOW, "HL7 HIS|")
     assert [(who, what) for _, who, what in audit.entries(store, "1.2.3")] == [("HL7 HIS|", "order class")]
     assert worklist.row_of(store, "1.2.3").row.order_class is OrderClass.STAT
+
+
+def test_what_left_before_a_correction_is_listed_for_correction(store):
+    listed(store)
+    objects = [
+        BuiltObject(f"1.9.{k}", "1.2.840.10008.5.1.4.1.1.88.34", "1.9", "1.2.3", ObjectKind.FINDINGS_SR, 1, "0" * 64, 1)
+        for k in range(2)
+    ]
+    with store.write() as c:
+        outbox.put(c, "pacs", objects, NOW)
+    sent = outbox.of_study(store, "1.2.3")[0]
+    outbox.record_outcome(store, sent.id, OutboxState.DELIVERED, NOW)
+    assert orders.delivered_before(store, "1.2.3", NOW) == [("pacs", "findings_sr", "1.9.0")]
+    assert orders.delivered_before(store, "1.2.3", NOW - DAY) == []
+
+
+def test_the_class_of_an_order_is_the_last_one_that_was_told_and_taken(store):
+    def told(uid="1.2.3", accession="A1"):
+        with store.read() as c:
+            return orders.told_class(c, uid, accession)
+
+    def take(control_id, outcome, order_class):
+        orders.take(store, "HIS|", control_id, [replace(FACTS, order_class=order_class)], NOW)
+        last = orders.waiting_for(store, listed(store))[-1]
+        with store.write() as c:
+            orders.settle(c, last, outcome, NOW)
+
+    orders.take(store, "HIS|", "X0", [FACTS], NOW)
+    assert told() is None, "it waits still"
+    [waiting] = orders.waiting_for(store, listed(store))
+    with store.write() as c:
+        orders.settle(c, waiting, "order class STAT", NOW)
+    assert told() is OrderClass.STAT
+    take("X1", "order class URGENT; gcs", OrderClass.URGENT)
+    take("X2", "not applied: order names another patient than the images", OrderClass.ROUTINE)
+    take("X3", "nothing new", None)
+    assert told() is OrderClass.URGENT
+    assert told("1.2.9") is None, "a message that names a study is about no other one of that accession"
+    assert told("1.2.9", "") is None
 
 
 def test_old_messages_are_forgotten(store):

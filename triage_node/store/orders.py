@@ -138,9 +138,14 @@ def set_order_class(c: Connection, uid: str, order_class: OrderClass, at: dateti
     touch_list(c)
 
 
-def reading_state(c: Connection, uid: str) -> ReadingState | None:
-    state = c.execute(select(worklist_row.c.reading_state).where(worklist_row.c.study_instance_uid == uid)).scalar()
-    return None if state is None else ReadingState(state)
+def told_class(c: Connection, uid: str, accession_number: str) -> OrderClass | None:
+    """The class that an order message told last of this study and that was taken; None when none did, whatever a rule assumed."""
+    named = order_message.c.study_instance_uid == uid
+    if accession_number:
+        named |= (order_message.c.accession_number == accession_number) & (order_message.c.study_instance_uid == "")
+    taken = order_message.c.applied_at.is_not(None) & order_message.c.outcome.like("order class %")
+    rows = c.execute(select(order_message).where(named, taken).order_by(order_message.c.id.desc()))
+    return next((told for r in rows if (told := _from_row(r).facts.order_class) is not None), None)
 
 
 def delivered_before(store: Store, uid: str, at: datetime) -> list[tuple[str, str, str]]:
