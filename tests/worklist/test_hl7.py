@@ -316,11 +316,21 @@ def test_commit_codes_count_like_the_others_but_confirm_no_order(running, code, 
             adapter.raise_study(message())
 
 
-def test_a_refused_order_after_an_accepted_result_is_for_good_and_the_result_is_not_lost(running):
-    running.replies = [accepts, refuses]
+@pytest.mark.parametrize("error", ["", "204", "206"])
+def test_a_refused_order_after_an_accepted_result_is_said_and_the_result_can_still_be_withdrawn(running, error):
+    running.replies = [accepts, lambda r, c, i, t: accepts(r, c, i, t, "AR", error)]
+    answer = Hl7Adapter(settings(running.port, order_update="ORM")).raise_study(message())
+    assert answer.outcome is Outcome.NOT_CONFIRMED
+    assert "order not changed" in answer.words
+    assert "AR" in answer.words
+    assert running.effects == {"ORU^R01": 1, "ORM^O01": 1}
+
+
+def test_a_refused_result_is_for_good_and_no_order_follows(running):
+    running.reply = refuses
     with pytest.raises(PermanentDeliveryError, match="AR"):
         Hl7Adapter(settings(running.port, order_update="ORM")).raise_study(message())
-    assert running.effects == {"ORU^R01": 1, "ORM^O01": 1}
+    assert running.effects == {"ORU^R01": 1}
 
 
 @pytest.mark.parametrize("reply", [loses_the_answer, answers_garbage, answers_for_another])

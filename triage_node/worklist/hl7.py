@@ -1,7 +1,7 @@
 """HL7 v2 towards a RIS or a worklist engine: a result (ORU^R01), and if the site wants it an order's priority after it.
 
 What an answer means: AA or CA of a result confirms that it was received, no more; AA of an order change that the RIS took
-it. AE, CE and silence are tried again, AR and CR are for good. A peer that knows no such study says so with 204 in ERR-3, one
+it. AE, CE and silence are tried again; AR and CR of a result are for good, of an order change after it a word in the answer. A peer that knows no such study says so with 204 in ERR-3, one
 where it is being read or was read with 206 (table 0357). No answer tells what the peer holds, so `Answer.written` is empty.
 
 An order is only ever asked to become STAT, the highest: a weaker word could lower what the peer has. It goes back only to
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -53,6 +54,8 @@ _CODES = {OrderClass.STAT: "S", OrderClass.URGENT: "A", OrderClass.ROUTINE: "R"}
 CORRECTED, VOID = "C", "X"
 """OBR-25 and OBX-11 of a withdrawal. OBR-25 is never X: there it would mean that the order was cancelled (table 0123)."""
 
+log = logging.getLogger(__name__)
+
 Action = Literal["result", "order", "correction", "order back"]
 
 
@@ -73,13 +76,12 @@ class Hl7Adapter:
         answer = self._send(result(head, _patient(message), _order(message), self._status, self._found(message)), head)
         if (refused := _refused(answer)) is not None:
             return refused
+        words, held = f"result received ({_said(answer)})", _told_before(message)
         if self._settings.order_update == "none":
-            return Answer(Outcome.NOT_CONFIRMED, words=f"result received ({_said(answer)})")
+            return Answer(Outcome.NOT_CONFIRMED, held, words=words)
         if message.urgency not in _ASKS_FOR_STAT:
-            return Answer(
-                Outcome.NOT_CONFIRMED, words=f"result received ({_said(answer)}); order left: {message.urgency}"
-            )
-        return self._change_order(message, "order", STAT, _told_before(message))
+            return Answer(Outcome.NOT_CONFIRMED, held, words=f"{words}; order left: {message.urgency}")
+        return self._change_order(message, "order", STAT, held, words)
 
     def withdraw_raise(self, message: RaiseMessage, raised: Answer) -> Answer:
         """A corrected result, and the order back to what an order message had told before the raise. Raises: DeliveryError."""
@@ -93,7 +95,7 @@ class Hl7Adapter:
             return Answer(Outcome.NOT_CONFIRMED, words=words)
         if not raised.held:
             return Answer(Outcome.NOT_CONFIRMED, words=f"{words}; order left at STAT: what it had before is not known")
-        return self._change_order(message, "order back", raised.held, raised.held)
+        return self._change_order(message, "order back", raised.held, raised.held, words)
 
     def close(self) -> None:
         self._client.close()
@@ -102,15 +104,22 @@ class Hl7Adapter:
     def _status(self) -> str:
         return self._settings.result_status
 
-    def _change_order(self, message: RaiseMessage, action: Action, priority: str, held: str) -> Answer:
+    def _change_order(self, message: RaiseMessage, action: Action, priority: str, held: str, before: str) -> Answer:
+        """What the RIS makes of an order change. Its refusal is an answer in words, no error: the result before it was
+        received, and must be corrected when a person disagrees. Raises: TransientDeliveryError.
+        """
         head = self._head(message, action)
         kind = self._settings.order_update
-        answer = self._send(order_change(kind, head, _patient(message), _order(message), priority), head)
-        if (refused := _refused(answer)) is not None:
-            return refused
+        try:
+            answer = self._send(order_change(kind, head, _patient(message), _order(message), priority), head)
+        except PermanentDeliveryError as refused:
+            log.error("study=%s %s", message.study_instance_uid, refused)
+            return Answer(Outcome.NOT_CONFIRMED, held, words=f"{before}; order not changed: {refused}")
+        if _refused(answer) is not None:
+            return Answer(Outcome.NOT_CONFIRMED, held, words=f"{before}; order not changed: {_said(answer)}")
         if answer.code != "AA":  # CA says that it was stored, not that the order was changed
-            return Answer(Outcome.NOT_CONFIRMED, held, words=f"order change received ({_said(answer)})")
-        return Answer(Outcome.ACKNOWLEDGED, held, words=f"order set to {priority} ({_said(answer)})")
+            return Answer(Outcome.NOT_CONFIRMED, held, words=f"{before}; order change received ({_said(answer)})")
+        return Answer(Outcome.ACKNOWLEDGED, held, words=f"{before}; order set to {priority} ({_said(answer)})")
 
     def _head(self, message: RaiseMessage, action: Action) -> Head:
         s = self._settings
