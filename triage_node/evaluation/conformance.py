@@ -11,6 +11,11 @@ from triage_node.association.status import Reject, Status
 from triage_node.delivery import retry
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.study import TRANSITIONS
+from triage_node.gateway import ups_scp
+from triage_node.gateway.ups_rs import HTTP_CODES
+from triage_node.store import workitems
+from triage_node.workitems import status as workitem_status
+from triage_node.workitems.status import WORDS
 
 _WRITTEN = {
     "Comprehensive 3D SR": (
@@ -43,6 +48,7 @@ def conformance_statement() -> str:
         f"| Storage | SCP | {sum(c.abstract_syntax.startswith('1.2.840.10008.5.1.4') for c in contexts)} storage classes of the standard |",
         "| Storage | SCU | our own objects, below |",
         "| Storage Commitment Push Model | SCU; its N-EVENT-REPORT is taken on an association that the archive opens | 1.2.840.10008.1.20.1 |",
+        f"| Unified Procedure Step (gateway, off by default) | SCP; SCU of N-EVENT-REPORT | {', '.join(ups_scp.CLASSES)} |",
         "",
         "CT Image, Enhanced CT and Legacy Converted Enhanced CT are analysed. All other storage classes are accepted, stored",
         "and not analysed, because an error inside an auto-forward job stops the whole job on many consoles.",
@@ -91,6 +97,7 @@ def conformance_statement() -> str:
         + ", ".join(f"0x{s:04X}" for s in sorted(retry.PERMANENT))
         + ", rejected permanent, no accepted context. 0x0111 for our own UIDs counts as stored.",
         "",
+        *_workitems(),
         "## Life of a study",
         "",
         "| state | event | next state |",
@@ -107,3 +114,41 @@ def conformance_statement() -> str:
         "negotiation. Everything that is decoded is decoded in a child process under memory and time limits.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _workitems() -> list[str]:
+    """The node as UPS manager (PS3.4 CC, PS3.18 11)."""
+    return [
+        "## Reading workitems (UPS)",
+        "",
+        'One workitem "Interpretation" (110005, DCM) a study on the reading list, the same over DIMSE and UPS-RS. Priority HIGH:',
+        "flagged critical or high, or pinned. MEDIUM: flagged moderate, STAT or URGENT. LOW: all others. In observe mode, for",
+        "studies that are not live and where the node only observes, flags count for nothing. A claim shows the study as being",
+        "read on the node's list, COMPLETED closes it, a claim that is released or lapses lets it wait again under a new workitem.",
+        "",
+        "- C-FIND on Pull, Watch and Query: single value, wildcard, range, list of UID, sequence (study and accession in the",
+        f"  Referenced Request Sequence), return keys; more than {workitems.MATCHED_AT_MOST} matches: 0xA700. N-ACTION, N-SET and N-GET name Push.",
+        "- N-CREATE by others is refused: workitems exist for studies that the node received.",
+        "- N-SET: priority while SCHEDULED, never below what the node's list gives (0xB305); progress and performed procedure by",
+        "  the owner while IN PROGRESS, which renews the claim. Other attributes are left as they are (0x0001).",
+        "- COMPLETED needs station, workitem code, start and end in the Performed Procedure Sequence (0xC304). CANCELED needs",
+        "  nothing more; the node writes the time.",
+        "- A claim of a claimed workitem is answered 0xC302 whichever Transaction UID it brings.",
+        "- A cancel request cancels a SCHEDULED workitem, which comes back when the study becomes more urgent; IN PROGRESS it is",
+        "  told to the subscribers, 0xC312 when there are none.",
+        "- Events: state report (with the priority added, Standard Extended, also when only that changed), cancel requested,",
+        "  progress report, status change at start. Subscriptions: one workitem, all, filtered, suspended. Deletion locks are",
+        "  always granted: final workitems are kept. N-EVENT-REPORT goes out on an association that the node opens (role SCP of UPS Event)",
+        f"  to configured AE titles only. {workitems.EVENTS_KEPT} events wait for each subscriber that is away; of more the oldest are dropped.",
+        "- UPS-RS: /workitems, state, cancelrequest, subscribers, suspend, WebSocket /ws/subscribers/AE; application/dicom+json.",
+        "  Fuzzy matching is not supported. No login: bound to addresses.",
+        f"- A message or body of more than {ups_scp.MESSAGE_BYTES >> 20} MiB is refused.",
+        "",
+        "| status | UPS-RS | meaning |",
+        "|---|---|---|",
+        *(
+            f"| 0x{s.value:04X} | {HTTP_CODES.get(s, 400) if s.is_failure else '2xx'} | {WORDS[s] or 'Done.'} |"
+            for s in workitem_status.Status
+        ),
+        "",
+    ]

@@ -1,6 +1,6 @@
 """UPS-RS: the workitems over HTTP, their events over WebSocket. Source: PS3.18 section 11, events section 8.10.
 
-Same service, same rules and same statuses as over DIMSE; `_HTTP` turns a status into a code, its words go into the Warning
+Same service, same rules and same statuses as over DIMSE; `HTTP_CODES` turns a status into a code, its words go into the Warning
 header as PS3.18 asks. There is no login: addresses are bound by configuration, names of the host are checked against
 rebinding, and what a browser sends on behalf of another site (an Origin that is not ours) is refused.
 """
@@ -35,7 +35,7 @@ LIMIT = 1000
 _EVENT_POLL_S = 0.2
 _EVENT_BATCH = 50
 _TAKEN_MEDIA = (MEDIA, "application/json")
-_HTTP = {
+HTTP_CODES = {
     Status.SUCCESS: 200,
     Status.DUPLICATE: 409,
     Status.NOT_AUTHORIZED: 403,
@@ -72,7 +72,7 @@ def create_app(
     app = FastAPI(title="Triage Node UPS-RS", docs_url=None, redoc_url=None, openapi_url=None)
 
     def answer(request: Request, status: Status, done: int = 200) -> Response:
-        code = done if not status.is_failure else _HTTP.get(status, 400)
+        code = done if not status.is_failure else HTTP_CODES.get(status, 400)
         headers = {"Warning": f"299 {request.base_url}: {WORDS[status]}"} if WORDS[status] else {}
         return Response(status_code=code, headers=headers)
 

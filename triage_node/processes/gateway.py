@@ -38,8 +38,8 @@ from triage_node.worklist.leaving import as_readers_see
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
-FOLLOW_ALWAYS_S = 2.0
-"""The mode may change, and a study be complete, without a change of the list."""
+FOLLOW_ALWAYS_S = 10.0
+"""The mode may change without a change of the list."""
 _STOP_S = 5.0
 _MODE_FOR_S = 1.0
 
