@@ -222,8 +222,10 @@ def test_a_lost_acknowledgement_does_no_harm_the_second_time(dcmjs):
     manager = dcmjs()
     adapter = manager.make()
     manager.tell(do="mode", mode="reset-after-set")
-    with pytest.raises(TransientDeliveryError):
+    with pytest.raises(TransientDeliveryError) as lost:
         adapter.raise_study(raise_of())
+    # what the second try cannot see any more
+    assert (lost.value.held, lost.value.written) == ("1.3.1=LOW", "1.3.1=HIGH")
     assert manager.priority(KNOWN) == 2
     manager.tell(do="mode", mode="")
     assert adapter.raise_study(raise_of()).outcome is Outcome.ACKNOWLEDGED

@@ -275,8 +275,10 @@ def test_a_lost_answer_does_no_harm_the_second_time(http):
 
     manager.instead["update"] = takes_and_hangs_up
     adapter = manager.make()
-    with pytest.raises(TransientDeliveryError):
+    with pytest.raises(TransientDeliveryError) as lost:
         adapter.raise_study(raise_of())
+    # what the second try cannot see any more
+    assert (lost.value.held, lost.value.written) == ("1.3.1=LOW", "1.3.1=HIGH")
     manager.instead.clear()
     assert adapter.raise_study(raise_of()).outcome is Outcome.ACKNOWLEDGED
     assert manager.priority(KNOWN) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,3 +133,22 @@ def test_a_raise_that_was_never_made_has_nothing_to_take_back():
 def test_a_workitem_that_is_gone_is_too_late_to_take_back():
     answer = withdraw_reading(Manager([], []), Answer(Outcome.ACKNOWLEDGED, "1.3.1=LOW", "1.3.1=HIGH"))
     assert (answer.outcome, answer.words) == (Outcome.TOO_LATE, "the workitem is gone")
+
+
+def test_a_creation_whose_acknowledgement_is_lost_is_known_as_ours_and_made_once():
+    manager = Manager([], ["none", "none", "lost after"])
+    with pytest.raises(TransientDeliveryError) as lost:
+        raise_reading(manager, raise_of(STUDY), "ris", create_missing=True)
+    (uid,) = manager.items
+    assert (lost.value.held, lost.value.written) == (f"{uid}=", f"{uid}=HIGH")
+    again = raise_reading(manager, raise_of(STUDY), "ris", create_missing=True)
+    assert (again.outcome, again.held, again.written) == (Outcome.ACKNOWLEDGED, f"{uid}=HIGH", f"{uid}=HIGH")
+    assert list(manager.items) == [uid]
+
+
+def test_a_second_reading_of_which_the_answer_is_lost_is_told_with_the_first():
+    items = [Workitem(uid, "SCHEDULED", "LOW", frozenset({STUDY})) for uid in ("1.3.1", "1.3.2")]
+    manager = Manager(items, ["none", "none", "lost after"])
+    with pytest.raises(TransientDeliveryError) as lost:
+        raise_reading(manager, raise_of(STUDY), "ris", create_missing=False)
+    assert (lost.value.held, lost.value.written) == ("1.3.1=LOW, 1.3.2=LOW", "1.3.1=HIGH, 1.3.2=HIGH")

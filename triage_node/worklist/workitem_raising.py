@@ -6,7 +6,8 @@ created held nothing; taking its raise back leaves it there with a neutral prior
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -41,8 +42,11 @@ def raise_reading(manager: Manager, message: RaiseMessage, peer_name: str, creat
         items = _readings(manager, message)
         if not items and create_missing:
             uid = deterministic_uid("reading workitem", peer_name, message.study_instance_uid)
-            if manager.create(uid, _new(message)) is Verdict.DONE:
-                return _confirmed(manager, message, {uid: ""}, {uid: foreign.wanted_priority(message.urgency)}, {uid})
+            new = {uid: foreign.wanted_priority(message.urgency)}
+            with _told_when_lost({uid: ""}, new):
+                verdict = manager.create(uid, _new(message))
+            if verdict is Verdict.DONE:
+                return _confirmed(manager, message, {uid: ""}, new, {uid})
             known = manager.get(uid)  # our own second try, at a manager that does not find it by its study
             items = [known] if known else []
         if not items:
@@ -135,6 +139,15 @@ def _read_back(manager: Manager, before: Mapping[str, str], after: Mapping[str, 
     words = "; ".join(f"{before.get(u) or 'none'} before, {p} now" for u, p in stands.items())
     outcome = Outcome.ACKNOWLEDGED if stands == dict(after) else Outcome.NOT_CONFIRMED
     return Answer(outcome, _listed(before), _listed(stands), words)
+
+
+@contextmanager
+def _told_when_lost(held: Mapping[str, str], written: Mapping[str, str]) -> Iterator[None]:
+    """A change whose answer does not come may have arrived: the error tells what it would have replaced."""
+    try:
+        yield
+    except TransientDeliveryError as error:
+        raise TransientDeliveryError(str(error), _listed(held), _listed(written)) from error
 
 
 def _new(message: RaiseMessage) -> Dataset:
