@@ -71,11 +71,11 @@ class Node:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def _status_kb(self, name: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
@@ -130,4 +130,4 @@ def running(folder: Path, *before: str, **more: str) -> Iterator[Node]:
         node.store.close()
         if node.process.poll() is None:
             node.process.kill()
-            node.process.wait(10)
+            node.process.wait(60)

@@ -123,7 +123,7 @@ class RawClient:
     port: int
     source: str = ATTACKER
     tls: ssl.SSLContext | None = None
-    timeout_s: float = 20.0
+    timeout_s: float = 60.0
     socket: socket.socket = field(init=False)
 
     def __post_init__(self) -> None:
@@ -196,7 +196,7 @@ class RawClient:
         return False
 
 
-def echo_seconds(port: int, source: str = PROBE, timeout_s: float = 20.0) -> float:
+def echo_seconds(port: int, source: str = PROBE, timeout_s: float = 60.0) -> float:
     """Associate as a stranger to all attacks, C-ECHO, release. Returns how long it took; fails when it is not answered."""
     ae = AE("PROBE")
     ae.add_requested_context(VERIFICATION)

@@ -36,7 +36,7 @@ def test_file_is_flushed_then_named_then_its_folder_flushed_then_answered(tmp_pa
             client.associate()
             assert client.store(data, uid) == 0
         assert node.terminate() == 0
-    wait_until(lambda: "+++ exited with 0 +++" in trace.read_text(), 10, "the trace to end")
+    wait_until(lambda: "+++ exited with 0 +++" in trace.read_text(), 30, "the trace to end")
     calls = _in_order(trace.read_text().splitlines())
     renamed = _only(calls, r"rename\(\".*/blobs/.*\.tmp\", \".*/blobs/(..)/[0-9a-f]{64}\.dcm\"\)\s+= 0")
     folder = re.search(r"/blobs/(..)/[0-9a-f]{64}\.dcm", calls[renamed])
@@ -109,7 +109,7 @@ def test_what_was_answered_survives_kill_9_at_random_points(tmp_path, path):
                 assert {d for u, d in _digests(instances) if u in answered} <= on_disk
             waiting = [i for i in instances if i[0] not in answered]
         assert len(answered) == INSTANCES
-        wait_until(lambda: node.rows() == INSTANCES, 20, "a row for each instance")
+        wait_until(lambda: node.rows() == INSTANCES, 30, "a row for each instance")
         assert node.leftovers() == []
         assert len(node.blobs()) == INSTANCES
         assert {i.sop_instance_uid for i in node.study("1.2.3")} == answered
@@ -157,7 +157,7 @@ def test_blob_without_a_row_is_indexed_at_the_next_start(tmp_path, path):
     (tmp_path / "blobs" / "leftover.tmp").write_bytes(b"half")
     again = start(tmp_path, port)
     try:
-        row = wait_until(lambda: again.study("1.2.3"), 10, "the row")[0]
+        row = wait_until(lambda: again.study("1.2.3"), 30, "the row")[0]
         assert (row.sop_instance_uid, row.header.patient_name) == (uid, "Raw^Client")
         assert (row.calling_ae_title, row.association_id) == ("", None)
         assert again.leftovers() == []

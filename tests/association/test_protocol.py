@@ -71,7 +71,7 @@ def test_release_is_confirmed_and_the_connection_closed(node):
         client.associate()
         client.send(RELEASE_RQ)
         assert client.receive() == (6, bytes(4))
-        assert client.ended_within(5)
+        assert client.ended_within(30)
 
 
 def test_command_and_data_in_one_pdu_are_read(node):
@@ -137,7 +137,7 @@ def test_abort_midway_leaves_nothing(node):
         for k in range(0, 5_000_000, 100_000):
             client.send(p_data(pdv(1, 0, data[k : k + 100_000])))
         client.send(ABORT)
-        assert client.ended_within(5)
+        assert client.ended_within(30)
     wait_until(lambda: nothing_left(node), 30, "the temporary file to go")
     assert set(node.archive.digests()) == before
 
@@ -149,7 +149,7 @@ def test_connection_that_breaks_midway_leaves_nothing(node):
         client.associate()
         client.send(p_data(pdv(1, 3, command(C_STORE, CT, uid))))
         client.send(p_data(pdv(1, 0, data[:100_000])))
-    wait_until(lambda: nothing_left(node) and "outcome=lost" in node.log(), 10, "the association to end as lost")
+    wait_until(lambda: nothing_left(node) and "outcome=lost" in node.log(), 30, "the association to end as lost")
     assert set(node.archive.digests()) == before
 
 
@@ -173,7 +173,7 @@ def test_cancel_inside_a_data_set_does_not_store_it(node):
         client.send(p_data(pdv(1, 0, data[:9000])))
         client.send(p_data(pdv(1, 3, command(C_CANCEL, CT, has_data=False, responded_to=1))))
         client.send(ABORT)
-        assert client.ended_within(5)
+        assert client.ended_within(30)
     assert set(node.archive.digests()) == before
 
 
@@ -184,7 +184,7 @@ def test_operation_that_is_not_offered_is_not_performed(node):
         try:
             assert client.status() != 0
         except ConnectionError:
-            assert client.ended_within(5)  # pynetdicom aborts
+            assert client.ended_within(30)  # pynetdicom aborts
 
 
 def test_presentation_context_that_was_not_accepted_ends_the_association(node):
@@ -192,7 +192,7 @@ def test_presentation_context_that_was_not_accepted_ends_the_association(node):
     with RawClient(node.port) as client:
         client.associate()
         client.send(p_data(pdv(99, 3, command(C_STORE, CT, uid))) + p_data(pdv(99, 2, data)))
-        assert client.ended_within(5)
+        assert client.ended_within(30)
     assert not is_stored(node, data)
 
 
@@ -211,7 +211,7 @@ def test_presentation_context_that_was_not_accepted_ends_the_association(node):
 def test_what_is_no_association_request_is_sent_away(node, garbage):
     with RawClient(node.port) as client:
         client.send(garbage)
-        assert client.ended_within(8)
+        assert client.ended_within(30)
     with RawClient(node.port) as client:
         assert client.associate() == 2
 
@@ -238,7 +238,7 @@ def test_what_breaks_the_protocol_ends_the_association_and_nothing_else(node, ga
         client.send(garbage)
         with contextlib.suppress(OSError):  # it may have hung up already
             client.send(ABORT)  # pynetdicom passes over some of these
-        assert client.ended_within(8)
+        assert client.ended_within(30)
         assert other.echo() == 0
 
 
@@ -260,16 +260,16 @@ def test_fuzzed_pdus_never_stop_the_node(node):
             part[chance.randrange(min(len(part), 400))] = chance.randrange(256)
         if chance.random() < 0.3:
             del part[chance.randrange(len(part)) :]
-        with RawClient(node.port, timeout_s=5) as client:
+        with RawClient(node.port) as client:
             try:
                 for p in parts:
                     client.send(p)
             except OSError:
                 continue  # the node has closed it already
     with RawClient(node.port) as client:
-        wait_until(lambda: client.socket.fileno() < 0 or _answers(node), 15, "an association after the fuzzing")
-    wait_until(lambda: node.threads() <= threads + 2, 20, "the threads to end")
-    wait_until(lambda: node.descriptors() <= descriptors + 4, 20, "the sockets to close")
+        wait_until(lambda: client.socket.fileno() < 0 or _answers(node), 30, "an association after the fuzzing")
+    wait_until(lambda: node.threads() <= threads + 2, 30, "the threads to end")
+    wait_until(lambda: node.descriptors() <= descriptors + 4, 30, "the sockets to close")
     wait_until(lambda: nothing_left(node), 30, "temporary files to go")
     for found in node.blobs().values():
         assert found[128:132] == b"DICM"
@@ -309,14 +309,14 @@ class TestTLS:
             for k in range(0, 5_000_000, 100_000):
                 client.send(p_data(pdv(1, 0, data[k : k + 100_000])))
             client.send(ABORT)
-            assert client.ended_within(5)
+            assert client.ended_within(30)
         wait_until(lambda: nothing_left(secure), 30, "the temporary file to go")
         assert set(secure.archive.digests()) == before
 
     def test_plain_speech_is_sent_away_and_others_are_served(self, secure, certificate):
         with RawClient(secure.port) as plain:
             plain.send(association_request([(CT, [EXPLICIT])]))
-            assert plain.ended_within(8)
+            assert plain.ended_within(30)
         with RawClient(secure.port, tls=certificate.client()) as client:
             assert client.associate() == 2
 
@@ -326,7 +326,7 @@ class TestTLS:
             with RawClient(secure.port, tls=certificate.client()) as client:
                 assert client.associate() == 2
                 assert client.echo() == 0
-            assert half.ended_within(8)
+            assert half.ended_within(30)
 
     def test_tls_1_1_is_refused(self, secure, certificate):
         import ssl

@@ -34,7 +34,7 @@ def test_associations_at_the_same_time_go_to_different_processes(node):
     finally:
         for client in clients:
             client.socket.close()
-    wait_until(lambda: not any(p.net_connections("tcp") for p in receivers(node)), 10, "the sockets to be closed")
+    wait_until(lambda: not any(p.net_connections("tcp") for p in receivers(node)), 30, "the sockets to be closed")
 
 
 def test_instances_of_all_processes_have_rows(node):
@@ -47,7 +47,7 @@ def test_instances_of_all_processes_have_rows(node):
     finally:
         for client in clients:
             client.socket.close()
-    wait_until(lambda: node.rows() == len(sent), 10, "the rows")
+    wait_until(lambda: node.rows() == len(sent), 30, "the rows")
     assert all(is_stored(node, data) for _, data in sent)
 
 
@@ -58,12 +58,12 @@ def test_receiver_that_dies_ends_ingest_and_nothing_is_lost(node):
         assert client.store(data, uid) == 0
         for process in receivers(node):
             process.kill()
-        assert client.ended_within(10)
-    assert node.process.wait(20) == 1
+        assert client.ended_within(30)
+    assert node.process.wait(60) == 1
     assert "a process that receives has ended" in node.log()
     again = start(node.folder, node.port)
     try:
-        wait_until(lambda: again.rows() == 1, 10, "the row")
+        wait_until(lambda: again.rows() == 1, 30, "the row")
         assert is_stored(again, data)
     finally:
         again.store.close()

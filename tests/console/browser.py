@@ -77,7 +77,7 @@ def browser() -> Iterator[Browser]:
     process = subprocess.Popen([chromedriver, f"--port={port}", f"--log-path={log}"], stdout=subprocess.DEVNULL)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as driver:
-            wait_until(lambda: _ready(driver), 20, "chromedriver to start")
+            wait_until(lambda: _ready(driver), 30, "chromedriver to start")
             options = {
                 "binary": chromium,
                 "args": [*_ARGUMENTS, f"--user-data-dir={profile}/profile"],
@@ -94,7 +94,7 @@ def browser() -> Iterator[Browser]:
                 driver.delete(f"/session/{answer['sessionId']}")
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         shutil.rmtree(profile, ignore_errors=True)
 
 

@@ -21,11 +21,11 @@ def served(app: Console, port: int = 0) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        wait_until(lambda: server.started, 10, "the web server to start")
+        wait_until(lambda: server.started, 30, "the web server to start")
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         app.events.close()
         server.should_exit = True
-        thread.join(10)
+        thread.join(30)
         listener.close()
         assert not thread.is_alive()

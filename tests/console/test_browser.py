@@ -39,10 +39,10 @@ def test_a_new_flag_comes_to_the_top_without_a_reload(window):
             "window.notReloaded = true; document.getElementById('open-' + arguments[0]).focus()", f"{ROOT}1003"
         )
         assert first_headline(window) == "Suspected SAH, 34 mL, very likely"
-        wait_until(lambda: is_listening(node), 10, "the page to listen")
+        wait_until(lambda: is_listening(node), 30, "the page to listen")
         uid = node.add(minutes=2, flag=flag(Urgency.CRITICAL, "Suspected IVH, 12 mL, likely", 0), name="NEW, PATIENT")
         node.change(uid, arrived_at=ago(400))
-        wait_until(lambda: first_headline(window) == "Suspected IVH, 12 mL, likely", 10, "the new flag on top")
+        wait_until(lambda: first_headline(window) == "Suspected IVH, 12 mL, likely", 30, "the new flag on top")
         assert window.script("return window.notReloaded") is True
         assert window.script("return document.activeElement.id") == f"open-{ROOT}1003"
         assert window.script("return document.title") == "(5) Reading list · Triage Node"
@@ -91,15 +91,15 @@ def test_a_page_that_loses_the_node_says_since_when_and_comes_back(window):
     shown = "return !document.getElementById('cut-off').hidden"
     with served(app) as address:
         window.open(address)
-        wait_until(lambda: is_listening(node), 10, "the page to listen")
+        wait_until(lambda: is_listening(node), 30, "the page to listen")
         assert window.script(shown) is False
     port = int(address.rsplit(":", 1)[1])
-    wait_until(lambda: window.script(shown), 15, "the page to say that it is cut off")
+    wait_until(lambda: window.script(shown), 30, "the page to say that it is cut off")
     assert "Not current since 03:12." in window.script("return document.getElementById('cut-off').textContent")
     assert window.script("return document.querySelector('.pulse').textContent.trim()") == "Not current"
     window.log()
     with served(create_app(node.deps()), port=port):
-        wait_until(lambda: not window.script(shown), 20, "the page to come back")
+        wait_until(lambda: not window.script(shown), 30, "the page to come back")
 
 
 @pytest.mark.parametrize(("width", "height", "dark"), LOOKS)

@@ -22,7 +22,7 @@ from triage_node.console.events import Events
 def open_stream(address: str) -> socket.socket:
     """A stream as a browser opens it; read until the first event is there."""
     parts = urlsplit(address)
-    stream = socket.create_connection((parts.hostname, parts.port), timeout=10)
+    stream = socket.create_connection((parts.hostname, parts.port), timeout=30)
     stream.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n")
     heard = b""
     while b"event: hello" not in heard:
@@ -69,16 +69,16 @@ def test_200_streams_opened_and_dropped_leave_nothing_behind(node):
     app = create_app(node.deps())
     with served(app) as address:
         open_stream(address).close()
-        wait_until(lambda: app.events.streams == 0, 10, "the first stream to be left")
+        wait_until(lambda: app.events.streams == 0, 30, "the first stream to be left")
         threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
         for _ in range(10):
             streams = [open_stream(address) for _ in range(20)]
             assert app.events.streams == 20
             for stream in streams:
                 stream.close()
-            wait_until(lambda: app.events.streams == 0, 10, "20 streams to be left")
+            wait_until(lambda: app.events.streams == 0, 30, "20 streams to be left")
         assert not app.events.is_watching
-        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files, 10, "the sockets to be closed")
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= files, 30, "the sockets to be closed")
         assert threading.active_count() <= threads + 1
         calls = node.list_version_calls
         httpx.get(f"{address}/health", trust_env=False)
@@ -92,7 +92,7 @@ def test_a_stream_that_is_cut_without_a_word_is_left_as_well(node):
         stream = open_stream(address)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         stream.close()
-        wait_until(lambda: app.events.streams == 0, 10, "the stream to be left")
+        wait_until(lambda: app.events.streams == 0, 30, "the stream to be left")
 
 
 def test_too_many_streams_are_refused_and_the_rest_goes_on(node, monkeypatch):
@@ -126,7 +126,7 @@ def test_the_watcher_outlives_a_store_that_fails(node):
         events = Events(list_version)
         stream = events.stream()
         assert "hello" in await anext(stream)
-        event = await asyncio.wait_for(anext(stream), 10)
+        event = await asyncio.wait_for(anext(stream), 30)
         await stream.aclose()
         assert (events.streams, events.is_watching) == (0, False)
         return event
@@ -144,7 +144,7 @@ def test_a_slow_page_skips_events_instead_of_collecting_them():
         await anext(stream)
         for number in range(50):
             await events._tell("list", number)
-        late = [await asyncio.wait_for(anext(stream), 5)]
+        late = [await asyncio.wait_for(anext(stream), 30)]
         await stream.aclose()
         return late
 

@@ -243,7 +243,7 @@ def running_web(store: Store, folder: Path) -> Iterator[tuple[str, subprocess.Po
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
+        process.wait(60)
         process.stderr.close()
 
 
@@ -266,7 +266,7 @@ def test_the_role_serves_the_store_tells_of_changes_and_stops_with_streams_open(
         moments = [m["moment"] for m in client.get("/api/studies/1.2.2/timeline").json()]
         assert "flagged" in moments
         process.send_signal(signal.SIGTERM)
-        assert process.wait(8) == 0
+        assert process.wait(60) == 0
         stream.close()
 
 

@@ -101,14 +101,14 @@ def test_two_threads_with_the_same_bytes_end_with_one_file(archive):
 
     def store() -> None:
         file = put(archive, data, True)
-        ready.wait(10)
+        ready.wait(30)
         done.append(file.commit()[0])
 
     threads = [threading.Thread(target=store) for _ in range(4)]
     for t in threads:
         t.start()
     for t in threads:
-        t.join(20)
+        t.join(30)
     assert len(set(done)) == 1
     assert len(done) == 4
     assert archive.read(done[0]) == data

@@ -91,7 +91,7 @@ def test_lone_instance_is_written_soon(table):
     j = Journal(table.rows())
     j.start()
     j.received(1, one("a"))
-    wait_until(lambda: table.written() == ["a"], 10, "the row")
+    wait_until(lambda: table.written() == ["a"], 30, "the row")
     assert j.stop(30)
 
 
@@ -103,7 +103,7 @@ def test_database_that_comes_back_gets_everything_in_order(table):
     for k in range(70):
         j.received(PEER.number, one(f"{k}"))
     j.closed(PEER.number, "released", 70, AT)
-    wait_until(lambda: j.waiting == 72, 10, "everything to wait")
+    wait_until(lambda: j.waiting == 72, 30, "everything to wait")
     table.away.clear()
     wait_until(lambda: j.waiting == 0, 30, "everything to be written")
     assert table.written() == [f"{k}" for k in range(70)]
@@ -144,7 +144,7 @@ def test_database_that_is_away_quarantines_nothing(table):
     j = Journal(table.rows())
     j.start()
     j.received(1, one("a"))
-    wait_until(lambda: j.waiting == 1, 10, "the entry")
+    wait_until(lambda: j.waiting == 1, 30, "the entry")
     threading.Event().wait(0.3)  # several tries
     table.away.clear()
     wait_until(lambda: table.written() == ["a"], 30, "the row")

@@ -80,7 +80,7 @@ class Modality:
 
     def _send_until_lost(self, left: list[Path]) -> None:
         ae = AE("MODALITY")
-        ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 20, 20
+        ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 60, 60, 60
         ae.add_requested_context(CTImageStorage, "1.2.840.10008.1.2.1")
         association = ae.associate("127.0.0.1", self._port, ae_title=AE_TITLE)
         while association.is_established and left:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -28,7 +27,10 @@ def roles(tmp_path, monkeypatch):
         "import signal, sys, pathlib\nsignal.signal(15, lambda *_: sys.exit(0))\n"
         f"pathlib.Path({str(tmp_path)!r}, 'up').touch()\nsignal.pause()\n"
     )
-    (package / "dying.py").write_text(f"open({str(tmp_path / 'deaths')!r}, 'a').write('x')\nraise SystemExit(3)\n")
+    (package / "dying.py").write_text(
+        f"import time\nwith open({str(tmp_path / 'deaths')!r}, 'a') as f:\n    f.write(f'{{time.monotonic()}}\\n')\n"
+        "raise SystemExit(3)\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -45,13 +47,13 @@ def running(names):
 def test_killed_role_comes_back_and_all_stop_in_the_end(roles):
     s, stop, thread = running(["steady"])
     try:
-        first = wait_until(lambda: s.pids().get("steady"), 10, "first start")
-        wait_until((roles / "up").exists, 10, "role is up")
+        first = wait_until(lambda: s.pids().get("steady"), 30, "first start")
+        wait_until((roles / "up").exists, 30, "role is up")
         os.kill(first, signal.SIGKILL)
-        second = wait_until(lambda: (p := s.pids().get("steady")) != first and p, 10, "second start")
+        second = wait_until(lambda: (p := s.pids().get("steady")) != first and p, 30, "second start")
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(30)
     assert not thread.is_alive()
     with pytest.raises(ProcessLookupError):
         os.kill(second, 0)
@@ -60,12 +62,17 @@ def test_killed_role_comes_back_and_all_stop_in_the_end(roles):
 def test_role_that_dies_at_once_is_not_started_in_a_tight_loop(roles, monkeypatch):
     monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.5)
     _, stop, thread = running(["dying"])
-    wait_until(lambda: (roles / "deaths").exists() and (roles / "deaths").stat().st_size >= 2, 15, "two deaths")
-    began = time.monotonic()
-    wait_until(lambda: (roles / "deaths").stat().st_size >= 3, 15, "third death")
+
+    def deaths() -> list[float]:
+        return [float(line) for line in (roles / "deaths").read_text().split()] if (roles / "deaths").exists() else []
+
+    wait_until(lambda: len(deaths()) >= 3, 60, "three deaths")
     stop.set()
-    thread.join(20)
-    assert time.monotonic() - began > 0.9  # the second wait is 1 s, twice the first
+    thread.join(30)
+    # each tells its time before it ends, and is started again only after the wait: 0.5 s, then twice as long, by a clock read just before
+    first, second, third = deaths()[:3]
+    assert second - first >= 0.4
+    assert third - second >= 0.9
 
 
 def test_roles_die_with_a_killed_supervisor(tmp_path):
@@ -84,7 +91,7 @@ def test_roles_die_with_a_killed_supervisor(tmp_path):
         "threading.Event().wait(60)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", parent])
-    pid = int(wait_until(lambda: marker.exists() and marker.read_text(), 20, "child is up"))
+    pid = int(wait_until(lambda: marker.exists() and marker.read_text(), 30, "child is up"))
     process.kill()
     process.wait()
 
@@ -95,7 +102,7 @@ def test_roles_die_with_a_killed_supervisor(tmp_path):
         except FileNotFoundError:
             return True
 
-    wait_until(gone, 10, "child died with its supervisor")
+    wait_until(gone, 30, "child died with its supervisor")
 
 
 def test_gateway_runs_only_where_it_has_something_to_do():

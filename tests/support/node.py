@@ -194,7 +194,7 @@ def node(
 def _offers_compression(port: int) -> bool:
     """Whether the listener answers C-ECHO and offers JPEG-LS, so has heard what analysis decodes."""
     ae = AE("PROBE")
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 5
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
     ae.add_requested_context(Verification)
     ae.add_requested_context(CTImageStorage, JPEGLSLossless)
     association = ae.associate("127.0.0.1", port, ae_title=AE_TITLE)

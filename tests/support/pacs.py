@@ -151,7 +151,7 @@ def storescp(folder: Path, port: int | None = None, arguments: Sequence[str] = (
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: _listens(port), 10, "storescp listens")
+        wait_until(lambda: _listens(port), 30, "storescp listens")
         yield port
     finally:
         _end(process)
@@ -235,7 +235,7 @@ def _listens(port: int) -> bool:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(15)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
