@@ -9,20 +9,21 @@ import pytest
 from tests.support.deciding import ACTIVE, E0, E1, E2, OBSERVE, Site
 from triage_node.config.worklist_peers import Hl7PeerSettings
 from triage_node.domain.message import MessageKind, MessageState
-from triage_node.domain.priority import Mode, ReadingState, Urgency
+from triage_node.domain.orders import OrderEvent, OrderFacts
+from triage_node.domain.priority import Mode, OrderClass, ReadingState, Urgency
 from triage_node.processes import withdrawal
 from triage_node.processes.messages import raised_answer
 from triage_node.processes.running import now
 from triage_node.processes.telling import Teller
 from triage_node.processes.told import alarms, told_at, told_peers
 from triage_node.processes.wiring import effective_mode
-from triage_node.store import messages, results, worklist
+from triage_node.store import messages, orders, results, worklist
 from triage_node.worklist.adapter import Answer, Outcome
 from triage_node.worklist.payload import from_json
 
 DAY = timedelta(hours=24)
 NAME = ("Müller-Lüdenscheidt^Đặng^山田太郎^Æ" + "長" * 64)[:64]
-RAISE, WITHDRAW = MessageKind
+RAISE, WITHDRAW = MessageKind.RAISE, MessageKind.WITHDRAW
 
 
 def peer(name: str = "ris", host: str = "127.0.0.1", **more: object) -> Hl7PeerSettings:
@@ -62,6 +63,17 @@ def test_a_flag_tells_every_peer_once_with_what_was_found(site):
     assert (told.evidence, told.simulation, told.link) == ("E0", True, "https://viewer.example/1.2.1")
     assert told.issued_at == first.created_at
     assert (told.accession_number, told.patient_id, told.patient_name) == ("A1", "P77", "")
+
+
+def test_a_peer_is_told_the_order_class_that_an_order_message_told_and_never_the_guess_of_a_rule(site):
+    site.decide("1.2.1", Urgency.MODERATE)
+    assert from_json(site.told("1.2.1")[0].payload).order_class == ""
+    orders.take(site.store, "HIS|", "X1", [OrderFacts(OrderEvent.ORDER, "1.2.1", order_class=OrderClass.URGENT)], now())
+    (received,) = orders.waiting_for(site.store, orders.listed(site.store, now() - DAY))
+    with site.store.write() as c:
+        orders.settle(c, received, "order class URGENT", now())
+    site.decide("1.2.1", Urgency.HIGH)
+    assert from_json(site.told("1.2.1")[2].payload).order_class == "URGENT"
 
 
 def test_a_study_that_is_not_flagged_tells_nobody(site):

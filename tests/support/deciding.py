@@ -23,6 +23,7 @@ from triage_node.store import instances, messages, meta, policy, studies, workli
 from triage_node.store.engine import Store, open_store
 from triage_node.store.results import ResultRecord, latest
 from triage_node.store.upgrade import upgrade
+from triage_node.worklist.repeat import Repeat
 
 DIGEST = "b" * 64
 ACTIVE, OBSERVE = ListPolicy(mode=Mode.ACTIVE), ListPolicy(mode=Mode.OBSERVE)
@@ -43,7 +44,9 @@ class Site:
             "web = { study_link = 'https://viewer.example/{study_instance_uid}' }",
         ]
         for peer in peers:
-            kind = {"UpsPeerSettings": "ups_peers", "Hl7PeerSettings": "hl7_peers"}[type(peer).__name__]
+            kind = {"UpsPeerSettings": "ups_peers", "Hl7PeerSettings": "hl7_peers", "ContactSettings": "contacts"}[
+                type(peer).__name__
+            ]
             lines.append(f"[[{kind}]]")
             said = peer.model_dump(exclude_unset=True, mode="json")
             lines += [f"{key} = {json.dumps(value)}" for key, value in said.items()]
@@ -89,11 +92,13 @@ class Site:
         list_policy: ListPolicy = ACTIVE,
         teller: Teller | None = None,
         apart: bool = False,
+        probability: float = 0.9,
+        repeat: Repeat | None = None,
     ) -> None:
         """Commit a decision of the next revision; no urgency: not flagged."""
         at, held = now(), latest(self.store, uid)
         bundle = BundleIdentity("bloodnet", "1", DIGEST, "cpu", {"ich": level})
-        p = 0.9 if urgency else 0.1
+        p = probability if urgency else 0.1
         point = OperatingPoint("ich", 0.3, 0.6, 1)
         decision = FindingDecision(urgency is not None, "ich", p, point, 34.0, (), (), bundle, level)
         record = ResultRecord(
@@ -113,7 +118,7 @@ class Site:
         )
         flag = Flag("ich", urgency, "Suspected ICH, 34 mL, likely", at) if urgency else None
         teller = teller or Teller(self.settings, self.simulation)
-        commit_decision(self.store, record, decision, flag, list_policy, at, apart, "", teller)
+        commit_decision(self.store, record, decision, flag, list_policy, at, apart, "", teller, repeat)
 
     def told(self, uid: str) -> list[MessageRow]:
         return messages.of_study(self.store, uid)

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from triage_node.config.contacts import ContactSettings, EscalationSettings
 from triage_node.config.gateway import GatewaySettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.config.section import AETitle, Network, Port, Section
@@ -220,14 +221,16 @@ class Settings(Section):
     hl7_inbound: Hl7InboundSettings | None = Field(
         None, description="Orders, patients and reports of others over MLLP; none: not listened for."
     )
+    contacts: tuple[ContactSettings, ...] = Field((), description="People who are notified of flagged studies.")
+    escalation: EscalationSettings = EscalationSettings()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Settings:
         if len({a.name for a in self.archives}) != len(self.archives):
             raise ValueError("archives: two have the same name")
-        names = [p.name for p in self.worklist_peers]
+        names = [p.name for p in (*self.worklist_peers, *self.contacts)]
         if len(set(names)) != len(names):
-            raise ValueError("ups_peers, ups_rs_peers, hl7_peers: two have the same name")
+            raise ValueError("ups_peers, ups_rs_peers, hl7_peers, contacts: two have the same name")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""Messages to the reading lists of others, and how far each one has come (DESIGN.md section 3, Outbox)."""
+"""Messages to the reading lists of others and to people, and how far each one has come (DESIGN.md section 3, Outbox)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from triage_node.domain.identifiers import deterministic_uid
 class MessageKind(StrEnum):
     RAISE = "raise"
     WITHDRAW = "withdraw"
+    NOTIFY = "notify"
+    """To a person, not to a list; nothing takes it back."""
 
 
 class MessageState(StrEnum):

@@ -178,7 +178,7 @@ class Analysis:
                 record = self._record(study, input_digest, detection, decision, detail)
                 how = list_policy(self.settings, self.standing.mode)
                 apart, why = self.standing.apart, self.standing.why
-                commit_decision(self.store, record, decision, flag, how, now(), apart, why, self.teller)
+                commit_decision(self.store, record, decision, flag, how, now(), apart, why, self.teller, repeat)
         self.running.beat()
         with self._at("prognosis"):
             predictions = self._predictions(record, volume, detection, held, chosen) if decision.flagged else ()

@@ -12,7 +12,7 @@ from triage_node.domain.finding import Detection, EvidenceLevel, FindingDecision
 from triage_node.domain.priority import Flag, ListPolicy, Mode, Urgency
 from triage_node.domain.study import Moment
 from triage_node.processes.telling import Teller
-from triage_node.store import messages, results, studies, worklist
+from triage_node.store import messages, orders, results, studies, worklist
 from triage_node.store.engine import Store
 from triage_node.worklist.leaving import as_readers_see
 from triage_node.worklist.moves import moves, would_move
@@ -52,11 +52,12 @@ def commit_decision(
     apart: bool = False,
     why: str = "",
     teller: Teller | None = None,
+    repeat: Repeat | None = None,
 ) -> None:
     """Store the result and raise the study. In observe mode the flag is kept and the move recorded as "would move".
 
     `apart`: the node observes this study only, and `why`; `policy` is then the one of observe mode. `teller` writes what
-    other worklists are told; None where there are none.
+    other worklists and people are told; None where there are none. Of a `repeat` without news no person is notified.
     """
     uid = record.study_instance_uid
     with store.write() as c:
@@ -71,7 +72,12 @@ def commit_decision(
         if tells and teller is not None and (listed := worklist.row_of(c, uid)) is not None:
             # also for a flag that stood before: what was found while the node observed was told to nobody
             before_it = messages.of_study(c, uid)
-            messages.put(c, teller.raises(listed, record.revision, decision, policy.mode, before_it, at), at)
+            told = orders.told_class(c, uid, listed.identity.accession_number)
+            raises = teller.raises(listed, record.revision, decision, policy.mode, before_it, at, told or "")
+            messages.put(c, raises, at)
+            if repeat is None or repeat.is_news:
+                notices = teller.notices.first(listed, record.revision, decision, policy.mode, before_it, at)
+                messages.put(c, notices, at)
         if not is_raised:
             return
         rows = [listed.row for listed in worklist.rows(c)]

@@ -1,4 +1,4 @@
-"""The delivery role: one queue per archive and worklist peer, so that one that is down holds up nobody else."""
+"""The delivery role: one queue per archive, worklist peer and contact, so that one that is down holds up nobody else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from triage_node.domain.delivery import OutboxRow, OutboxState
 from triage_node.domain.errors import StoreError
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.instances.archive import Archive
-from triage_node.processes import messages
+from triage_node.processes import messages, notifying
 from triage_node.processes.running import Running, now, owner, run_role
 from triage_node.processes.wiring import built_folder, is_loopback
 from triage_node.store import meta, outbox
@@ -136,7 +136,7 @@ def main(running: Running) -> None:
     """One thread per archive and worklist peer; ends when all have finished what they had in hand."""
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     simulation = meta.is_simulation(running.store)
-    threads = messages.threads(running)
+    threads = [*messages.threads(running), *notifying.threads(running)]
     for archive in running.settings.archives:
         destination = Destination(archive.name, archive.clinical, is_loopback(archive))
         allowed, why = may_reach(destination, simulation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from triage_node.config.schema import Settings
@@ -11,6 +12,7 @@ from triage_node.config.worklist_peers import PeerSettings
 from triage_node.domain.finding import FindingDecision
 from triage_node.domain.message import MessageKind, MessageRow, MessageState, NewMessage, message_id
 from triage_node.domain.priority import Flag, Mode, Urgency
+from triage_node.processes.notices import Notices
 from triage_node.processes.wiring import listener
 from triage_node.store.worklist import ListedStudy
 from triage_node.worklist.adapter import RaiseMessage
@@ -21,11 +23,12 @@ _NEVER_ARRIVED = frozenset({MessageState.NOT_SENT, MessageState.EXPIRED, Message
 
 
 class Teller:
-    """Knows who is told what."""
+    """Knows which worklists are told what; `notices` knows the people."""
 
     def __init__(self, settings: Settings, simulation: bool) -> None:
         self._peers, self._link, self._simulation = settings.worklist_peers, settings.web.study_link, simulation
         self._expires_after = timedelta(hours=settings.worklist.expires_after_h)
+        self.notices = Notices(settings, simulation)
 
     def raises(
         self,
@@ -35,8 +38,12 @@ class Teller:
         mode: Mode,
         before: Sequence[MessageRow],
         at: datetime,
+        order_class: str = "",
     ) -> list[NewMessage]:
-        """What follows from a decision: nothing where the gate is shut, or where the peer was told as much `before`."""
+        """What follows from a decision: nothing where the gate is shut, or where the peer was told as much `before`.
+
+        `order_class`: what an order message told of it; empty when none did.
+        """
         flag = listed.row.flag
         if flag is None:
             return []
@@ -45,7 +52,7 @@ class Teller:
             allowed, _ = may_raise(listener(peer), listed.row, decision.evidence, mode, self._simulation)
             if not allowed or _was_told(peer.name, flag.urgency, before):
                 continue
-            told = self._message(peer, listed, revision, decision, flag, at)
+            told = replace(self._message(peer, listed, revision, decision, flag, at), order_class=order_class)
             found.append(
                 NewMessage(
                     peer.name,

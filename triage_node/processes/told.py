@@ -32,6 +32,16 @@ _WITHDRAW = {
 }
 
 
+_NOTIFY = {
+    MessageState.ACKNOWLEDGED: "notified",
+    MessageState.PENDING: "not notified yet",
+    MessageState.NOT_CONFIRMED: "perhaps notified",
+    MessageState.NOT_SENT: "not notified",
+    MessageState.PARKED: "cannot be notified",
+    MessageState.EXPIRED: "was not reached in time",
+}
+
+
 def told_peers(rows: Sequence[MessageRow]) -> tuple[ToldPeer, ...]:
     """Every message of one study, oldest first."""
     return tuple(
@@ -83,6 +93,8 @@ def _is_reordered(m: MessageRow) -> bool:
 def _words(m: MessageRow) -> str:
     if m.kind is MessageKind.WITHDRAW:
         return _WITHDRAW[m.state]
+    if m.kind is MessageKind.NOTIFY:
+        return _NOTIFY.get(m.state, m.state.value)
     if m.state is not MessageState.ACKNOWLEDGED:
         return _RAISE[m.state]
     return "re-ordered" if _is_reordered(m) else "confirmed, it stood there already"
