@@ -13,7 +13,7 @@ from triage_node.config.gateway import GatewaySettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.config.section import AETitle, Network, Port, Section
 from triage_node.config.web_access import base_url, check_credentials
-from triage_node.config.worklist_peers import Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
+from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.priority import Mode, OrderClass
 
@@ -218,6 +218,7 @@ class Settings(Section):
     )
     ups_rs_peers: tuple[UpsRsPeerSettings, ...] = Field((), description="UPS managers over DICOMweb, likewise.")
     hl7_peers: tuple[Hl7PeerSettings, ...] = Field((), description="RIS or worklist engines that take HL7 v2.")
+    fhir_peers: tuple[FhirPeerSettings, ...] = Field((), description="FHIR R4 servers whose orders or tasks follow.")
     hl7_inbound: Hl7InboundSettings | None = Field(
         None, description="Orders, patients and reports of others over MLLP; none: not listened for."
     )
@@ -230,12 +231,12 @@ class Settings(Section):
             raise ValueError("archives: two have the same name")
         names = [p.name for p in (*self.worklist_peers, *self.contacts)]
         if len(set(names)) != len(names):
-            raise ValueError("ups_peers, ups_rs_peers, hl7_peers, contacts: two have the same name")
+            raise ValueError("ups_peers, ups_rs_peers, hl7_peers, fhir_peers, contacts: two have the same name")
         return self
 
     @property
-    def worklist_peers(self) -> tuple[UpsPeerSettings | UpsRsPeerSettings | Hl7PeerSettings, ...]:
-        return (*self.ups_peers, *self.ups_rs_peers, *self.hl7_peers)
+    def worklist_peers(self) -> tuple[UpsPeerSettings | UpsRsPeerSettings | Hl7PeerSettings | FhirPeerSettings, ...]:
+        return (*self.ups_peers, *self.ups_rs_peers, *self.hl7_peers, *self.fhir_peers)
 
     @property
     def database_url(self) -> str:

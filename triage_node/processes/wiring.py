@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import triage_node
 from triage_node.config.schema import ArchiveSettings, Settings
-from triage_node.config.worklist_peers import Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
+from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.errors import ConfigError
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.priority import ListPolicy, Mode, OrderClass
 from triage_node.worklist.gate import Listener
 
-WorklistPeer = UpsPeerSettings | UpsRsPeerSettings | Hl7PeerSettings
+WorklistPeer = UpsPeerSettings | UpsRsPeerSettings | Hl7PeerSettings | FhirPeerSettings
 
 _PACKAGE = Path(triage_node.__file__).parent
 
@@ -81,7 +81,7 @@ def config_digest(settings: Settings) -> str:
 
 def listener(peer: WorklistPeer) -> Listener:
     """A worklist peer as the gate sees it."""
-    host = urlsplit(peer.url).hostname if isinstance(peer, UpsRsPeerSettings) else peer.host
+    host = urlsplit(peer.url).hostname if isinstance(peer, UpsRsPeerSettings | FhirPeerSettings) else peer.host
     return Listener(peer.name, _is_loopback(host or ""))
 
 
