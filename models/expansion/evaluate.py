@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from models.expansion import logistic
 from models.expansion.export import OUTPUTS, write_manifest
+from models.expansion.laid_out import as_scanned, mask_as_scanned
 from models.expansion.pool import Pool, built_in, read
 from models.expansion.settings import from_command_line
-from triage_node.domain.finding import Location
+from triage_node.domain.finding import BundleIdentity, Component, Detection, Location
 from triage_node.domain.prognosis import ClinicalFacts
 from triage_node.prognosis import bat, brain, nag
 from triage_node.prognosis.expansion import (
@@ -35,6 +36,7 @@ from triage_node.prognosis.expansion import (
     MODEL_FILE,
     VOXEL_ML,
     YES_NO,
+    Expansion,
     ExpansionModel,
     Logistic,
     image_features,
@@ -73,14 +75,16 @@ class Read:
     dice: Floats
 
 
-def network_answers(session: onnxruntime.InferenceSession, pool: Pool, which: NDArray[np.intp]) -> Read:
+def network_answers(
+    session: onnxruntime.InferenceSession, pool: Pool, which: NDArray[np.intp], pictures: NDArray[np.uint8]
+) -> Read:
+    """Of pictures as the node lays them out."""
     features, rows = [], []
     began = time.monotonic()
-    for n, i in enumerate(which):
-        picture = np.array(pool.pictures[i])
+    for n, (i, picture) in enumerate(zip(which, pictures, strict=True)):
         mask, score, signs = session.run(list(OUTPUTS), {"picture": network_input(picture[None])})
         features.append(image_features(picture, mask[0], score[0, 0], signs[0]))
-        found, truth = mask[0] > 0, pool.mask([i])[0] > 0
+        found, truth = mask[0] > 0, mask_as_scanned(pool, i)
         dice = 2 * (found[0] & truth[0]).sum() / max(1, found[0].sum() + truth[0].sum())
         rows.append((found[0].sum() * VOXEL_ML, found[1].sum() * VOXEL_ML, dice))
         if n % 200 == 199:
@@ -108,6 +112,27 @@ def known_of(patient: VirtualPatient, ml: float, ivh: bool, facts: Facts | None 
 def table(known: list[dict[str, float | None]], names: tuple[str, ...]) -> Floats:
     """Shape: (n, len(names)); NaN where not known."""
     return np.array([[np.nan if k[n] is None else k[n] for n in names] for k in known], float)
+
+
+def shown_by_node(node: Expansion, answers: Read, patients: list[VirtualPatient]) -> Floats:
+    """1 for each patient whose chance stands on the page, 0 where the predictor abstains. Detection: what was drawn."""
+    shown = []
+    for features, ml, patient in zip(answers.features, answers.ml, patients, strict=True):
+        place = PLACES.get(patient.bleed.place, Location.INFRATENTORIAL)
+        drawn = [("iph", patient.bleed.volume_ml, place)]
+        drawn += [("ivh", patient.bleed.ivh_ml, Location.VENTRICULAR)] * bool(patient.bleed.ivh)
+        pieces = tuple(
+            Component(k, v, kind, at, 0, (0.0, 0.0, 0.0), 0.9, False) for k, (kind, v, at) in enumerate(drawn)
+        )
+        nothing = np.zeros((1, 1, 1), np.uint8)
+        detection = Detection(
+            study_probability=0.9, slice_probabilities=np.ones(1, np.float32), subtype_probabilities={}, mask=nothing,
+            heat=nothing, hematoma_volume_ml=sum(p.volume_ml for p in pieces), components=pieces, key_slice_index=0,
+            bundle=BundleIdentity("drawn", "0", "", "none", {}),
+        )  # fmt: skip
+        said = node.predict({"ml": ml, "features": features}, detection, facts_of(patient.recorded))
+        shown.append(float(not said.abstained))
+    return np.array(shown)
 
 
 # ---- figures ------------------------------------------------------------------------------------------------------------
@@ -283,14 +308,17 @@ def main(settings: Settings) -> None:
         folder / "models" / "model.onnx", options, providers=["CPUExecutionProvider"]
     )
 
-    fit, test = pool.of("fit"), pool.of("test")
+    asked = len(pool.of("test"))
+    (fit, fit_pictures), (test, pictures) = (as_scanned(pool, pool.of(split)) for split in ("fit", "test"))
     truth_fit, truth = (np.array([float(pool.patients[i].expanded(rule)) for i in part]) for part in (fit, test))
     bayes = np.array([pool.patients[i].p_expansion(rule) for i in test])
-    content = model_of(pool, fit, network_answers(session, pool, fit), truth_fit, definition, settings.seed)
+    content = model_of(
+        pool, fit, network_answers(session, pool, fit, fit_pictures), truth_fit, definition, settings.seed
+    )
     (folder / MODEL_FILE).write_text(json.dumps(content, indent=1) + "\n")
     model = ExpansionModel.from_json((folder / MODEL_FILE).read_bytes())
 
-    answers = network_answers(session, pool, test)
+    answers = network_answers(session, pool, test, pictures)
     patients = [pool.patients[i] for i in test]
     image = np.array([model.normalised(f) for f in answers.features])
     known = known_of_all(pool, test, answers, _logit(image))
@@ -317,7 +345,7 @@ def main(settings: Settings) -> None:
 
     figures: list[dict] = []
     n = len(test)
-    on = f"{n} virtual patients, {int(truth.sum())} expanded ({definition}), heads that no training read"
+    on = f"{n} virtual patients, {int(truth.sum())} expanded ({definition}), heads that no training read, laid out by the node"
 
     def add(name: str, statistic: Callable[[NDArray[np.intp]], float], text: str = on, count: int = n) -> None:
         whole = statistic(np.arange(count))
@@ -382,6 +410,11 @@ def main(settings: Settings) -> None:
     wrong = np.abs(answers.ml - drawn)
     add("volume_error_median_ml", lambda i: float(np.median(wrong[i])), on)
     add("volume_error_median_share", lambda i: float(np.median(wrong[i] / drawn[i])), on)
+    write_manifest(folder, manifest)
+    shown = shown_by_node(Expansion(folder, 1), answers, patients)
+    shown = np.r_[shown, np.zeros(asked - n)]
+    text = f"share of patients whose chance the node shows beside a right mask; {on}"
+    add("share_shown", lambda i: float(shown[i].mean()), text, asked)
 
     manifest["evaluation"] = figures
     write_manifest(folder, manifest)

@@ -63,11 +63,36 @@ def network_input(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (picture.astype(np.float32) * np.float32(2 / 255) - 1)[:, None]
 
 
-def picture_of(volume: Volume) -> NDArray[np.uint8] | str:
-    """The scan in the layout of training, (24, 96, 96) as `stored`, or why it cannot be had.
-
-    Averaged over each coarse voxel, the skull's top and middle where training has them; outside the scan is air.
+@dataclass(frozen=True)
+class Layout:
+    """How a scan's voxels are shared out over the coarse ones of training. Shape: share (24, slices used), rows and columns
+    (96, pixels); `used`: the slices. Each is averaged; what nothing was scanned for is `outside`.
     """
+
+    used: NDArray[np.intp]
+    share: NDArray[np.float32]
+    rows: NDArray[np.float32]
+    columns: NDArray[np.float32]
+
+    def of(self, scan: NDArray[np.float32], outside: float) -> NDArray[np.float32]:
+        """Any values on the scan's own grid, laid out. Shape: (slice, row, column) -> (24, 96, 96)."""
+        flat = np.stack([self.rows @ scan[z] @ self.columns.T for z in self.used])
+        inside = np.einsum("sz,zrc->src", self.share, flat)
+        missing = (1 - self.share.sum(axis=1)).clip(0, 1)[:, None, None]
+        beside = (1 - np.outer(self.rows.sum(axis=1), self.columns.sum(axis=1)).clip(0, 1))[None]
+        return (inside + (missing + beside).clip(0, 1) * outside).astype(np.float32)
+
+
+def picture_of(volume: Volume) -> NDArray[np.uint8] | str:
+    """The scan in the layout of training, (24, 96, 96) as `stored`, or why it cannot be had; outside the scan is air."""
+    layout = layout_of(volume)
+    if isinstance(layout, str):
+        return layout
+    return stored(layout.of(np.clip(volume.hu, LOWEST_HU, HIGHEST_HU).astype(np.float32), LOWEST_HU))
+
+
+def layout_of(volume: Volume) -> Layout | str:
+    """Averages over each coarse voxel, the skull's top and middle where training has them; or why there is none."""
     if volume.row_cosine[0] < 0.7 or volume.column_cosine[1] < 0.7:
         return "the slices are not axial"
     height = volume.positions_mm
@@ -82,7 +107,6 @@ def picture_of(volume: Volume) -> NDArray[np.uint8] | str:
         return "no vault of a skull was found"
     middle = [_middle(vault.sum(axis=axes)) for axes in ((0, 2), (0, 1))]
     row_mm, column_mm = volume.pixel_spacing_mm
-    clipped = np.clip(volume.hu, LOWEST_HU, HIGHEST_HU).astype(np.float32)
     rows = _overlaps((np.arange(volume.hu.shape[1]) - middle[0]) * row_mm, row_mm, MIDDLE_ROW, SHAPE[1], SPACING_MM[1])
     columns = _overlaps(
         (np.arange(volume.hu.shape[2]) - middle[1]) * column_mm, column_mm, MIDDLE_COLUMN, SHAPE[2], SPACING_MM[2]
@@ -93,11 +117,7 @@ def picture_of(volume: Volume) -> NDArray[np.uint8] | str:
     share = np.minimum(high, wanted_low[:, None] + SPACING_MM[0]) - np.maximum(low, wanted_low[:, None])
     share = np.clip(share, 0, None).astype(np.float32) / SPACING_MM[0]
     used = np.flatnonzero(share.any(axis=0))
-    flat = np.stack([rows @ clipped[z] @ columns.T for z in used])
-    inside = np.einsum("sz,zrc->src", share[:, used], flat)
-    missing = (1 - share.sum(axis=1)).clip(0, 1)[:, None, None]
-    beside = (1 - np.outer(rows.sum(axis=1), columns.sum(axis=1)).clip(0, 1))[None]
-    return stored((inside + (missing + beside).clip(0, 1) * LOWEST_HU).astype(np.float32))
+    return Layout(used, share[:, used], rows, columns)
 
 
 def _middle(profile: NDArray[np.intp]) -> float:
