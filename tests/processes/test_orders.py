@@ -15,6 +15,7 @@ from tests.support.pacs import free_port
 from tests.support.waiting import wait_until
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
+from triage_node.domain.errors import StatementConflict
 from triage_node.domain.priority import Flag, OrderClass, ReadingState, Urgency
 from triage_node.gateway.hl7_inbound import Hl7Inbound
 from triage_node.hl7v2.mllp import MllpClient
@@ -337,6 +338,27 @@ def test_after_a_restart_what_waits_still_waits_and_what_was_applied_is_not_agai
     assert again.row.order_class is OrderClass.URGENT
     again.arrives("1.2.4", accession_number="A2")
     assert worklist.row_of(node.store, "1.2.4").row.order_class is OrderClass.STAT
+
+
+def test_facts_for_a_study_in_quarantine_wait_until_it_is_clear_whose_it_is(node, monkeypatch):
+    node.arrives()
+    refuse = StatementConflict("This study is in quarantine.")
+    with monkeypatch.context() as m:
+        m.setattr(clinical, "take_in", lambda *_: (_ for _ in ()).throw(refuse))
+        node.hears("ORU^R01", PID, "OBR|1||A1", GCS)
+        assert node.outcomes() == [""]
+    node.orders.tick()
+    assert node.known().gcs == 7
+
+
+def test_a_message_that_the_node_stumbles_over_holds_up_no_other(node, monkeypatch):
+    with monkeypatch.context() as m:
+        m.setattr(Orders, "_with_age", lambda *_: 1 / 0)
+        node.arrives()
+        node.hears("ORU^R01", PID, "OBR|1||A1", GCS)
+        node.hears("ORU^R01", *REPORT)
+    assert "could not be applied: ZeroDivisionError" in node.outcomes()[0]
+    assert node.row.reading_state is ReadingState.READ
 
 
 def stated(via: str, **facts) -> ClinicalRevision:

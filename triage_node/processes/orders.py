@@ -7,13 +7,14 @@ another identity. Nobody's statement is overwritten by a message: a field that a
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from triage_node.config.schema import Settings
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
-from triage_node.domain.errors import StatementConflict, StatementRefused
+from triage_node.domain.errors import StatementConflict, StatementRefused, StoreError
 from triage_node.domain.orders import OF_PATIENTS, OrderEvent, OrderFacts, PatientKey, ReceivedFacts
 from triage_node.domain.priority import ReadingState
 from triage_node.domain.study import StudyIdentity
@@ -53,7 +54,7 @@ class Orders:
         self._seen = _Seen(0, -1, frozenset())
 
     def tick(self) -> None:
-        """Apply what can be applied now. A message that fails is tried again at the next change; it holds up no other."""
+        """Apply what can be applied now. Raises: StoreError."""
         seen = self._seen
         newest, version = orders.newest(self._store), meta.list_version(self._store)
         if (newest, version) == (seen.newest, seen.list_version):
@@ -62,14 +63,28 @@ class Orders:
         uids = frozenset(s.study_instance_uid for s in listed)
         # without a new message only a study that was not there before can meet one that waits
         fresh = listed if newest != seen.newest else [s for s in listed if s.study_instance_uid not in seen.studies]
+        busy: set[str] = set()
         for received in orders.patient_changes_after(self._store, seen.newest):
-            self._correct(received)
+            self._guarded(received, self._correct)
         if fresh:
             for received in orders.waiting_for(self._store, fresh):
-                self._apply(received, listed)
-        self._seen = _Seen(newest, version, uids)
+                self._guarded(received, lambda r: busy.update(self._apply(r, listed)))
+        # a study that somebody works on just now is looked at again at the next tick
+        self._seen = _Seen(newest, -1 if busy else version, uids - busy)
 
-    def _apply(self, received: ReceivedFacts, listed: list[Listed]) -> None:
+    def _guarded(self, received: ReceivedFacts, apply: Callable[[ReceivedFacts], None]) -> None:
+        """A message that the node stumbles over holds up no other. Raises: StoreError, for then nothing can be done now."""
+        try:
+            apply(received)
+        except StoreError:
+            raise
+        except Exception as error:
+            log.exception("control_id=%s", received.control_id)
+            with self._store.write() as c:
+                orders.settle(c, received, f"could not be applied: {type(error).__name__}: {error}", now())
+
+    def _apply(self, received: ReceivedFacts, listed: list[Listed]) -> frozenset[str]:
+        """The studies that could not take it in now, and so are to be looked at again."""
         facts = received.facts
         if facts.event in OF_PATIENTS:
             meant = [s for s in listed if _is_of(_ids(facts), s.identity)]
@@ -81,10 +96,11 @@ class Orders:
                 outcomes.append(self._one(received, study))
             except StatementConflict as conflict:
                 log.info("study=%s control_id=%s waits: %s", study.study_instance_uid, received.control_id, conflict)
-                return
+                return frozenset((study.study_instance_uid,))
         if outcomes and facts.event is not OrderEvent.PATIENT_MERGED:
             with self._store.write() as c:
                 orders.settle(c, received, "; ".join(o for o in dict.fromkeys(outcomes) if o) or "nothing new", now())
+        return frozenset()
 
     def _one(self, received: ReceivedFacts, study: Listed) -> str:
         """What became of it, in words."""
