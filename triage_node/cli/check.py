@@ -17,8 +17,10 @@ from rich.table import Table
 from triage_node.bundle.load import load_bundle
 from triage_node.config.load import leaves, load
 from triage_node.config.schema import ArchiveSettings, Settings
+from triage_node.delivery.people import ContactSender
 from triage_node.delivery.stow_rs import problem_with
 from triage_node.domain.errors import TriageNodeError
+from triage_node.processes.escalation import in_force
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
 from triage_node.store import heartbeat, instances, meta, outbox
@@ -96,11 +98,18 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"process {role}", wrong
         parked = outbox.parked(store)
         yield f"outbox: {len(parked)} objects parked", f"{parked[0].peer}: {parked[0].reason}" if parked else ""
+        yield f"escalation {in_force(settings, store, now()).words}", ""
         held = instances.quarantined(store)
         yield f"quarantine: {len(held)} instances", held[0][2] if held else ""
         store.close()
     except TriageNodeError as error:
         yield "store", str(error)
+    for contact in settings.contacts:
+        try:
+            ContactSender(contact.url_file, contact.timeout_s).stays_here()
+            yield f"contact {contact.name} (order {contact.order}): its URL can be read; nothing was sent", ""
+        except TriageNodeError as error:
+            yield f"contact {contact.name}", str(error)
     listener = settings.listener
     host = "127.0.0.1" if listener.host in ("0.0.0.0", "::") else listener.host
     context = _client_context(listener.tls.certificate, verify_host=False) if listener.tls else None

@@ -7,7 +7,7 @@ import logging
 from triage_node.instances.archive import Archive
 from triage_node.processes.running import Running, now
 from triage_node.processes.wiring import list_policy
-from triage_node.store import messages, retention, worklist
+from triage_node.store import audit, messages, retention, worklist
 from triage_node.worklist.leaving import departures
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def expire_rows(running: Running) -> None:
     if due:
         with running.store.write() as c:
             for d in due:
-                worklist.set_reading_state(c, d.study_instance_uid, d.new, at, "node: " + d.reason)
+                worklist.set_reading_state(c, d.study_instance_uid, d.new, at, audit.BY_TIME + d.reason)
 
 
 def expire_messages(running: Running) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from triage_node.processes import arrival, housekeeping, orders
+from triage_node.processes import arrival, escalation, housekeeping, orders
 from triage_node.processes.running import Running, run_role
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ def main(running: Running) -> None:
     clock.add_job(running.beat, "interval", seconds=2)
     clock.add_job(_with(running, housekeeping.expire_rows), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.expire_messages), "interval", seconds=15)
+    clock.add_job(_with(running, escalation.pass_on), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
     clock.add_job(_with(running, orders.forget_old), "interval", minutes=10)
     clock.start()

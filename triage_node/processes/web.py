@@ -55,7 +55,7 @@ def console_deps(running: Running) -> ConsoleDeps:
 
     def viewed(uid: str, viewer: str) -> None:
         with store.write() as c:
-            audit.record(c, now(), f"page from {viewer}", "study viewed", uid)
+            audit.record(c, now(), f"page from {viewer}", audit.VIEWED, uid)
 
     zone = ZoneInfo(settings.node.time_zone)
 

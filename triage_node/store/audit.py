@@ -6,11 +6,14 @@ import hashlib
 import json
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, func, insert, or_, select, text
 
 from triage_node.store.engine import Store
 from triage_node.store.schema import audit
 
+VIEWED = "study viewed"
+BY_TIME = "node: "
+"""How the actor of a change that time brings begins."""
 _START = "0" * 64
 _CHAIN_LOCK = 7461  # advisory lock on PostgreSQL: one writer appends to the chain at a time
 
@@ -33,6 +36,15 @@ def entries(store: Store, subject: str) -> list[tuple[datetime, str, str]]:
     with store.read() as c:
         query = select(audit.c.at, audit.c.actor, audit.c.action).where(audit.c.subject == subject)
         return [(r.at, r.actor, r.action) for r in c.execute(query.order_by(audit.c.id))]
+
+
+def looked_at(c: Connection, study_instance_uid: str, since: datetime) -> bool:
+    """Whether somebody opened a study or changed its reading state since then; what the node itself does by time is neither."""
+    by_somebody = (audit.c.action == "reading state") & (func.substr(audit.c.actor, 1, len(BY_TIME)) != BY_TIME)
+    query = select(audit.c.id).where(
+        audit.c.subject == study_instance_uid, audit.c.at >= since, or_(audit.c.action == VIEWED, by_somebody)
+    )
+    return c.execute(query.limit(1)).scalar() is not None
 
 
 def first_broken(store: Store) -> int | None:

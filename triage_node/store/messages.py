@@ -153,6 +153,22 @@ def of_open_studies(store: Store) -> dict[str, list[MessageRow]]:
     return found
 
 
+def notices_since(store: Store, since: datetime) -> list[MessageRow]:
+    """Notices to people about studies that nobody has read yet, oldest first."""
+    query = (
+        select(message)
+        .join(worklist_row, worklist_row.c.study_instance_uid == message.c.study_instance_uid)
+        .where(
+            message.c.kind == MessageKind.NOTIFY.value,
+            message.c.created_at >= since,
+            worklist_row.c.reading_state != ReadingState.READ.value,
+        )
+        .order_by(message.c.id)
+    )
+    with store.read() as c:
+        return [_row(r) for r in c.execute(query)]
+
+
 def _due(peer: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
     own_turn = ~exists().where(
         _EARLIER.c.peer == message.c.peer,

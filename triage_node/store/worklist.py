@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from triage_node.domain.finding import FINDINGS
 from triage_node.domain.priority import Flag, OrderClass, ReadingState, Urgency, WorklistRow
@@ -225,6 +225,15 @@ def row_of(source: Store | Connection, uid: str) -> ListedStudy | None:
             return row_of(c, uid)
     row = source.execute(_ROWS.where(worklist_row.c.study_instance_uid == uid)).one_or_none()
     return None if row is None else _listed(row)
+
+
+def readings_told(store: Store, since: datetime) -> tuple[datetime, datetime] | None:
+    """First and last time since then that somebody told that a study was read; None when nobody did."""
+    is_read = worklist_row.c.reading_state == ReadingState.READ.value
+    query = select(func.min(worklist_row.c.left_at), func.max(worklist_row.c.left_at))
+    with store.read() as c:
+        first, last = c.execute(query.where(is_read, worklist_row.c.left_at >= since)).one()
+        return None if first is None else (first, last)
 
 
 def standing_flags(store: Store, since: datetime) -> list[ListedStudy]:
