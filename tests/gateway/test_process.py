@@ -6,12 +6,16 @@ import subprocess
 import sys
 
 import httpx
+import pytest
 
 from tests.gateway.site import LISTENER, WATCHER, DimseClient, RsClient, Site, performed
 from tests.gateway.watchers import SocketWatcher
 from tests.support.waiting import wait_until
-from triage_node.domain.priority import ReadingState
+from triage_node.config.schema import Settings
+from triage_node.domain.finding import EvidenceLevel
+from triage_node.domain.priority import Mode, ReadingState
 from triage_node.domain.workitem import GLOBAL_SUBSCRIPTION
+from triage_node.processes.wiring import effective_mode
 from triage_node.workitems.follow import workitem_uid
 from triage_node.workitems.status import Status
 
@@ -78,3 +82,11 @@ def test_subscriber_that_is_away_holds_up_nobody_else(site):
     listener.wait(30)
     listener.close()
     client.close()
+
+
+@pytest.mark.parametrize("place", [{"host": "0.0.0.0"}, {"subscribers": [{"ae_title": "W", "host": "10.0.0.7"}]}])
+def test_simulation_whose_workitems_leave_this_machine_only_observes(place):
+    settings = Settings(worklist={"mode": "active"}, gateway={"ups_port": 11113, **place})
+    assert effective_mode(settings, True, EvidenceLevel.E0)[0] is Mode.OBSERVE
+    at_home = Settings(worklist={"mode": "active"}, gateway={"ups_port": 11113})
+    assert effective_mode(at_home, True, EvidenceLevel.E0)[0] is Mode.ACTIVE

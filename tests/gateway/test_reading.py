@@ -224,7 +224,7 @@ def test_restart_keeps_claims(site, client):
         ({"ScheduledProcedureStepStartDateTime": "20200101-"}, 2),
         ({"ScheduledProcedureStepStartDateTime": "-20200101"}, 0),
         ({"SOPInstanceUID": [ITEM, "2.25.9"]}, 1),
-        ({"WorklistLabel": "TRIAGE READING", "PatientSex": "F"}, 1),
+        ({"WorklistLabel": "SIMULATION, NO PATIENTS", "PatientSex": "F"}, 1),
         ({"ScheduledWorkitemCodeSequence": {"CodeValue": "110005", "CodingSchemeDesignator": "DCM"}}, 2),
         ({"ScheduledWorkitemCodeSequence": {"CodeValue": "110004"}}, 0),
     ],

@@ -50,5 +50,10 @@ class GatewaySettings(Section):
         return self
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """Where it is reached, and whom it tells."""
+        return (self.host, *(s.host for s in self.subscribers if s.host))
+
+    @property
     def is_on(self) -> bool:
         return bool(self.ups_port or self.rs_port)

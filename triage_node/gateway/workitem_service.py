@@ -75,10 +75,12 @@ class WorkitemService:
         as_seen: Callable[[WorklistRow], WorklistRow],
         bounds: Mapping[OrderClass, timedelta],
         known_subscribers: frozenset[str],
+        simulation: bool,
     ) -> None:
-        """`as_seen`: a row as readers may see it. `known_subscribers`: AE titles whose address is configured."""
+        """`as_seen`: a row as readers may see it. `known_subscribers`: AE titles that the configuration names."""
         self._store, self._now, self._as_seen = store, now, as_seen
         self._bounds, self._known = dict(bounds), known_subscribers
+        self._simulation = simulation
         self._followed = -1
         self._lock = threading.Lock()
 
@@ -319,7 +321,8 @@ class WorkitemService:
     # inside
 
     def _data_set(self, item: Workitem, study: StudyFacts, instances: dataset.Instances | None) -> Dataset:
-        return dataset.data_set(item, study, study.arrived_at + self._bounds[study.order_class], instances)
+        due_at = study.arrived_at + self._bounds[study.order_class]
+        return dataset.data_set(item, study, due_at, instances, self._simulation)
 
     def _set_priority(self, c: Any, item: Workitem, data: Dataset, caller: Caller) -> Status:
         if "ScheduledProcedureStepPriority" not in data:

@@ -5,6 +5,7 @@ It is started only where the configuration gives it something to do (`supervisor
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import threading
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def workitem_service(running: Running) -> WorkitemService:
     seen = _AsReadersSee(running)
     known = frozenset(s.ae_title for s in running.settings.gateway.subscribers)
     bounds = list_policy(running.settings, Mode.OBSERVE).bounds
-    return WorkitemService(running.store, now, seen, bounds, known)
+    return WorkitemService(running.store, now, seen, bounds, known, meta.is_simulation(running.store))
 
 
 class _AsReadersSee:
@@ -175,6 +176,8 @@ def _start_rs(running: Running, service: WorkitemService, parts: ExitStack) -> N
         running.stop.is_set,
     )
     listener = parts.enter_context(listen(settings.host, settings.rs_port))
+    if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        log.warning("event=ups_rs_without_login addresses=%s see the list with its patients", settings.rs_addresses)
     config = uvicorn.Config(
         app,
         log_config=None,

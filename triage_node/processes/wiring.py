@@ -54,6 +54,8 @@ def effective_mode(settings: Settings, simulation: bool, site_level: EvidenceLev
         return wanted, ""
     outside = [a.name for a in settings.archives if not is_loopback(a)]
     outside += [p.name for p in settings.worklist_peers if not listener(p).loopback]
+    if settings.gateway.is_on:
+        outside += [h for h in settings.gateway.hosts if not _is_loopback(h)]
     if outside:
         return Mode.OBSERVE, f"observe: a simulation may act on loopback peers only, and {outside[0]} is none"
     return wanted, ""

@@ -18,7 +18,7 @@ from triage_node.workitems.plain import from_json, new_element
 UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
 """The SOP class of every workitem, whichever of the five classes was negotiated (PS3.4 CC.3)."""
 LABEL = "Interpretation"
-WORKLIST_LABEL = "TRIAGE READING"
+WORKLIST_LABEL, SIMULATION_LABEL = "TRIAGE READING", "SIMULATION, NO PATIENTS"
 NOT_FOR_DIAGNOSTIC_USE = "Not for diagnostic use."
 
 _LENGTHS = {"SH": 16, "LO": 64, "CS": 16, "AE": 16, "LT": 10240, "ST": 1024}
@@ -37,7 +37,9 @@ Instances = Mapping[str, list[tuple[str, str]]]
 """Series Instance UID -> (SOP class UID, SOP Instance UID) of each instance."""
 
 
-def data_set(item: Workitem, study: StudyFacts, due_at: datetime, instances: Instances | None = None) -> Dataset:
+def data_set(
+    item: Workitem, study: StudyFacts, due_at: datetime, instances: Instances | None = None, simulation: bool = False
+) -> Dataset:
     """Everything that a watcher may see. `instances` None: without the Input Information Sequence, which is long."""
     found = Dataset()
     found.SpecificCharacterSet = "ISO_IR 192"
@@ -54,7 +56,7 @@ def data_set(item: Workitem, study: StudyFacts, due_at: datetime, instances: Ins
     found.ScheduledProcedureStepModificationDateTime = instant(item.changed_at)
     found.ScheduledProcedureStepStartDateTime = instant(study.arrived_at)
     found.ExpectedCompletionDateTime = instant(due_at)
-    found.ProcedureStepLabel, found.WorklistLabel = LABEL, WORKLIST_LABEL
+    found.ProcedureStepLabel, found.WorklistLabel = LABEL, SIMULATION_LABEL if simulation else WORKLIST_LABEL
     comment = f"{item.comment}. Finding and suggested priority. {NOT_FOR_DIAGNOSTIC_USE}" if item.comment else ""
     _put(found, "CommentsOnTheScheduledProcedureStep", comment)
     found.ScheduledWorkitemCodeSequence = Sequence([code("110005", "DCM", "Interpretation")])
