@@ -240,14 +240,35 @@ def test_a_change_in_between_is_looked_at_again_and_kept_if_higher(server):
     assert [h["If-Match"] for v, _, h in server.requests if v == "PATCH"] == ['W/"1"']
 
 
-def test_a_reading_that_begins_in_between_is_too_late(server):
+def test_a_reading_that_begins_in_between_is_left_and_its_report_withdrawable(server):
     def somebody(verb, path):
         if verb == "PATCH":
             server.put(server.now("ServiceRequest/o1") | {"status": "completed"})
 
     server.before = somebody
-    assert adapter(server).raise_study(message()).outcome is Outcome.TOO_LATE
+    told = adapter(server).raise_study(message())
+    assert (told.outcome, told.written) == (Outcome.NOT_CONFIRMED, "")
+    assert told.words == "report received; the request was begun or ended while we looked"
     assert server.priority(KNOWN) == 0
+    again = adapter(server).raise_study(message())
+    assert again.words == "report received; the request is completed"
+    assert adapter(server).withdraw_raise(message(), again).words == "report withdrawn"
+    assert server.now(REPORT)["status"] == "entered-in-error"
+
+
+def test_a_server_that_takes_the_report_and_refuses_the_priority_has_the_report_withdrawable(server):
+    server.instead = lambda request, verb, path: verb == "PATCH" and answer(request, 403)
+    told = adapter(server).raise_study(message())
+    assert (told.outcome, told.held, told.written) == (Outcome.NOT_CONFIRMED, "", "")
+    assert told.words == "report received; priority not changed: changing ServiceRequest/o1 answered 403"
+    assert adapter(server).withdraw_raise(message(), told).words == "report withdrawn"
+
+
+def test_a_change_that_falls_silent_tells_what_it_would_have_replaced(server):
+    server.loses = lambda verb: verb == "PATCH"
+    with pytest.raises(TransientDeliveryError) as error:
+        adapter(server).raise_study(message())
+    assert (error.value.held, error.value.written) == ("ServiceRequest/o1=routine", "ServiceRequest/o1=asap")
 
 
 def test_a_request_that_never_stands_still_is_tried_again_later(server):
@@ -328,7 +349,7 @@ def test_no_reference_leads_elsewhere(server, reference):
         (503, TransientDeliveryError),
     ],
 )
-@pytest.mark.parametrize("verb", ["GET", "POST", "PATCH"])
+@pytest.mark.parametrize("verb", ["GET", "POST"])
 def test_status_decides_between_again_and_never(server, verb, status, error):
     with fhir_server() as elsewhere:
         there = f"http://127.0.0.1:{elsewhere.port}/fhir"

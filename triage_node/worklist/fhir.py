@@ -51,6 +51,7 @@ _VERSION = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{1,100}"\Z')
 _BUSY = frozenset({408, 425, 429})
 _GONE = frozenset({404, 410})
 _CHANGED = frozenset({409, 412})
+_REPORTED = "report received"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +110,10 @@ class FhirAdapter:
             waiting = [r for r in found.requests if r.waits]
             if not waiting:
                 states = ", ".join(sorted({r.status or "without status" for r in found.requests}))
-                return Answer(Outcome.TOO_LATE, words=f"the request is {states}")
+                return _too_late(server, message, f"the request is {states}")
             before = {r.reference: r.priority for r in waiting}
             before |= {k: v for k, v in _report(server, found, message, before).items() if k in before}
-            after: dict[str, str] = {}
-            for request in waiting:
-                if (now := _raise(server, request, WANTED[message.urgency])) is not None:
-                    after[request.reference] = now
-            if not after:
-                return Answer(Outcome.TOO_LATE, words="the request was begun or ended while we looked")
-            return _read_back(server, {k: before[k] for k in after}, after, rank(WANTED[message.urgency]))
+            return _raise_all(server, waiting, before, WANTED[message.urgency])
 
     def withdraw_raise(self, message: RaiseMessage, raised: Answer) -> Answer:
         with self._server() as server:
@@ -332,6 +327,37 @@ def _withdraw_report(server: _Server, study_instance_uid: str) -> str:
         if server.put_all(back, there.version):
             return "report withdrawn"
     raise TransientDeliveryError("the report is changed by somebody else again and again")
+
+
+def _too_late(server: _Server, message: RaiseMessage, words: str) -> Answer:
+    """TOO_LATE, unless a try before this one has left its report there, which a disagreement must then take back."""
+    there = server.read(f"DiagnosticReport/{report_id(message.study_instance_uid)}")
+    if there is None or message_of(there.resource) != message.message_id:
+        return Answer(Outcome.TOO_LATE, words=words)
+    return Answer(Outcome.NOT_CONFIRMED, words=f"{_REPORTED}; {words}")
+
+
+def _raise_all(server: _Server, waiting: Sequence[Found], before: Mapping[str, str], wanted: str) -> Answer:
+    """Raise what waits. The report stands by now, so a refusal is an answer in words and no error."""
+    after: dict[str, str] = {}
+    refused = "the request was begun or ended while we looked"
+    for request in waiting:
+        try:
+            now = _raise(server, request, wanted)
+        except PermanentDeliveryError as error:
+            log.error("%s", error)
+            refused = f"priority not changed: {error}"
+            continue
+        except (NoAnswer, TransientDeliveryError) as error:
+            # the change may have arrived
+            after[request.reference] = wanted
+            held = _listed({k: before[k] for k in after})
+            raise TransientDeliveryError(str(error), held, _listed(after)) from error
+        if now is not None:
+            after[request.reference] = now
+    if not after:
+        return Answer(Outcome.NOT_CONFIRMED, words=f"{_REPORTED}; {refused}")
+    return _read_back(server, {k: before[k] for k in after}, after, rank(wanted))
 
 
 def _raise(server: _Server, request: Found, wanted: str) -> str | None:
