@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.parser import parse_message
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.counterparts.hl7_node import program
 from tests.support.waiting import wait_until
@@ -19,7 +21,7 @@ from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.domain.clinical import ClinicalEntry
 from triage_node.domain.orders import OrderEvent, PatientKey
 from triage_node.domain.priority import OrderClass
-from triage_node.gateway.hl7_facts import facts_of
+from triage_node.gateway.hl7_facts import TAKEN, facts_of
 from triage_node.gateway.hl7_inbound import Hl7Inbound
 from triage_node.hl7v2.mllp import BEGIN, END, MllpServer, framed
 from triage_node.hl7v2.parse import Acknowledgement, acknowledgement, parse
@@ -115,6 +117,22 @@ def test_a_node_of_simulated_patients_takes_training_messages(store):
     assert answer(inbound(store, simulation=True), head(processing="T") + BODY).code == "AA"
 
 
+LINES = st.tuples(
+    st.sampled_from(["PID", "MRG", "ORC", "OBR", "OBX", "TQ1", "IPC", "ZDS", "XXX", "pid", ""]),
+    st.text(alphabet='|^~&\\\r\n\x0b"AS10279-6.F\u0664ü山\U0001f9e0', max_size=60),
+)
+
+
+@given(st.sampled_from(sorted("^".join(k) for k in TAKEN)), st.lists(LINES, max_size=8))
+@settings(max_examples=150, deadline=None)
+def test_whatever_somebody_sends_gets_an_answer(kind, lines):
+    gateway = Hl7Inbound(None, Hl7InboundSettings(), ZONE, True, lambda: AT)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(orders, "take", lambda store, sender, control_id, facts, at: True)
+        text = head(kind) + "\r".join(f"{name}|{rest}" for name, rest in lines)
+        assert answer(gateway, text).code in ("AA", "AR")
+
+
 def test_a_store_that_is_down_is_an_error_and_the_sender_may_come_again(store):
     gateway = inbound(store)
     with store.write() as c:
@@ -200,13 +218,21 @@ def test_a_code_can_be_mapped_to_a_clinical_fact_only(name):
     ids=["300 KB without an end", "http", "nulls", "ends"],
 )
 def test_hostile_bytes_end_their_connection_and_the_next_sender_is_served(store, sent):
-    with serving(store) as server:
+    with serving(store, maximum_message_kb=256) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=BOUND_S) as s:
             with contextlib.suppress(ConnectionError):
                 s.sendall(sent)
                 while s.recv(65536):
                     pass
         assert ask(server, (head() + BODY).encode()).code == "AA"
+
+
+def test_a_report_that_carries_its_pdf_is_taken(store):
+    pdf = "JVBERi0xLjQK" * 100_000
+    report = f"PID|1||P77\rOBR|1||A1{'|' * 22}F\rOBX|1|ED|1^Report^L||^application^pdf^Base64^{pdf}\r"
+    with serving(store) as server:
+        assert ask(server, (head("ORU^R01") + report).encode()).code == "AA"
+    assert [e for _, e, _ in orders.outcomes(store)] == ["final report"]
 
 
 def test_a_hundred_connections_leave_the_listener_alive(store):

@@ -42,6 +42,7 @@ def test_what_was_escaped_comes_back_the_same(text):
     [
         ("\\X41C3A4\\", "Aä"),
         ("\\.br\\", "\n"),
+        ("P\\X00\\1", "P1"),
         ("\\H\\bold\\N\\", "bold"),
         ("\\E\\F\\E\\", "\\F\\"),  # one pass: what a sequence stands for is no sequence
         ("\\\\\\\\", ""),

@@ -47,7 +47,7 @@ class Hl7InboundSettings(Section):
     certificate: Path | None = Field(None, description="PEM file with the certificate chain; none: plain MLLP.")
     private_key: Path | None = Field(None, description="PEM file with its key, readable by the node only.")
     client_ca: Path | None = Field(None, description="CA that client certificates must come from; none: not asked for.")
-    maximum_message_kb: int = Field(256, ge=16, le=16384, description="Largest message.")
+    maximum_message_kb: int = Field(4096, ge=16, le=65536, description="Largest message; a report may carry its PDF.")
     idle_s: float = Field(600.0, gt=0, description="After this without a message a connection is closed.")
     maximum_connections: int = Field(32, ge=1, le=1000, description="Connections at a time.")
     maximum_connections_per_address: int = Field(

@@ -110,4 +110,5 @@ def can_say(text: str, character_sets: str) -> bool:
 def _hexadecimal(sequence: str) -> str:
     if not re.fullmatch(r"X(?:[0-9A-Fa-f]{2})+", sequence):
         return ""
-    return bytes.fromhex(sequence[1:]).decode("utf-8", errors="replace")
+    # no database takes a null character
+    return bytes.fromhex(sequence[1:]).decode("utf-8", errors="replace").replace("\x00", "")
