@@ -310,6 +310,8 @@ class TestStop:
             idle.associate()
             client.send(p_data(pdv(1, 3, command(0x0001, CT, uid))) + p_data(pdv(1, 0, data[:50])))
             wait_until(lambda: node.threads() > 3, 30, "the association to be served")
+            if path == "fast":  # its first bytes open a file
+                wait_until(node.leftovers, 30, "the instance to be in hand")
             node.process.send_signal(signal.SIGTERM)
             assert idle.ended_within(30)
             client.send(p_data(pdv(1, 2, data[50:])))
