@@ -52,7 +52,7 @@ def send_batch(
     if not ready:
         return outcomes
     try:
-        with calling(archive, archive.connect_timeout_s, _JSON) as caller:
+        with calling(archive, archive.stow_url, archive.connect_timeout_s, _JSON) as caller:
             outcomes |= _Sender(archive, caller, stopping).send(ready)
     except NoAnswer as error:
         outcomes |= dict.fromkeys((o.sop_instance_uid for o in ready), Outcome(Verdict.UNTRIED, str(error)))
@@ -62,12 +62,13 @@ def send_batch(
 def problem_with(archive: ArchiveSettings) -> str:
     """Why it cannot be reached or does not let us in; empty when it answers. Asks for one study, sends nothing."""
     try:
-        with calling(archive, archive.connect_timeout_s, _JSON) as caller:
+        with calling(archive, archive.stow_url, archive.connect_timeout_s, _JSON) as caller:
             url = f"{archive.stow_url}/studies"
             reply = caller.ask("GET", url, archive.response_timeout_s, params={"limit": "1"})
     except NoAnswer as error:
         return str(error)
-    refused = 300 <= reply.status < 404 or reply.status in (407, 511) or reply.status >= 500
+    # one that has no search (404, 405) or dislikes this one (400) is there
+    refused = 300 <= reply.status < 400 or reply.status in (401, 403, 407) or reply.status >= 500
     return f"answered {reply.status}" if refused else ""
 
 

@@ -96,8 +96,8 @@ class Caller:
 
 
 @contextmanager
-def calling(access: Access, timeout_s: float, accept: str) -> Iterator[Caller]:
-    """A client for a few requests. Files are read anew each time, so that a renewed secret is taken. Raises: NoAnswer.
+def calling(access: Access, url: str, timeout_s: float, accept: str) -> Iterator[Caller]:
+    """A client for a few requests below `url`. Files are read anew each time, so that a renewed secret is taken. Raises: NoAnswer.
 
     `timeout_s`: of one step: the connection, one read, one write. One connection for one request: a kept one may be dead,
     and whoever reuses it cannot tell a request that never arrived from one whose answer was lost.
@@ -110,7 +110,9 @@ def calling(access: Access, timeout_s: float, accept: str) -> Iterator[Caller]:
     elif access.password_file is not None:
         auth = httpx.BasicAuth(access.user, _secret(access.password_file))
     try:
-        tls = ssl.create_default_context(cafile=str(access.tls_ca) if access.tls_ca else None)
+        tls: ssl.SSLContext | bool = False  # of an address without TLS; loading all CAs for it takes 50 ms
+        if url.startswith("https:"):
+            tls = ssl.create_default_context(cafile=str(access.tls_ca) if access.tls_ca else None)
     except OSError as error:
         words = f"tls_ca {access.tls_ca} cannot be read: {error.strerror or error}"
         raise NoAnswer(words, connected=False) from error

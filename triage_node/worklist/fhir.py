@@ -142,7 +142,7 @@ class FhirAdapter:
     @contextmanager
     def _server(self) -> Iterator[_Server]:
         try:
-            with calling(self._settings, self.timeout_s, _JSON) as caller:
+            with calling(self._settings, self._settings.url, self.timeout_s, _JSON) as caller:
                 yield _Server(caller, self._settings.url, self.timeout_s)
         except NoAnswer as error:
             raise TransientDeliveryError(str(error)) from error

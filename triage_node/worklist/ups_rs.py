@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-import httpx
 from pydicom.dataset import Dataset
 
 from triage_node.config.worklist_peers import UpsRsPeerSettings
-from triage_node.dimse.line import Line
 from triage_node.domain.errors import PermanentDeliveryError, TransientDeliveryError
+from triage_node.rest.calling import Caller, NoAnswer, calling
 from triage_node.workitems import foreign
 from triage_node.workitems.foreign import Workitem
 from triage_node.workitems.plain import BadDataSet
@@ -30,8 +26,6 @@ from triage_node.worklist.workitem_raising import raise_reading, withdraw_readin
 log = logging.getLogger(__name__)
 
 MOST_RESULTS = 200
-MOST_BYTES = 4 << 20
-"""What a manager may answer: it was asked for the workitems of one study."""
 
 _JSON = "application/dicom+json"
 _GONE = (404, 410)
@@ -64,44 +58,26 @@ class UpsRsAdapter:
     @contextmanager
     def _manager(self) -> Iterator[_Manager]:
         peer = self._settings
-        # identity: a small answer that unpacks to a large one is not asked for, and not unpacked either
-        headers = {"Accept": _JSON, "Accept-Encoding": "identity"}
-        auth: httpx.Auth | None = None
-        if peer.token_file is not None:
-            headers["Authorization"] = f"Bearer {_secret(peer.token_file)}"
-        elif peer.password_file is not None:
-            auth = httpx.BasicAuth(peer.user, _secret(peer.password_file))
         try:
-            tls: ssl.SSLContext | bool = False  # of an address without TLS; loading all CAs for it takes 50 ms
-            if peer.url.startswith("https:"):
-                tls = ssl.create_default_context(cafile=str(peer.tls_ca) if peer.tls_ca else None)
-        except OSError as error:
-            raise TransientDeliveryError(f"tls_ca {peer.tls_ca} cannot be read: {error.strerror or error}") from error
-        with httpx.Client(
-            headers=headers,
-            auth=auth,
-            verify=tls,
-            timeout=self.timeout_s,
-            follow_redirects=False,
-            trust_env=False,  # no proxy that nobody configured here
-        ) as client:
-            yield _Manager(client, f"{peer.url}/workitems", self.timeout_s)
+            with calling(peer, peer.url, self.timeout_s, _JSON) as caller:
+                yield _Manager(caller, f"{peer.url}/workitems", self.timeout_s)
+        except NoAnswer as error:
+            raise TransientDeliveryError(str(error)) from error
 
 
 class _Manager:
-    def __init__(self, client: httpx.Client, url: str, timeout_s: float) -> None:
-        self._client = client
+    def __init__(self, caller: Caller, url: str, timeout_s: float) -> None:
+        self._caller = caller
         self._url = url
         self._timeout_s = timeout_s
-        self._line = Line()
 
     def find(self, study_instance_uid: str = "", accession_number: str = "") -> list[Workitem]:
         wanted = {
             "ReferencedRequestSequence.StudyInstanceUID": study_instance_uid,
             "ReferencedRequestSequence.AccessionNumber": accession_number,
         }
-        params: dict[str, Any] = {key: value for key, value in wanted.items() if value}
-        params |= {"includefield": ",".join(_INCLUDED), "limit": MOST_RESULTS + 1}
+        params: dict[str, str] = {key: value for key, value in wanted.items() if value}
+        params |= {"includefield": ",".join(_INCLUDED), "limit": str(MOST_RESULTS + 1)}
         status, body = self._ask("GET", "", params=params)
         if status in _GONE:
             raise PermanentDeliveryError(f"search answered with {status}: there is no UPS-RS under {self._url}")
@@ -143,46 +119,16 @@ class _Manager:
         return verdict
 
     def _ask(
-        self, method: str, path: str, payload: Dataset | None = None, params: Mapping[str, Any] | None = None
+        self, method: str, path: str, payload: Dataset | None = None, params: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
         """Status and body. Raises: TransientDeliveryError."""
         content = None if payload is None else json.dumps([payload.to_json_dict()]).encode("ascii")
         headers = {} if payload is None else {"Content-Type": _JSON}
-        body = bytearray()
         try:
-            with (
-                self._line.cut_after(self._timeout_s),
-                self._client.stream(
-                    method,
-                    self._url + path,
-                    content=content,
-                    headers=headers,
-                    params=params,
-                    extensions={"trace": self._connected},
-                ) as answer,
-            ):
-                for chunk in answer.iter_raw():
-                    body += chunk
-                    if len(body) > MOST_BYTES:
-                        raise TransientDeliveryError(f"an answer of more than {MOST_BYTES >> 20} MiB")
-                return answer.status_code, bytes(body)
-        except (httpx.HTTPError, httpx.StreamError, OSError, ValueError) as error:
-            raise TransientDeliveryError(f"no valid answer: {type(error).__name__} {error}".strip()) from error
-
-    def _connected(self, event: str, about: dict[str, Any]) -> None:
-        """Of httpcore: hand the socket to the line that can be cut. The last of them, TLS, wraps the ones before."""
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._line.hold(about["return_value"].get_extra_info("socket"))
-
-
-def _secret(file: Path) -> str:
-    try:
-        secret = file.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
-        raise TransientDeliveryError(f"{file} cannot be read as a secret: {type(error).__name__}") from error
-    if not secret.isprintable() or not secret:
-        raise TransientDeliveryError(f"{file} holds no secret of one line")
-    return secret
+            reply = self._caller.ask(method, self._url + path, self._timeout_s, headers, params, content)
+        except NoAnswer as error:
+            raise TransientDeliveryError(str(error)) from error
+        return reply.status, reply.body
 
 
 def _models(body: bytes) -> list[object]:
