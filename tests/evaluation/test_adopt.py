@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -59,15 +60,29 @@ def changed(path: Path, **values: object) -> Path:
     return path
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    config = tmp_path / "node.toml"
-    config.write_text(f'store = {{ data_folder = "{tmp_path / "data"}" }}\nworklist = {{ mode = "active" }}\n')
+@contextmanager
+def fresh(folder: Path) -> Iterator[Node]:
+    config = folder / "node.toml"
+    config.write_text(f'store = {{ data_folder = "{folder / "data"}" }}\nworklist = {{ mode = "active" }}\n')
     list(initialise(config, False))
     settings = load(config)[0]
     store = open_store(settings.database_url)
     yield config, store, settings
     store.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    with fresh(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One node for all that is refused: its first thresholds are in force to the end."""
+    with fresh(tmp_path_factory.mktemp("unchanged")) as made:
+        yield made
+        assert policy.current(made[1])["ich"].version == 1
 
 
 def run(path: Path, names: list[str], config: Path) -> str:
@@ -144,8 +159,8 @@ def test_a_site_that_calibrates_twice_does_not_shift_twice(node, tmp_path):
 
 
 @pytest.mark.parametrize("names", [["A"], ["A", "a "], ["A", " "], ["A", "B", "C"], ["A", "x" * 61], ["A", "B\x1b[2J"]])
-def test_names_that_are_not_two_people_change_nothing(node, tmp_path, names):
-    config, store, _ = node
+def test_names_that_are_not_two_people_change_nothing(unchanged, tmp_path, names):
+    config, store, _ = unchanged
     with pytest.raises(StoreError, match="two different people|signs nothing"):
         run(drafted(tmp_path / "draft", policy.current(store)["ich"]), names, config)
     assert policy.current(store)["ich"].version == 1
@@ -163,8 +178,8 @@ def test_a_draft_for_other_thresholds_or_another_bundle_is_refused(node, tmp_pat
         run(changed(path, bundle={"digest": "1" * 64}), TWO, config)
 
 
-def test_a_draft_that_was_edited_is_refused(node, tmp_path):
-    config, store, _ = node
+def test_a_draft_that_was_edited_is_refused(unchanged, tmp_path):
+    config, store, _ = unchanged
     point = policy.current(store)["ich"]
     told = json.loads(drafted(tmp_path / "draft", point).read_text())
     lower = told["policy"]["ich"] | {"raise": told["policy"]["ich"]["raise"] / 2}
@@ -174,25 +189,27 @@ def test_a_draft_that_was_edited_is_refused(node, tmp_path):
         ({"supported": False}, "do not show that the thresholds need to move"),
         ({"format": 2}, "format 2"),
     ):
+        path = tmp_path / "edited.json"
+        path.write_text(json.dumps(told | values))
         with pytest.raises(EvaluationError, match=words):
-            run(changed(drafted(tmp_path / "draft", point), **values), TWO, config)
+            run(path, TWO, config)
     assert policy.current(store)["ich"].version == 1
 
 
 @pytest.mark.parametrize(
     "content", [None, "", "[]", "{}", '{"format": 1}', "[" * 100_000, '{"shift_logit": NaN}', "x" * 5_000_000]
 )
-def test_files_that_are_no_draft_are_refused_in_one_line(node, tmp_path, content):
+def test_files_that_are_no_draft_are_refused_in_one_line(unchanged, tmp_path, content):
     path = tmp_path / "policy_draft.json"
     if content is not None:
         path.write_text(content)
     with pytest.raises(EvaluationError) as refused:
-        run(path, TWO, node[0])
+        run(path, TWO, unchanged[0])
     assert "\n" not in str(refused.value)
 
 
-def test_somebody_else_was_faster(node):
-    _, store, _ = node
+def test_somebody_else_was_faster(unchanged):
+    _, store, _ = unchanged
     with pytest.raises(StoreError, match="policy 1 is in force by now, not 7"):
         policy.add(store, [OperatingPoint("ich", 0.4, 0.8, 0)], "two", "shift", now(), replaces=7)
 
