@@ -6,10 +6,9 @@ from datetime import datetime, tzinfo
 
 from triage_node.domain.finding import FindingDecision
 from triage_node.domain.instance import ReceivedInstance
-from triage_node.processes.clinical import scanned_at
 from triage_node.store import instances, results, worklist
 from triage_node.store.engine import Store
-from triage_node.study.liveness import CLOCK_TOLERANCE
+from triage_node.study.liveness import CLOCK_TOLERANCE, acquired_at, zone_of
 from triage_node.worklist.repeat import WITHIN, Repeat, Scan, names_somebody, repeat_of, same_patient
 
 
@@ -54,6 +53,11 @@ def find(
 
 
 def _scanned(held: list[ReceivedInstance], zone: tzinfo, arrived_at: datetime) -> datetime:
-    """When a scan was taken; where the header does not tell, or tells of the future, when it arrived."""
-    told = scanned_at(held, zone)
-    return arrived_at if told is None or told > arrived_at + CLOCK_TOLERANCE else told
+    """When the first image was taken; where the headers do not tell, or tell of the future, when the study arrived."""
+    told = [
+        acquired_at(h.acquisition_date, h.acquisition_time, zone_of(h, zone))
+        for h in (i.header for i in held if i.header is not None)
+        if h.acquisition_date.strip() and h.acquisition_time.strip()
+    ]
+    first = min((at for at in told if at is not None), default=arrived_at)
+    return arrived_at if first > arrived_at + CLOCK_TOLERANCE else first
