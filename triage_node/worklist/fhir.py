@@ -51,6 +51,8 @@ _VERSION = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{1,100}"\Z')
 _BUSY = frozenset({408, 425, 429})
 _GONE = frozenset({404, 410})
 _CHANGED = frozenset({409, 412})
+_TEST_FAILED = frozenset({400, 422})
+"""What some servers answer to a patch whose `test` failed; there are some that know no If-Match with a patch."""
 _REPORTED = "report received"
 
 
@@ -203,6 +205,10 @@ class _Server:
         reply = self._ask("PATCH", f"/{request.reference}", headers, _bytes(steps))
         if reply.status in _CHANGED:
             return False
+        if reply.status in _TEST_FAILED:
+            there = self.read(request.reference)
+            if there is None or there.priority != request.priority:
+                return False
         _judged(f"changing {request.reference}", reply)
         return True
 
