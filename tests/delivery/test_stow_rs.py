@@ -190,7 +190,7 @@ def test_success_with_garbage_is_no_success(tmp_path, body):
 def test_nobody_there_tells_nothing_of_the_objects(tmp_path):
     objects = [write(tmp_path, n) for n in range(2)]
     assert verdicts(send_batch(settings_for(free_port()), objects)) == ["untried", "untried"]
-    with at_most(SLOW_S + 3), no_answer_to_syn() as port:
+    with at_most(30), no_answer_to_syn() as port:
         assert verdicts(send_batch(settings_for(port, **SHORT), objects)) == ["untried", "untried"]
 
 
@@ -231,14 +231,14 @@ def _drips(connection):
 
 @pytest.mark.parametrize("answer", [_hangs, _drips])
 def test_a_peer_that_hangs_or_drips_is_cut(tmp_path, answer):
-    with raw_peer(answer) as port, at_most(2 * (SLOW_S + 1) + 3):
+    with raw_peer(answer) as port, at_most(30):
         outcomes = send_batch(settings_for(port, **SHORT), [write(tmp_path, n) for n in range(3)])
     assert verdicts(outcomes) == ["again", "untried", "untried"]
 
 
 def test_a_peer_that_stops_reading_is_cut(tmp_path):
     ended = threading.Event()
-    with raw_peer(lambda c: (c.recv(10), ended.wait(60))) as port, at_most(2 * (SLOW_S + 20)):
+    with raw_peer(lambda c: (c.recv(10), ended.wait(60))) as port, at_most(60):
         big = write(tmp_path, 1, rows=2048)
         assert verdicts(send_batch(settings_for(port, **SHORT), [big])) == ["again"]
         ended.set()
