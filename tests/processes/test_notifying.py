@@ -221,6 +221,7 @@ def test_a_service_that_hangs_holds_nobody_else_back(tmp_path):
             flagged(site, f"1.2.{k}")
         with notifying_people(site):
             wait_until(lambda: len(quick.bodies) == 5, HANGING_S, "the other contact knows all five")
+            wait_until(lambda: hung.bodies, HANGING_S, "the call that hangs")
             assert len(hung.bodies) == 1
             release.set()
             for k in range(5):

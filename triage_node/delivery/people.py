@@ -71,6 +71,8 @@ class ContactSender:
     def __init__(self, url_file: Path, timeout_s: float) -> None:
         self._url_file, self._timeout_s = url_file, timeout_s
         self._call: _Call | None = None
+        """The one that was left behind."""
+        self._arrived_late: set[str] = set()
         _LOG.propagate = False  # it names recipients
 
     def stays_here(self) -> bool:
@@ -79,18 +81,22 @@ class ContactSender:
 
     def send(self, message_id: str, notice: Notice) -> None:
         """The service has taken the notice. Raises: TransientDeliveryError when it has not, or not in time."""
-        call = self._call
-        if call is not None and call.is_alive():
-            call.join(self._timeout_s)
-        if call is not None and call.is_alive():
-            raise TransientDeliveryError("the service still has not answered an earlier notice")
-        if call is None or call.message_id != message_id or not call.arrived:
-            self._call = call = _Call(_service(self._url()), message_id, notice)
-            call.start()
-            call.join(self._timeout_s)
-            if call.is_alive():
-                raise TransientDeliveryError(f"no answer within {self._timeout_s:g} s")
-        self._call = None
+        if self._call is not None:
+            self._call.join(self._timeout_s)
+            if self._call.is_alive():
+                raise TransientDeliveryError("the service still has not answered an earlier notice")
+            if self._call.arrived:
+                self._arrived_late.add(self._call.message_id)
+            self._call = None
+        if message_id in self._arrived_late:
+            self._arrived_late.remove(message_id)
+            return
+        call = _Call(_service(self._url()), message_id, notice)
+        call.start()
+        call.join(self._timeout_s)
+        if call.is_alive():
+            self._call = call
+            raise TransientDeliveryError(f"no answer within {self._timeout_s:g} s")
         if not call.arrived:
             raise TransientDeliveryError("; ".join(call.said)[:300] or "the service did not take it")
 
