@@ -7,7 +7,7 @@ import pytest
 
 from triage_node.config.load import load
 from triage_node.config.reference import reference
-from triage_node.evaluation.conformance import conformance_statement
+from triage_node.evaluation.conformance import PROVEN, conformance_statement
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
@@ -41,3 +41,13 @@ def test_unit_is_hardened(key, value):
 
 def test_conformance_statement_is_current():
     assert (DEPLOY / "CONFORMANCE.md").read_text(encoding="utf-8") == conformance_statement(), "run `make docs`"
+
+
+def test_every_test_that_the_conformance_statement_names_is_there():
+    root = DEPLOY.parent
+    for _, _, where in PROVEN:
+        folder = ""
+        for name in where.split(", "):
+            path = name if "/" in name else f"{folder}/{name}"
+            folder = path.rpartition("/")[0]
+            assert (root / path).exists(), path

@@ -98,6 +98,12 @@ def conformance_statement() -> str:
         + ", rejected permanent, no accepted context. 0x0111 for our own UIDs counts as stored.",
         "",
         *_workitems(),
+        "## What was tested against what",
+        "",
+        "| adapter | against | tests |",
+        "|---|---|---|",
+        *(f"| {what} | {whom} | {where} |" for what, whom, where in PROVEN),
+        "",
         "## Life of a study",
         "",
         "| state | event | next state |",
@@ -114,6 +120,27 @@ def conformance_statement() -> str:
         "negotiation. Everything that is decoded is decoded in a child process under memory and time limits.",
     ]
     return "\n".join(lines) + "\n"
+
+
+PROVEN = (
+    ("C-STORE SCU", "Orthanc, DCMTK storescp, pynetdicom; peers that hang, reset, answer garbage", "tests/delivery"),
+    ("STOW-RS user agent (PS3.18 10.5)", "Orthanc with its DICOMweb plugin; hostile HTTP servers of ours",
+     "tests/delivery/test_stow_archives.py, test_stow_rs.py"),
+    ("UPS SCU over DIMSE", "a manager on dcmjs-dimse (JavaScript, independent in encoding and state machine), one on pynetdicom, "
+     "the node's own", "tests/worklist/test_ups.py, tests/gateway/test_independent.py"),
+    ("UPS-RS user agent", "a manager of ours on Python's standard HTTP server, the node's own; no UPS-RS server of other people was "
+     "found", "tests/worklist/test_ups_rs.py"),
+    ("UPS SCP over DIMSE", "pynetdicom, a reading station on dcmjs-dimse", "tests/gateway"),
+    ("UPS-RS origin server with WebSocket", "httpx and websockets, the node's own user agent", "tests/gateway"),
+    ("HL7 v2 out: ORU^R01, ORM^O01, OMG^O19, OMI^O23", "node-hl7-server 2.5.0, bare sockets; hl7apy STRICT for the structures",
+     "tests/worklist/test_hl7.py, tests/hl7v2"),
+    ("HL7 v2 in: ORM^O01, OMG^O19, OMI^O23, ORU^R01, ADT^A01, A04, A08, A40", "node-hl7-client 4.0.0, bare sockets",
+     "tests/gateway/test_hl7_inbound.py, tests/processes/test_orders.py"),
+    ("FHIR R4 client: ServiceRequest or Task, DiagnosticReport, Observation, Device", "Medplum's FHIR router 4.5.2 in memory "
+     "(ServiceRequest), a server of ours with versions and If-Match; resources checked by fhir.resources R4B",
+     "tests/worklist/test_fhir.py, test_fhir_medplum.py"),
+)  # fmt: skip
+"""Which adapter was tested against whom, and where."""
 
 
 def _workitems() -> list[str]:
