@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.expansion import laid_out
 from models.expansion.pool import Pool, built_in, read
-from triage_node.domain.volume import Volume
 from triage_node.networks.multitask_prognosis import OLD_YEARS, gcs_class
-from triage_node.prognosis.expansion import HIGHEST_HU, LOWEST_HU, picture_of
 from triage_node.simulation.cohort import VirtualPatient
-from triage_node.simulation.cohort_images import SPACING_MM, VOXEL_ML
+from triage_node.simulation.cohort_images import VOXEL_ML
 
 SPLITS = ("train", "fit", "test")
 SPLIT_RULE = "anatomy_seed modulo 10: 0-6 train, 7 fit, 8-9 test"
@@ -126,34 +125,7 @@ def as_scanned(data: Cohort, which: NDArray[np.intp]) -> tuple[NDArray[np.intp],
 
     Figures are of these pictures.
     """
-    answered, pictures = [], []
-    for i in which:
-        picture = picture_of(_volume(data.pool.pictures[i]))
-        if not isinstance(picture, str):
-            answered.append(i)
-            pictures.append(picture)
-    return np.array(answered, np.intp), np.stack(pictures)
-
-
-def _volume(picture: NDArray[np.uint8]) -> Volume:
-    """A stored picture as an axial scan of its own spacing."""
-    step, row, column = SPACING_MM
-    n = len(picture)
-    origins = np.zeros((n, 3))
-    origins[:, 2] = np.arange(n) * step
-    return Volume(
-        hu=np.round(picture * (HIGHEST_HU - LOWEST_HU) / 255 + LOWEST_HU).astype(np.int16),
-        origins_mm=origins,
-        row_cosine=np.array([1.0, 0.0, 0.0]),
-        column_cosine=np.array([0.0, 1.0, 0.0]),
-        pixel_spacing_mm=(row, column),
-        slice_extent_mm=np.full(n, step),
-        slice_thickness_mm=np.full(n, step),
-        frame_of_reference_uid="2.25.1",
-        study_instance_uid="2.25.2",
-        series_instance_uid="2.25.3",
-        sop_instance_uids=tuple(f"2.25.4.{i}" for i in range(n)),
-    )
+    return laid_out.as_scanned(data.pool, which)
 
 
 def masked(loss: Tensor, target: Tensor) -> Tensor:

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from models.expansion.settings import from_command_line
 from models.quantification import figures as fig
 from models.quantification.bundle import METADATA, ONNX, SIMULATED, write_json, write_manifest
-from models.quantification.data import Cohort, as_scanned, cohort
+from models.quantification.data import Cohort, cohort
 from models.quantification.export import FILES, HERE
 from models.quantification.figures import Row
+from models.quantification.reading import scanned
 from triage_node.domain.prognosis import ClinicalFacts
 from triage_node.evaluation.card import CARD, card
 from triage_node.networks.quantification import QuantificationNet
@@ -69,6 +70,17 @@ def by_torch(net: torch.nn.Module, pictures: NDArray[np.uint8], output: str) -> 
     parts = np.array_split(pictures, max(1, len(pictures) // 8))
     said = [getattr(net(torch.from_numpy(network_input(p))), output) for p in parts]
     return torch.cat(said)[:, 0].double().numpy()
+
+
+@torch.no_grad()
+def by_reading(net: QuantificationNet, read: NDArray[np.float16], outputs: list[str]) -> list[NDArray]:
+    """Outputs (n, c) of a network from what its segmenter made of the pictures, which all variants share (reading.scanned).
+
+    The bundle's ONNX network says the same within a stated tolerance: tests/models/test_prognosis_bundles.py.
+    """
+    net.eval()
+    said = [net.of_read(torch.from_numpy(p).float()) for p in np.array_split(read, max(1, len(read) // 16))]
+    return [torch.cat([getattr(s, name) for s in said]).double().numpy() for name in outputs]
 
 
 # ---- chances of outcome -----------------------------------------------------------------------------------------------
@@ -284,21 +296,21 @@ def main(settings: Settings) -> None:
     bundle = Path(settings.bundle)
     content = json.loads((bundle / METADATA).read_text())
     data = cohort(settings.pool, settings.smoke_patients, settings.seed)
-    fit, fit_pictures = as_scanned(data, data.of("fit"))
-    test, test_pictures = as_scanned(data, data.of("test"))
     kept = torch.load(settings.checkpoint, weights_only=True)
     if kept["data"] != data.pool.sha256:
         raise SystemExit("the checkpoint was trained on another pool: its splits cannot be told")
-
-    both = np.concatenate([fit_pictures, test_pictures])
-    volume, image = (a[:, 0].astype(np.float64) for a in answers(bundle, both, ["volume", "outcome"]))
-    volume = np.maximum(volume, 0)
-    (fit_ml, ml), (fit_image, image) = (np.split(a, [len(fit)]) for a in (volume, image))
-    single = {}
-    for name in ("volume", "outcome"):
-        net = QuantificationNet()
+    nets = {name: QuantificationNet() for name in ("both", "volume", "outcome")}
+    for name, net in nets.items():
         net.load_state_dict(kept["averages"][name])
-        single[name] = by_torch(net, test_pictures, name)
+    of_fit, of_test = (
+        scanned(data, split, nets["both"].trunk.segmenter, not settings.smoke_patients) for split in ("fit", "test")
+    )
+    fit, test, test_pictures = of_fit.which, of_test.which, of_test.pictures
+
+    fit_ml, fit_image = (a[:, 0] for a in by_reading(nets["both"], of_fit.read, ["volume", "outcome"]))
+    ml, image = (a[:, 0] for a in by_reading(nets["both"], of_test.read, ["volume", "outcome"]))
+    fit_ml, ml = np.maximum(fit_ml, 0), np.maximum(ml, 0)
+    single = {name: by_reading(nets[name], of_test.read, [name])[0][:, 0] for name in ("volume", "outcome")}
 
     bound = bound_of(fit_ml, data.ml[fit].numpy().astype(np.float64))
     write_json(bundle / BOUND_FILE, bound)

@@ -1,12 +1,13 @@
 """Train the unified quantification and prognosis network and its two single-task baselines, on one core.
 
     python -m models.expansion.prepare        # once: the virtual cohort and its pictures
+    python -m models.expansion.train          # once: its segmenter is a part of the extractor, and stands still
     python -m models.quantification.train     # goes on from the last checkpoint
     python -m models.quantification.train --smoke    # needs no data, under a minute
     python -m models.quantification.train --gpu=1    # a GPU with mixed precision
 
 Two phases by the clock, each annealed: 1) upstream: the trunk with two provisional layers, volume and outcome together;
-2) downstream: the two heads on the trunk, which stands still. The baselines do the same steps on the same batches with one
+2) downstream: the two heads on the trunk, which stands still; at the end their last layers are fitted. The baselines do the same steps on the same batches with one
 task each. evaluate.py measures; nothing here reads a test patient.
 """
 
@@ -25,8 +26,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.expansion.settings import from_command_line
-from models.quantification.data import SPLIT_RULE, Cohort, batch_of, cohort, masked
-from triage_node.networks.quantification import QuantificationNet
+from models.quantification.data import SPLIT_RULE, Cohort, cohort, masked
+from models.quantification.last_layers import logistic_layer, put, volume_layer
+from models.quantification.reading import Seen, seen, seen_batch
+from triage_node.networks.quantification import ML_PER_UNIT, QuantificationNet
+from triage_node.networks.residual import GAIN
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Settings:
     # data and results
     pool: str = "build/expansion"
     run: str = "build/quantification/first"
+    segmenter: str = "build/expansion/third/last.pt"  # whose masks of blood the extractor reads beside the picture
     start: str = ""  # a checkpoint whose averages are the first weights; the schedule begins anew
     seed: int = 11
     smoke: int = 0  # a built-in pool and some seconds, to see that everything runs
@@ -53,6 +58,7 @@ class Settings:
     # system
     threads: int = 1
     gpu: int = 0
+    bfloat16: int = 0  # a CPU that has it is quicker; one that has not is slower
     checkpoint_minutes: float = 2.0
 
 
@@ -73,14 +79,42 @@ def rate(settings: Settings, step: int, done: float) -> float:
     return settings.peak_rate * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done))) + 1e-6
 
 
-def watched(net: QuantificationNet, data: Cohort, which: np.ndarray, phase: int, device: torch.device) -> str:
+def watched(
+    net: QuantificationNet, data: Cohort, pictures: Seen, which: np.ndarray, phase: int, device: torch.device
+) -> str:
     """Median relative error of the volume on a few patients of "fit"."""
     net.eval()
     with torch.no_grad():
-        picture = batch_of(data, which).to(device)
-        volume = net.upstream(picture)[0] if phase == 1 else net.downstream(net.trunk.of_shrunk(picture)).volume
+        picture = seen_batch(pictures, which).to(device)
+        volume = net.upstream(picture)[0] if phase == 1 else net.of_read(picture).volume
     error = (volume[:, 0].cpu() - data.ml[which]).abs()
     return f"median error {error.median():.2f} mL, {100 * (error / data.ml[which]).median():.0f} %"
+
+
+@torch.no_grad()
+def pooled(net: QuantificationNet, pictures: Seen, which: np.ndarray, device: torch.device) -> dict[str, np.ndarray]:
+    """What the last layers of both heads multiply. Shape: (n, channels) each."""
+    net.eval()
+    found: dict[str, list[Tensor]] = {"volume": [], "outcome": []}
+    for part in np.array_split(which, max(1, len(which) // 32)):
+        said = net.of_read(seen_batch(pictures, part).to(device))
+        found["volume"].append(said.volume_maps.mean((2, 3, 4)))
+        found["outcome"].append(said.outcome_maps.mean((2, 3, 4)))
+    return {task: GAIN * torch.cat(parts).double().cpu().numpy() for task, parts in found.items()}
+
+
+def fit_last_layers(
+    net: QuantificationNet, data: Cohort, pictures: Seen, settings: Settings, device: torch.device
+) -> None:
+    """Both last layers, on the maps that were learned."""
+    train, fit = data.of("train"), data.of("fit")
+    x, beside = pooled(net, pictures, train, device), pooled(net, pictures, fit, device)
+    poor, ml = data.poor_known.double().numpy(), data.ml.double().numpy()
+    put(net.outcome.linear, 0, logistic_layer(x["outcome"], poor[train], beside["outcome"], poor[fit]))
+    layer = net.volume.linear
+    begin = layer.weight[0].detach().double().cpu().numpy() * ML_PER_UNIT, float(layer.bias.detach()[0]) * ML_PER_UNIT
+    found = volume_layer(x["volume"], ml[train], begin, (settings.bound_ml, settings.bound_share))
+    put(layer, 0, found, ML_PER_UNIT)
 
 
 # ---- the run ----------------------------------------------------------------------------------------------------------
@@ -93,6 +127,7 @@ def main(settings: Settings) -> None:
     folder = Path(settings.run)
     folder.mkdir(parents=True, exist_ok=True)
     data = cohort(settings.pool, settings.smoke_patients * bool(settings.smoke), settings.seed)
+    pictures = seen(data, "" if settings.smoke else settings.segmenter)
     trained, beside = data.of("train"), data.of("fit")[:96]
     revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     followed = int((~torch.isnan(data.poor_known[trained])).sum())
@@ -112,6 +147,9 @@ def main(settings: Settings) -> None:
         for name in VARIANTS:
             nets[name].load_state_dict(begin["averages"][name])
             averages[name].load_state_dict(begin["averages"][name])
+    for name in VARIANTS:
+        nets[name].trunk.segmenter.load_state_dict(pictures.segmenter)
+        averages[name].trunk.segmenter.load_state_dict(pictures.segmenter)
     kept = torch.load(last, weights_only=True, map_location=device) if last.exists() else None
     if kept:
         for name in VARIANTS:
@@ -156,20 +194,20 @@ def main(settings: Settings) -> None:
             if len(order) < settings.batch:
                 order = [*order, *rng.permutation(len(trained)).tolist()]
             which, order = trained[order[: settings.batch]], order[settings.batch :]
-            picture = batch_of(data, which, rng).to(device)
+            picture = seen_batch(pictures, which, rng).to(device)
             ml, poor = data.ml[which].to(device), data.poor_known[which].to(device)
             for name, (of_volume, of_outcome) in VARIANTS.items():
                 net, optimiser = nets[name], optimisers[name]
                 for group in optimiser.param_groups:
                     group["lr"] = rate(settings, step, elapsed / (60 * minutes))
                 net.train()
-                with torch.autocast(device.type, torch.bfloat16, enabled=bool(settings.gpu)):
+                with torch.autocast(device.type, torch.bfloat16, enabled=bool(settings.gpu or settings.bfloat16)):
                     if phase == 1:
                         volume, outcome = net.upstream(picture)
                     else:
                         net.trunk.eval()
                         with torch.no_grad():
-                            features = net.trunk.of_shrunk(picture)
+                            features = net.trunk.of_read(picture)
                         volume, outcome, _, _ = net.downstream(features)
                 by_volume, by_outcome = losses(volume.float(), outcome.float(), ml, poor, settings)
                 loss = of_volume * by_volume + settings.outcome * of_outcome * by_outcome
@@ -197,11 +235,14 @@ def main(settings: Settings) -> None:
                     f" epochs), {pace:.2f} s each, {left / 60:.1f} min left, loss {said}", flush=True,
                 )  # fmt: skip
             if step % 200 == 0:
-                print(step, watched(averages["both"], data, beside, phase, device), flush=True)
+                print(step, watched(averages["both"], data, pictures, beside, phase, device), flush=True)
             if elapsed - saved > 60 * settings.checkpoint_minutes:
                 save()
                 saved = elapsed
-        print(f"phase {phase}: {watched(averages['both'], data, beside, phase, device)}", flush=True)
+        if phase == 2:
+            for name in VARIANTS:
+                fit_last_layers(averages[name], data, pictures, settings, device)
+        print(f"phase {phase}: {watched(averages['both'], data, pictures, beside, phase, device)}", flush=True)
         phase, step, elapsed = phase + 1, 0, 0.0
         save()
 

@@ -77,7 +77,14 @@ def test_a_scan_laid_out_by_the_node_has_the_volume_that_was_drawn():
         agree.append(bound.holds(found, drawn))
         errors.append(abs(found - drawn))
     assert np.mean(agree) >= 0.8
-    assert np.median(errors) < 5
+    assert np.median(errors) < 2.5
+
+
+def test_the_regressed_volume_is_within_two_ml_or_a_tenth_in_the_median():
+    figures = {f.name: f for f in load_bundle(MODELS / "quantification").manifest.evaluation}
+    ml, share = figures["volume_median_error_ml"], figures["volume_median_error_share"]
+    assert ml.high <= 2 or share.high <= 0.1
+    assert ml.n >= 1000
 
 
 def test_the_node_loads_both():

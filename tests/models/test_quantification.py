@@ -18,8 +18,11 @@ from models.multitask_prognosis import export as multitask_export
 from models.multitask_prognosis import train as multitask_train
 from models.quantification import evaluate, export, figures, train
 from models.quantification.data import SPLITS, as_scanned, batch_of, cohort, masked, shrink, split_of
+from models.quantification.reading import seen, seen_batch
 from triage_node.bundle.load import MANIFEST, load_bundle
 from triage_node.networks.multitask_prognosis import LOSS_WEIGHTS, Multitask
+from triage_node.networks.quantification import QuantificationNet
+from triage_node.networks.residual import PICTURE
 from triage_node.prognosis.expansion import network_input, stored
 from triage_node.prognosis.outcome import Outcome
 from triage_node.prognosis.quantification import Quantification
@@ -65,6 +68,43 @@ def test_training_pictures_mix_neighbours_as_laying_out_a_scan_does():
     rng = np.random.default_rng(0)
     blurred = np.concatenate([(batch_of(data, which, rng).numpy() + 1) * 127.5 for _ in range(4)])
     assert edges(blurred) > 1.3 * edges((batch_of(data, which).numpy() + 1) * 127.5)
+
+
+def test_a_batch_holds_shades_and_shares_and_training_moves_them():
+    data = cohort("", 6, 3)
+    pictures = seen(data, "")
+    shown = np.array([i for i, p in enumerate(data.pool.patients) if split_of(p) != "test"])
+    still, again = seen_batch(pictures, shown), seen_batch(pictures, shown)
+    assert still.shape == (len(shown), 3, 24, 48, 48)
+    assert torch.equal(still, again)
+    assert -1 <= still[:, 0].min() < -0.9 < 0.9 < still[:, 0].max() <= 1
+    assert 0 <= still[:, 1:].min() <= still[:, 1:].max() <= 1
+    assert not torch.equal(still, seen_batch(pictures, shown, np.random.default_rng(0)))
+
+
+def test_the_segmenter_stands_still_while_the_extractor_learns():
+    net = QuantificationNet().train()
+    before = {k: v.clone() for k, v in net.trunk.segmenter.state_dict().items()}
+    read = net.trunk.read(torch.randn(2, 1, *PICTURE, generator=torch.Generator().manual_seed(0)))
+    net.upstream(read)[0].sum().backward()
+    assert all(p.grad is None for p in net.trunk.segmenter.parameters())
+    assert net.trunk.fine[0][0].weight.grad is not None
+    assert all(torch.equal(v, before[k]) for k, v in net.trunk.segmenter.state_dict().items())
+
+
+def test_an_untrained_volume_is_the_sum_of_the_shares():
+    net = QuantificationNet().eval()
+    read = torch.full((1, 3, 24, 48, 48), -1.0)
+    read[:, 1:] = 0
+    read[0, 1, 10:14, 20:30, 8:24] = 0.5
+    said = net.downstream(net.trunk.of_read(read))
+    assert float(said.volume) == pytest.approx(4 * 10 * 16 * 0.5 * 6 * 4.4 * 4.4 / 1000, rel=1e-4)
+
+
+def test_a_segmenter_of_another_pool_is_refused(tmp_path: Path):
+    torch.save({"data": "another"}, tmp_path / "last.pt")
+    with pytest.raises(SystemExit, match="another pool"):
+        seen(cohort("", 2, 3), str(tmp_path / "last.pt"))
 
 
 def test_missing_labels_change_neither_loss_nor_gradient():

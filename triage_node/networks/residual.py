@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from triage_node.networks.expansion import MASKS, Segmenter
+
 PICTURE = (24, 96, 96)
 """Slices, rows, columns of a picture; 6 mm and 2.2 mm (prognosis/expansion.py lays a scan out so)."""
 MAP = (6, 12, 12)
@@ -24,6 +26,14 @@ SPARSE = -1.5
 DENSE = 2
 """The last channels of the features are not learned: density of blood, with and without what touches bone."""
 DENSE_SCALE = 30.0
+SHARES = len(MASKS)
+"""A trunk that reads masks has so many more: shares of parenchymal and ventricular blood. Their mean is a volume."""
+PARENCHYMA = -2
+"""The channel of its features whose mean is the volume of parenchymal blood."""
+LEAST_SHARE = 0.5 / 255
+"""Less is none, as in the pictures of training, which have 256 steps: a head has many voxels, and nearly nothing adds up."""
+WIDTH = 8
+"""Of the segmenter: models/expansion."""
 
 
 def dense(shrunk: Tensor) -> Tensor:
@@ -66,13 +76,16 @@ class Trunk(nn.Module):
     `shrunk` pictures (n, 1, 24, 48, 48), averaged over 2 x 2, may be given instead: training keeps them so.
     """
 
+    given = DENSE
+    """So many of the channels are not learned."""
+
     def __init__(self, width: int = 12, channels: int = CHANNELS) -> None:
         super().__init__()
         self.shrink = nn.AvgPool3d((1, 2, 2))
-        self.fine = nn.Sequential(convolution(1 + DENSE, width, (2, 4, 4), (2, 2, 2)), nn.ReLU(inplace=True))
+        self.fine = nn.Sequential(convolution(1 + self.given, width, (2, 4, 4), (2, 2, 2)), nn.ReLU(inplace=True))
         self.coarse = nn.Sequential(convolution(width, channels, (2, 4, 4), (2, 2, 2)), nn.ReLU(inplace=True))
         self.residual = Residual(channels)
-        self.last = convolution(channels, channels - DENSE, 1)
+        self.last = convolution(channels, channels - self.given, 1)
         nn.init.constant_(self.last[1].bias, SPARSE)
         self.relu = nn.ReLU(inplace=True)
 
@@ -80,6 +93,38 @@ class Trunk(nn.Module):
         return self.of_shrunk(self.shrink(picture))
 
     def of_shrunk(self, shrunk: Tensor) -> Tensor:
-        blood = dense(shrunk)
-        learned = self.relu(self.last(self.residual(self.coarse(self.fine(torch.cat([shrunk, blood], 1))))))
-        return torch.cat([learned, DENSE_SCALE * functional.avg_pool3d(blood, 4)], 1)
+        return self._features(shrunk, dense(shrunk))
+
+    def _features(self, shrunk: Tensor, given: Tensor) -> Tensor:
+        learned = self.relu(self.last(self.residual(self.coarse(self.fine(torch.cat([shrunk, given], 1))))))
+        return torch.cat([learned, DENSE_SCALE * functional.avg_pool3d(given, 4)], 1)
+
+
+class ReadingTrunk(Trunk):
+    """A trunk that reads the soft masks of the expansion network's segmenter beside the picture.
+
+    The segmenter is trained elsewhere (models/expansion) and stands still. What it and the shrinking make of a picture,
+    `read`, may be given instead of it: training keeps it so.
+    """
+
+    given = DENSE + SHARES
+
+    def __init__(self, width: int = 12, channels: int = CHANNELS) -> None:
+        super().__init__(width, channels)
+        self.segmenter = Segmenter(WIDTH).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ReadingTrunk:
+        super().train(mode)
+        self.segmenter.eval()
+        return self
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.of_read(self.read(picture))
+
+    def read(self, picture: Tensor) -> Tensor:
+        """The picture averaged over 2 x 2, and the shares of parenchymal and ventricular blood. Shape: (n, 3, 24, 48, 48)."""
+        share = self.segmenter(picture).sigmoid()
+        return torch.cat([self.shrink(picture), share * (share >= LEAST_SHARE).to(share.dtype)], 1)
+
+    def of_read(self, read: Tensor) -> Tensor:
+        return self._features(read[:, :1], torch.cat([dense(read[:, :1]), read[:, 1:]], 1))
