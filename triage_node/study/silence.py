@@ -44,15 +44,18 @@ class Pattern:
     watched_h: Mapping[_Cell, float]
     limit: float
 
-    def score(self, silent_h: Mapping[_Cell, float]) -> float:
-        return _score(self.counts, self.watched_h, silent_h)
+    def _of_cell(self, cell: _Cell, silent_h: float) -> float:
+        return _of_cell(self.counts.get(cell, 0), self.watched_h.get(cell, 0.0), silent_h)
 
     def silent_until(self, last: datetime) -> datetime | None:
         """When a silence since `last` is too long; None when not before the sender counts as out of service."""
         silent_h: dict[_Cell, float] = defaultdict(float)
+        score = 0.0
         for cell, begin, end in _pieces(last, last + OUT_OF_SERVICE_AFTER, self.zone):
+            score -= self._of_cell(cell, silent_h[cell])
             silent_h[cell] += (end - begin) / timedelta(hours=1)
-            if self.counts.get(cell, 0) and self.score(silent_h) >= self.limit:
+            score += self._of_cell(cell, silent_h[cell])
+            if score >= self.limit and self.counts.get(cell):
                 return end
         return None
 
@@ -107,7 +110,11 @@ def judge(calling_ae_title: str, arrivals: Sequence[datetime], now: datetime, zo
 
 
 def _score(counts: Mapping[_Cell, int], watched_h: Mapping[_Cell, float], silent_h: Mapping[_Cell, float]) -> float:
-    return sum(counts[c] * math.log1p(h / watched_h[c]) for c, h in silent_h.items() if counts.get(c))
+    return sum(_of_cell(counts.get(c, 0), watched_h.get(c, 0.0), h) for c, h in silent_h.items())
+
+
+def _of_cell(count: int, watched_h: float, silent_h: float) -> float:
+    return count * math.log1p(silent_h / watched_h) if count else 0.0
 
 
 def _hours(begin: datetime, end: datetime, zone: tzinfo) -> dict[_Cell, float]:
