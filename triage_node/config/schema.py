@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from triage_node.config.contacts import ContactSettings, EscalationSettings
 from triage_node.config.gateway import GatewaySettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
+from triage_node.config.reconciliation import ReconciliationSettings
 from triage_node.config.section import AETitle, Network, Port, Section
 from triage_node.config.web_access import base_url, check_credentials
 from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
@@ -224,6 +225,9 @@ class Settings(Section):
     )
     contacts: tuple[ContactSettings, ...] = Field((), description="People who are notified of flagged studies.")
     escalation: EscalationSettings = EscalationSettings()
+    reconciliation: ReconciliationSettings | None = Field(
+        None, description="An archive that is asked each night which head CTs never reached this node; none: not asked."
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Settings:
@@ -232,6 +236,13 @@ class Settings(Section):
         names = [p.name for p in (*self.worklist_peers, *self.contacts)]
         if len(set(names)) != len(names):
             raise ValueError("ups_peers, ups_rs_peers, hl7_peers, fhir_peers, contacts: two have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _the_archive_to_ask_is_there(self) -> Settings:
+        asked = self.reconciliation.archive if self.reconciliation is not None else ""
+        if asked and asked not in {a.name for a in self.archives}:
+            raise ValueError(f"reconciliation.archive: no archive is named {asked!r}")
         return self
 
     @property

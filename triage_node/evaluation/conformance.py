@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydicom.uid import UID
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from triage_node import __version__
 from triage_node.association.contexts import PREFERRED, supported_contexts
@@ -48,6 +49,7 @@ def conformance_statement() -> str:
         f"| Storage | SCP | {sum(c.abstract_syntax.startswith('1.2.840.10008.5.1.4') for c in contexts)} storage classes of the standard |",
         "| Storage | SCU | our own objects, below |",
         "| Storage Commitment Push Model | SCU; its N-EVENT-REPORT is taken on an association that the archive opens | 1.2.840.10008.1.20.1 |",
+        f"| Query/Retrieve, Study Root FIND (reconciliation, off by default) | SCU | {StudyRootQueryRetrieveInformationModelFind} |",
         f"| Unified Procedure Step (gateway, off by default) | SCP; SCU of N-EVENT-REPORT | {', '.join(ups_scp.CLASSES)} |",
         "",
         "CT Image, Enhanced CT and Legacy Converted Enhanced CT are analysed. All other storage classes are accepted, stored",

@@ -68,7 +68,6 @@ class Feed:
     last: datetime
     alarm_at: datetime | None
     is_alarm: bool
-    expected: float
     days: float
     unknown: str = ""
 
@@ -99,14 +98,10 @@ def judge(calling_ae_title: str, arrivals: Sequence[datetime], now: datetime, zo
     last = max(at)
     pattern = learn(at, zone)
     if isinstance(pattern, str):
-        return Feed(calling_ae_title, last, None, False, 0.0, 0.0, pattern)
+        return Feed(calling_ae_title, last, None, False, 0.0, pattern)
     alarm_at = pattern.silent_until(last)
-    silent = _hours(last, min(now, last + OUT_OF_SERVICE_AFTER), zone)
-    expected = sum(
-        pattern.counts.get(c, 0) * h / pattern.watched_h[c] for c, h in silent.items() if c in pattern.counts
-    )
     is_alarm = alarm_at is not None and alarm_at <= now < last + OUT_OF_SERVICE_AFTER
-    return Feed(calling_ae_title, last, alarm_at, is_alarm, expected, pattern.days)
+    return Feed(calling_ae_title, last, alarm_at, is_alarm, pattern.days)
 
 
 def _score(counts: Mapping[_Cell, int], watched_h: Mapping[_Cell, float], silent_h: Mapping[_Cell, float]) -> float:
