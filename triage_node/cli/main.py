@@ -106,6 +106,36 @@ def send(
 
 
 @app.command()
+def connect(
+    kind: Annotated[
+        str,
+        typer.Argument(help="archive (C-STORE, or STOW-RS when the address is a URL), ups, ups-rs, hl7, fhir."),
+    ],
+    name: Annotated[str, typer.Argument(help="Its name in the configuration; asked for when left out.")] = "",
+    address: Annotated[
+        str, typer.Argument(help="archive, ups: AE@host:port; hl7: host:port; ups-rs, fhir, STOW-RS: base URL.")
+    ] = "",
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="KEY=VALUE of its section, as often as needed: tls=true, tls_ca=FILE, calling_ae_title=…"
+        ),
+    ] = None,
+    config: Config = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: send, and write the configuration.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the steps and the section; connect to nobody.")
+    ] = False,
+) -> None:
+    """Try a new peer step by step with a reserved test patient, say what fails and why, and add it to --config."""
+    from triage_node.cli.connect import complete
+    from triage_node.cli.connect import connect as run
+
+    name, address, given = complete(kind, name, address, given or [])
+    raise typer.Exit(run(kind, name, address, given, config, yes, dry_run, console))
+
+
+@app.command()
 def timeline(
     study: Annotated[str, typer.Argument(help="Study Instance UID, or its last characters.")], config: Config = None
 ) -> None:
