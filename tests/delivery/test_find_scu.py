@@ -163,7 +163,7 @@ def test_peer_that_talks_garbage_is_a_failure():
             connection, _ = listener.accept()
             with connection:
                 connection.recv(1 << 16)
-                connection.sendall(b"\x02\x00\x00\x00\x00\x10HTTP/1.1 400 Bad" * 50)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
         thread = threading.Thread(target=answer)
         thread.start()

@@ -20,6 +20,7 @@ from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.delivery.people import ContactSender
 from triage_node.delivery.stow_rs import problem_with
 from triage_node.domain.errors import TriageNodeError
+from triage_node.processes import feeds
 from triage_node.processes.escalation import in_force
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
@@ -99,6 +100,7 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
         parked = outbox.parked(store)
         yield f"outbox: {len(parked)} objects parked", f"{parked[0].peer}: {parked[0].reason}" if parked else ""
         yield f"escalation {in_force(settings, store, now()).words}", ""
+        yield from feeds.lines(store, settings, now())
         held = instances.quarantined(store)
         yield f"quarantine: {len(held)} instances", held[0][2] if held else ""
         store.close()

@@ -10,6 +10,7 @@
     GET /api/studies/{uid}              one study as JSON
     GET /api/studies/{uid}/timeline
     GET, POST /api/studies/{uid}/clinical
+    GET /api/feeds                      how the senders stand     for administrators
     GET /health                         200, or 503 when the list cannot be trusted
 
 SEAM (issue 10): `deps.role_of` tells who asks; accounts, feedback, claims and thresholds come as further modules.
@@ -96,6 +97,7 @@ def create_app(deps: ConsoleDeps) -> Console:
             "late_count": len(reading.late),
             "not_confirmed_count": len(reading.not_confirmed),
             "alarms": reading.alarms,
+            "feed_alarms": reading.feed_alarms,
         }
         return HTMLResponse(templates.get_template(name).render(base | content), status_code=status)
 
@@ -231,16 +233,24 @@ def create_app(deps: ConsoleDeps) -> Console:
             return JSONResponse({"error": str(refused), "problems": list(refused.problems)}, status_code=status)
         return clinical.as_json(_study(deps, study_instance_uid).statements)
 
+    @app.get("/api/feeds")
+    def api_feeds(request: Request) -> dict[str, Any]:
+        if deps.role_of(request) is not Role.ADMINISTRATOR:
+            raise HTTPException(403, "How the feeds stand is shown to administrators.")
+        return dict(deps.feeds())
+
     @app.get("/health")
     def health() -> JSONResponse:
         now = deps.now()
         beats = deps.heartbeats()
         stale = _stale_from(deps, beats, now)
+        reading = deps.reading_list(now, False)
         body = {
             "status": "ok" if stale is None else "not current",
             "why": "" if stale is None else stale.why,
             "simulation": deps.simulation,
-            "alarms": list(deps.reading_list(now, False).alarms),
+            "alarms": list(reading.alarms),
+            "feed_alarms": list(reading.feed_alarms),
             "roles": {role: at.isoformat() for role, at in sorted(beats.items())},
         }
         return JSONResponse(body, status_code=200 if stale is None else 503)

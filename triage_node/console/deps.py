@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 
@@ -70,7 +71,7 @@ class ReadingList:
 
     `late` and `not_confirmed` stand apart from the order; `claimed` are studies that somebody reads now. `moved_from`
     maps a study to the place (0 is first) that it has without flags, for "would move". `told`: what other worklists were
-    told of a study; `alarms`: a sentence for each that did not take it.
+    told of a study; `alarms`: a sentence for each that did not take it; `feed_alarms`: for studies that do not come.
     """
 
     version: int
@@ -83,6 +84,7 @@ class ReadingList:
     moved_from: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, ToldAt] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
+    feed_alarms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,8 @@ class ConsoleDeps:
     time_zone: tzinfo = UTC
     study_link: str = ""
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    feeds: Callable[[], Mapping[str, Any]] = dict
+    """How the senders stand and which head CTs of the archive never came, with UIDs: for administrators."""
     viewed: Callable[[str, str], None] = lambda study_instance_uid, viewer: None
     """Writes to the audit trail that somebody opened a study (DESIGN.md invariant 6)."""
     state_facts: Callable[[str, ClinicalEntry, str, str, int], ClinicalRevision] = _nothing_is_taken_in

@@ -33,6 +33,7 @@ def worklist(reading: ReadingList, now: datetime, simulation: bool, stale: Stale
             for placed in reading.placed
         ],
         "alarms": list(reading.alarms),
+        "feed_alarms": list(reading.feed_alarms),
         "late_flags": [_row(row, reading) for row in reading.late],
         "not_confirmed": [_row(row, reading) for row in reading.not_confirmed],
     }

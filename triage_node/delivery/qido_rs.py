@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 from triage_node.domain.archived import ArchivedSeries, ArchivedStudy, SearchFailed
 from triage_node.domain.identifiers import is_uid
@@ -43,26 +44,30 @@ class QidoRs:
     def studies(self, first: date, last: date) -> list[ArchivedStudy]:
         """CT studies of these days."""
         asked = {"StudyDate": f"{first:%Y%m%d}-{last:%Y%m%d}", "ModalitiesInStudy": "CT"}
-        found = self._ask("/studies", asked | {"includefield": f"{_STUDY_DESCRIPTION},{_MODALITIES}"}, _STUDY_UID)
+        found = self._ask("/studies", asked, (_STUDY_DESCRIPTION, _MODALITIES), _STUDY_UID)
         return [
             ArchivedStudy(uid, _text(a, _STUDY_DESCRIPTION), tuple(_values(a, _MODALITIES))) for uid, a in found.items()
         ]
 
     def series(self, study_instance_uid: str) -> list[ArchivedSeries]:
-        wanted = {"includefield": ",".join((_BODY_PART, _SERIES_DESCRIPTION, _STATION))}
-        found = self._ask(f"/studies/{study_instance_uid}/series", wanted, _SERIES_UID)
+        wanted = (_BODY_PART, _SERIES_DESCRIPTION, _STATION)
+        found = self._ask(f"/studies/{study_instance_uid}/series", {}, wanted, _SERIES_UID)
         return [
             ArchivedSeries(*(_text(a, tag) for tag in (_MODALITY, _BODY_PART, _SERIES_DESCRIPTION, _STATION)))
             for a in found.values()
         ]
 
-    def _ask(self, path: str, asked: Mapping[str, str], key: str) -> dict[str, Mapping[str, Any]]:
+    def _ask(
+        self, path: str, asked: Mapping[str, str], wanted: Sequence[str], key: str
+    ) -> dict[str, Mapping[str, Any]]:
         """Answers by UID. Pages are asked for until one brings nothing new: a server may give less than was asked for, or
         know no offset and give the same again.
         """
+        # one includefield a tag: Orthanc does not see a comma that is escaped
+        terms = [*asked.items(), *(("includefield", tag) for tag in wanted), ("limit", str(_PAGE))]
         found: dict[str, Mapping[str, Any]] = {}
         while True:
-            page = self._page(path, {**asked, "limit": str(_PAGE), "offset": str(len(found))})
+            page = self._page(f"{path}?{urlencode([*terms, ('offset', str(len(found)))])}")
             before = len(found)
             for answer in page:
                 uid = _text(answer, key)
@@ -74,9 +79,9 @@ class QidoRs:
             if len(found) == before:
                 return found
 
-    def _page(self, path: str, asked: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    def _page(self, path: str) -> list[Mapping[str, Any]]:
         try:
-            reply = self._caller.ask("GET", self._url + path, self._timeout_s, params=asked)
+            reply = self._caller.ask("GET", self._url + path, self._timeout_s)
         except NoAnswer as error:
             raise SearchFailed(f"QIDO-RS: {error}") from error
         if reply.status == 204:

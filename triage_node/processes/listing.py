@@ -10,6 +10,7 @@ from triage_node.console.texts import displayable, person_name
 from triage_node.domain.message import MessageRow
 from triage_node.domain.priority import ListPolicy, Mode
 from triage_node.domain.study import StudyIdentity
+from triage_node.processes import feeds
 from triage_node.processes.told import alarms, told_at
 from triage_node.store import messages, meta, worklist
 from triage_node.store.engine import Store
@@ -47,6 +48,7 @@ def reading_list(store: Store, policy: ListPolicy, now: datetime, flags_count: b
         moved_from=plain_places,
         told={uid: told_at(held) for uid, held in told.items()},
         alarms=alarms(told),
+        feed_alarms=feeds.alarms(store),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from triage_node.processes import arrival, escalation, housekeeping, orders
+from triage_node.processes import arrival, escalation, feeds, housekeeping, orders, reconciliation
 from triage_node.processes.running import Running, run_role
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ def main(running: Running) -> None:
     """Tick until told to stop. A job that fails is logged and tried again at its next tick."""
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that takes longer than its interval is no news
     clock = BackgroundScheduler(
-        executors={"default": ThreadPoolExecutor(2)},
+        executors={"default": ThreadPoolExecutor(3)},  # one may wait for an archive
         # MEASUREMENTS.md section 9: with the default grace a late job is dropped, silently
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         timezone="UTC",
@@ -32,6 +32,9 @@ def main(running: Running) -> None:
     clock.add_job(_with(running, escalation.pass_on), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
     clock.add_job(_with(running, orders.forget_old), "interval", minutes=10)
+    clock.add_job(_with(running, feeds.watch), "interval", minutes=5)
+    # every ten minutes, not at one instant of the night: a node that was down then, or an archive, is asked for later
+    clock.add_job(_with(running, reconciliation.ask_when_due), "interval", minutes=10)
     clock.start()
     running.beat()
     running.stop.wait()

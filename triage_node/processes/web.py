@@ -22,7 +22,7 @@ from triage_node.domain.errors import StoreError
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import TimelineEntry
-from triage_node.processes import clinical
+from triage_node.processes import clinical, feeds
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.study_details import object_file, study_details
@@ -80,6 +80,7 @@ def console_deps(running: Running) -> ConsoleDeps:
         time_zone=zone,
         study_link=settings.web.study_link,
         hosts=host_names(settings.web.host),
+        feeds=lambda: feeds.as_json(store, settings, now()),
         viewed=viewed,
         state_facts=state_facts,
     )
