@@ -47,36 +47,36 @@ def hourly(days: float):
 
 
 def test_sender_that_falls_silent_is_told_once_and_leaves_when_it_sends_again(running):
-    send(running, "CT1", hourly(20), 1)
-    send(running, "CT2", hourly(22), 2)
-    send(running, "NEW", hourly(21)[-5:], 3)
-    feeds.watch(running, START + timedelta(days=19))
+    send(running, "CT1", hourly(40), 1)
+    send(running, "CT2", hourly(42), 2)
+    send(running, "NEW", hourly(41)[-5:], 3)
+    feeds.watch(running, START + timedelta(days=39))
     assert feeds.alarms(running.store) == ()
     before = meta.list_version(running.store)
     for hours in (0, 1, 2):
-        feeds.watch(running, START + timedelta(days=22) + hours * HOUR)
+        feeds.watch(running, START + timedelta(days=42) + hours * HOUR)
     assert meta.list_version(running.store) == before + 1  # the page is not refreshed for nothing
     (words,) = feeds.alarms(running.store)
-    assert words.startswith("CT1 has sent no study since 21 Mar 20:00, longer than its own pattern of 20 days allows")
+    assert words.startswith("CT1 has sent no study since 10 Apr 20:00, longer than its own pattern of 40 days allows")
     assert "once in 30 days" in words
-    send(running, "CT1", [START + timedelta(days=22)], 4)
-    feeds.watch(running, START + timedelta(days=22) + 3 * HOUR)
+    send(running, "CT1", [START + timedelta(days=42)], 4)
+    feeds.watch(running, START + timedelta(days=42) + 3 * HOUR)
     assert feeds.alarms(running.store) == ()
 
 
 def test_check_says_of_each_sender_how_it_stands(running):
-    send(running, "CT1", hourly(20), 1)
+    send(running, "CT1", hourly(40), 1)
     send(running, "NEW", hourly(2), 2)
-    lines = dict(feeds.lines(running.store, running.settings, START + timedelta(days=20)))
+    lines = dict(feeds.lines(running.store, running.settings, START + timedelta(days=40)))
     ct1 = next(what for what in lines if what.startswith("feed CT1"))
-    assert ct1.startswith("feed CT1: last study 21 Mar 20:00; may be silent until 22 Mar ")
+    assert ct1.startswith("feed CT1: last study 10 Apr 20:00; may be silent until 11 Apr ")
     assert lines[ct1] == ""
     assert lines["feed NEW: last study 03 Mar 20:00; not enough history: 11 studies in 2 days"] == ""
     assert lines["reconciliation: off; no archive is asked which head CTs never came"] == ""
-    later = dict(feeds.lines(running.store, running.settings, START + timedelta(days=23)))
+    later = dict(feeds.lines(running.store, running.settings, START + timedelta(days=43)))
     assert "does it still forward?" in later[ct1]
-    gone = dict(feeds.lines(running.store, running.settings, START + timedelta(days=60)))
-    assert gone["feed CT1: last study 21 Mar 20:00; silent for longer than any alarm lasts"] == ""
+    gone = dict(feeds.lines(running.store, running.settings, START + timedelta(days=80)))
+    assert gone["feed CT1: last study 10 Apr 20:00; silent for longer than any alarm lasts"] == ""
 
 
 MISSING = {
@@ -152,7 +152,7 @@ def test_readers_do_not_get_the_uids(running):
 
 
 def test_audit_chain_holds_and_no_name_is_in_what_is_said(running):
-    send(running, "CT1", hourly(20), 1)
-    feeds.watch(running, START + timedelta(days=23))
+    send(running, "CT1", hourly(40), 1)
+    feeds.watch(running, START + timedelta(days=43))
     assert "SECRET" not in "".join(feeds.alarms(running.store))
     assert audit.first_broken(running.store) is None

@@ -12,10 +12,11 @@ from rich.console import Console
 from tests.support.deciding import Site
 from tests.support.pacs import free_port, orthanc, storescu
 from tests.support.tiny_data import write_ct_slice
+from tests.support.waiting import wait_until
 from triage_node.cli.check import check
 from triage_node.config.reconciliation import ReconciliationSettings
 from triage_node.config.schema import ArchiveSettings, NodeSettings
-from triage_node.processes import feeds
+from triage_node.processes import feeds, scheduler
 from triage_node.processes.reconciliation import AGAIN_AFTER, ask_when_due
 from triage_node.processes.running import Running
 from triage_node.store import audit
@@ -128,6 +129,21 @@ def test_archive_that_is_down_is_told_asked_an_hour_later_and_hides_nothing(site
     assert len(feeds.alarms(site.store)) == 2
     ask_when_due(up, tomorrow + AGAIN_AFTER)
     assert feeds.alarms(site.store) == ()  # nothing of November 21st is there
+
+
+def test_scheduler_asks_and_looks_at_the_senders_as_soon_as_it_runs(site):
+    role = running(site, over_dimse(free_port()), hour=0)
+    with site.store.write() as c:
+        feed_store.say(c, feed_store.SILENCE, {"CT9": "CT9 is silent."})  # what nobody is any more
+    thread = threading.Thread(target=scheduler.main, args=(role,))
+    thread.start()
+    try:
+        wait_until(lambda: feed_store.said(site.store, feed_store.RECONCILIATION), 30, "the archive was asked")
+        wait_until(lambda: not feed_store.said(site.store, feed_store.SILENCE), 30, "the senders were looked at")
+    finally:
+        role.stop.set()
+        thread.join(30)
+    assert "no TCP connection" in feeds.reconciliation_problem(site.store)
 
 
 def test_off_unless_configured(site):

@@ -41,13 +41,18 @@ def simulated(rate, days: float, rng: np.random.Generator, start: datetime = STA
     return sorted(h + timedelta(hours=float(u)) for h, n in zip(hours, numbers, strict=True) for u in rng.random(n))
 
 
-@pytest.mark.parametrize("rate", [busy_by_day, weekdays_only, lambda at: 0.12])
-def test_false_alarms_of_poisson_feeds_stay_within_the_stated_rate(rate):
+def uneven(at: datetime) -> float:
+    """No Poisson feed: some days are three times as busy as others, for no reason that the hour or the weekday tells."""
+    return busy_by_day(at) * (0.5, 1.5, 0.8, 1.2, 1.0)[at.toordinal() * 7919 % 5]
+
+
+@pytest.mark.parametrize("rate", [busy_by_day, weekdays_only, lambda at: 0.12, uneven])
+def test_false_alarms_of_simulated_feeds_stay_within_the_stated_rate(rate):
     rng = np.random.default_rng(20261121)
-    feeds, watched = 20, 60
+    feeds, watched = 12, 75
     false = 0
     for _ in range(feeds):
-        history = simulated(rate, 56, rng)
+        history = simulated(rate, LEARNED_FROM.days, rng)
         pattern = learn(history, UTC)
         assert isinstance(pattern, Pattern)
         ahead = simulated(rate, watched, rng, START + LEARNED_FROM)
@@ -107,7 +112,7 @@ def test_short_history_is_told_and_never_an_alarm():
 def test_one_outage_in_the_history_does_not_hide_the_next():
     rng = np.random.default_rng(3)
     outage = (START + timedelta(days=20), START + timedelta(days=24))
-    history = [t for t in simulated(busy_by_day, 56, rng) if not outage[0] <= t <= outage[1]]
+    history = [t for t in simulated(busy_by_day, 84, rng) if not outage[0] <= t <= outage[1]]
     assert judge("CT1", history, history[-1] + timedelta(hours=36), UTC).is_alarm
 
 

@@ -9,7 +9,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from triage_node.processes import arrival, escalation, feeds, housekeeping, orders, reconciliation
-from triage_node.processes.running import Running, run_role
+from triage_node.processes.running import Running, now, run_role
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ def main(running: Running) -> None:
     clock.add_job(_with(running, escalation.pass_on), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
     clock.add_job(_with(running, orders.forget_old), "interval", minutes=10)
-    clock.add_job(_with(running, feeds.watch), "interval", minutes=5)
-    # every ten minutes, not at one instant of the night: a node that was down then, or an archive, is asked for later
-    clock.add_job(_with(running, reconciliation.ask_when_due), "interval", minutes=10)
+    clock.add_job(_with(running, feeds.watch), "interval", minutes=5, next_run_time=now())
+    # every ten minutes, not at one instant of the night: a node or an archive that was down then makes up for it later
+    clock.add_job(_with(running, reconciliation.ask_when_due), "interval", minutes=10, next_run_time=now())
     clock.start()
     running.beat()
     running.stop.wait()

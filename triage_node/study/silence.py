@@ -4,8 +4,9 @@ The arrivals of one calling AE title are taken as an inhomogeneous Poisson proce
 and on the hour at the site. In a history with n arrivals in a cell that was watched for E hours, the rate of the cell is
 Gamma(n, E), so that e silent hours of it have the probability (1 + e/E)^-n. The score of a silence is the negative logarithm
 of the product over its cells. A silence follows each arrival; with N arrivals in 30 days, scores of ln N and more come
-once in 30 days. Real feeds are less even than Poisson, hence the second bound: more than once in 30 days of its own past
-the feed was never silent for so long. What both allow is no alarm.
+once in 30 days. Real feeds are less even than Poisson, hence the second bound: in its own past the feed was silent for so long
+less than once in 30 days. In a history of 60 days and more that leaves out the longest silence, so that one outage does not
+hide the next. An alarm is what exceeds both.
 
 The node knows no public holidays: a sender that works on weekdays only can be reported on one.
 """
@@ -21,8 +22,8 @@ from itertools import pairwise
 
 ONE_FALSE_ALARM_IN = timedelta(days=30)
 """The stated rate: a sender at work is reported at most once in this time."""
-LEARNED_FROM = timedelta(days=56)
-LEAST_DAYS = 14
+LEARNED_FROM = timedelta(days=84)
+LEAST_DAYS = 30
 LEAST_STUDIES = 30
 OUT_OF_SERVICE_AFTER = timedelta(days=28)
 """A sender that is silent for so long is no news any more; it leaves the alarms."""
@@ -87,8 +88,9 @@ def learn(arrivals: Sequence[datetime], zone: tzinfo) -> Pattern | str:
     watched_h = _hours(begin, at[-1], zone)
     in_stated_time = len(at) * (ONE_FALSE_ALARM_IN / timedelta(days=1)) / days
     scores = sorted((_score(counts, watched_h, _hours(a, b, zone)) for a, b in pairwise([begin, *at])), reverse=True)
-    allowed = math.floor(days / (ONE_FALSE_ALARM_IN / timedelta(days=1)))
-    limit = max(math.log(in_stated_time), scores[allowed])
+    # the k longest silences of n days are exceeded k times in the next n days, when the days are alike
+    rank = math.floor(days / (ONE_FALSE_ALARM_IN / timedelta(days=1)))
+    limit = max(math.log(in_stated_time), scores[rank - 1])
     return Pattern(zone, days, len(at), counts, watched_h, limit)
 
 
