@@ -24,6 +24,8 @@ from pynetdicom.sop_class import (
 )
 from rich.console import Console
 
+from tests.counterparts.hl7_node import program as node_program
+from tests.counterparts.ups_peer import dcmjs_managers
 from tests.delivery.web_archive import web_archive
 from tests.support.certificates import server_certificate
 from tests.support.pacs import free_port, orthanc
@@ -268,6 +270,17 @@ def test_a_ris_gets_a_test_result_and_its_correction_and_both_acks_are_explained
     assert (written.receiving_application, written.order_update, written.result_status) == ("RIS", "none", "R")
 
 
+def test_an_independent_hl7_server_reads_the_result_and_knows_no_such_order():
+    port = free_port()
+    with node_program("server.js", port) as peer:
+        run = Run("hl7", "ris", f"127.0.0.1:{port}", yes=True)
+        assert run.status == 0, run.text
+        told = peer.wait(lambda o: "raw" in o, "the server tells the message")
+    assert "read and answered: AE 204" in run.line("ORU^R01 and its ACK")
+    assert "not tried" in run.line("correction"), "nothing is held there that would have to be corrected"
+    assert (told["uid"], told["family"], told["raw"].split("|")[10]) == (TEST_STUDY_UID, "TEST", "T")
+
+
 def test_two_runs_are_two_messages_so_that_a_ris_does_not_take_the_second_for_a_resend():
     with ris() as peer:
         for _ in range(2):
@@ -298,6 +311,7 @@ def test_what_is_no_acceptance_fails_with_its_cause_and_leaves_the_file(reply, c
     assert run.status == 1
     assert "FAILED" in run.line("ORU^R01 and its ACK")
     assert cause in run.text
+    assert ("not tried" in run.line("correction")) == (reply is refuses), "what may have arrived is corrected"
     assert untouched(config)
 
 
@@ -326,6 +340,16 @@ def test_a_raise_is_seen_to_arrive_and_put_back(kind, manager, table, config):
     assert {i.priority for i in peer.items.values()} == {"LOW", "MEDIUM"}, "no other workitem was touched"
     (written,) = getattr(load(config)[0], table)
     assert (written.name, written.create_missing) == ("ris", False)
+
+
+def test_an_independent_manager_shows_the_raise_too():
+    with dcmjs_managers() as managers:
+        peer = managers.fresh()
+        run = Run("ups", "ris", f"UPS@127.0.0.1:{peer.port}", yes=True)
+        held = peer.of_study(TEST_STUDY_UID).priority
+    assert run.status == 0, run.text
+    assert "MEDIUM before, HIGH read back" in run.line("raise, read back")
+    assert held == "MEDIUM"
 
 
 def test_a_manager_that_answers_success_and_changes_nothing_fails(config):

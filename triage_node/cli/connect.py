@@ -91,7 +91,9 @@ def connect(
     if failed:
         console.print("The configuration is left as it was.")
     else:
-        _write(walking, name, config, yes, ask, console, proven=all(line.result is Result.OK for line in lines))
+        _write(
+            walking, name, config, yes, ask, console, proven=all(line.result is not Result.NOT_ASKED for line in lines)
+        )
     return 1 if failed else 0
 
 

@@ -118,10 +118,20 @@ def connect(
     given: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="KEY=VALUE of its section, as often as needed: tls=true, tls_ca=FILE, calling_ae_title=…"
+            "--set",
+            help="KEY=VALUE of its section, as often as needed: tls=true, tls_ca=FILE, calling_ae_title=… "
+            "A key that is none prints those there are; deploy/CONFIGURATION.md explains them.",
         ),
     ] = None,
-    config: Config = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            envvar="TRIAGE_NODE_CONFIG",
+            help="TOML file that gets its section; without it, the section is only shown.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: send, and write the configuration.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the steps and the section; connect to nobody.")

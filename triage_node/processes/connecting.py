@@ -36,9 +36,13 @@ class StepFailed(Exception):
         self.cause = cause or likely_cause(words)
 
 
+class NothingToUndo(Exception):
+    """Nothing went out, or nothing was changed, that would have to be put back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`run` returns what was seen, or raises StepFailed or another TriageNodeError. `sends`: what goes out that cannot be
+    """`run` returns what was seen, or raises StepFailed, NothingToUndo or another TriageNodeError. `sends`: what goes out that cannot be
     deleted from here. `undoes`: is run after a failure too, so that what was changed is put back."""
 
     name: str
@@ -79,6 +83,8 @@ def _taken(step: Step) -> Line:
     started = time.monotonic()
     try:
         words = step.run()
+    except NothingToUndo:
+        return Line(step.name, Result.NOT_TRIED)
     except StepFailed as failed:
         return Line(step.name, Result.FAILED, time.monotonic() - started, str(failed), failed.cause)
     except TriageNodeError as error:

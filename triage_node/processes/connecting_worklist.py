@@ -28,6 +28,7 @@ from triage_node.processes.connecting import (
     TEST_PATIENT_ID,
     TEST_PATIENT_NAME,
     TEST_STUDY_UID,
+    NothingToUndo,
     Step,
     StepFailed,
 )
@@ -145,7 +146,7 @@ class UpsWalk:
 
     def _put_back(self) -> str:
         if self._raised is None:
-            return "nothing was raised"
+            raise NothingToUndo
         # what it held before the first of the two steps; a workitem that was made here held nothing
         raised = replace(self._raised, held=self._held or self._raised.held)
         answer = adapter_for(self._raising).withdraw_raise(self._message, raised)
@@ -176,13 +177,16 @@ class Hl7Walk:
 
     def _correction(self) -> str:
         if not self._received:
-            return "no result was received"
+            raise NothingToUndo
         return self._sent(lambda adapter: adapter.withdraw_raise(self._message, Answer(Outcome.NOT_CONFIRMED)))
 
     def _sent(self, send: Any) -> str:
         adapter = adapter_for(self.settled.model_copy(update={"order_update": "none"}))
         try:
             answer: Answer = send(adapter)
+        except TransientDeliveryError:
+            self._received = True  # it may have arrived, and only its answer be lost
+            raise
         finally:
             adapter.close()
         if answer.outcome is Outcome.UNKNOWN_STUDY:
