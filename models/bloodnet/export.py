@@ -1,6 +1,6 @@
 """A checkpoint becomes a bundle: weights as safetensors and ONNX, manifest without figures. choose.py sets its thresholds, evaluate.py measures it.
 
-python -m models.bloodnet.export --checkpoint=build/bloodnet/long/last.pt --version=0.2.0
+python -m models.bloodnet.export --checkpoint=build/bloodnet/third/last.pt --version=0.3.0
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LARGEST_DIFFERENCE = 1e-3
 
 @dataclass(frozen=True)
 class Settings:
-    checkpoint: str = "build/bloodnet/long/last.pt"
+    checkpoint: str = "build/bloodnet/third/last.pt"
     bundle: str = str(HERE)
-    version: str = "0.2.0"
+    version: str = "0.3.0"
     change: str = (
-        "Foreign pictures, every subtype, more mimics; thresholds from development heads; calibrated; not sure."
+        "Old and thin subdural bleeds drawn more often, all heads redrawn; pictures have a calibration of their own."
     )
 
 

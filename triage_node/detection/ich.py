@@ -17,8 +17,6 @@ from triage_node.domain.errors import ManifestInvalid
 from triage_node.domain.finding import SUBTYPES, Component, Detection, Location
 from triage_node.domain.volume import Volume
 
-BATCH = 8
-"""Slices a run of the network: more only costs memory."""
 MASK_PROBABILITY = 0.5
 FAINTEST_HEAT = 0.05
 NOTHING_TO_JUDGE = -4.0
@@ -71,7 +69,8 @@ class BloodNetDetector:
     def read(self, study: GridStudy) -> tuple[Array, Array]:
         """What the network sees. Shape: mask probabilities (block, 6, GRID, GRID), slice logits (block, 6)."""
         pictures = network_input(study.hu, study.tissue_hu)
-        runs = [self.run(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
+        # one at a time: eight took 1.5 s of CPU for 32 slices instead of 1.1, the rest went into fresh pages
+        runs = [self.run(pictures[i : i + 1]) for i in range(len(pictures))]
         share = expit(np.concatenate([mask for mask, _ in runs]))
         share *= _plausible(study)[:, None]
         logits = np.concatenate([slices for _, slices in runs])

@@ -128,6 +128,8 @@ PROVEN = (
     ("C-STORE SCU", "Orthanc, DCMTK storescp, pynetdicom; peers that hang, reset, answer garbage", "tests/delivery"),
     ("STOW-RS user agent (PS3.18 10.5)", "Orthanc with its DICOMweb plugin; hostile HTTP servers of ours",
      "tests/delivery/test_stow_archives.py, test_stow_rs.py"),
+    ("C-FIND SCU (Study Root) and QIDO-RS user agent", "Orthanc with DICOMweb; peers that flood, refuse, hang, send garbage",
+     "tests/processes/test_reconciliation.py, tests/delivery/test_find_scu.py, test_qido_rs.py"),
     ("UPS SCU over DIMSE", "a manager on dcmjs-dimse (JavaScript, independent in encoding and state machine), one on pynetdicom, "
      "the node's own", "tests/worklist/test_ups.py, tests/gateway/test_independent.py"),
     ("UPS-RS user agent", "a manager of ours on Python's standard HTTP server, the node's own; no UPS-RS server of other people was "
