@@ -35,6 +35,8 @@ from triage_node.evaluation.calibrate import quartile_logit
 from triage_node.simulation.scanners import drawn_scan
 
 Array = NDArray[np.float64]
+AS_GOOD = 0.005
+"""Ways to join slices whose mean AUC differs by less are taken for equal."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class Settings:
     scans: int = 1  # how many other scanners each study is shown by
     picture_studies: int = 240  # whole studies as 8-bit pictures, half of them with blood
     pictures: int = 1200  # single slices as 8-bit pictures, half of them with blood
-    raise_specificity: float = 0.95  # of development studies without blood
+    raise_specificity: float = 0.90  # of development studies without blood
     notify_specificity: float = 0.995
-    unsure_specificity: float = 0.88
-    slice_specificity: float = 0.90
+    unsure_specificity: float = 0.80
+    slice_specificity: float = 0.985  # one silent slice in two studies of thirty
+    picture_specificity: float = 0.90  # of single pictures, which stand for nothing but themselves
 
 
 def development_studies(detector: BloodNetDetector, pool: Pool, settings: Settings) -> list[Study]:
@@ -139,6 +142,12 @@ def aggregation_figures(studies: list[Study]) -> dict[str, tuple[float, float]]:
     return found
 
 
+def chosen_aggregation(figures: dict[str, tuple[float, float]]) -> str:
+    """The best for real bleeds among those whose mean is as good as the best one's: simulated types are many, and simulated."""
+    highest = max(mean for _, mean in figures.values())
+    return max((n for n, (_, mean) in figures.items() if mean > highest - AS_GOOD), key=lambda n: figures[n][0])
+
+
 def expit(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
@@ -187,7 +196,7 @@ if __name__ == "__main__":
     by_aggregation = aggregation_figures(studies)
     for name, (real, mean) in by_aggregation.items():
         print(f"{name:10} AUC real {real:.4f}, mean of real and the five simulated types {mean:.4f}")
-    best = max(by_aggregation, key=lambda n: by_aggregation[n][1])
+    best = chosen_aggregation(by_aggregation)
     join = AGGREGATIONS[best]
 
     x, y = np.array([join(np.array(s.logits)) for s in studies]), np.array([s.bleeds for s in studies])
@@ -207,7 +216,7 @@ if __name__ == "__main__":
     of_slice = threshold(of_slices(slice_x[~slice_y]), settings.slice_specificity)
     single_x, single_y = picture_slices(detector, pool, settings)
     of_singles = Line(*balanced_logistic(single_x, single_y))
-    own = threshold(of_singles(single_x[~single_y]), settings.slice_specificity)
+    own = threshold(of_singles(single_x[~single_y]), settings.picture_specificity)
     of_singles = of_singles.sharing(own, of_slice)
 
     n, heads = int((~y).sum()), len({s.patient for s in studies})
@@ -216,8 +225,9 @@ if __name__ == "__main__":
         f"specificity {settings.raise_specificity:g} (raise), {settings.notify_specificity:g} (notify) and "
         f"{settings.unsure_specificity:g} (unsure from) on {n} development studies without blood (names ending in 5: mirrored "
         f"halves with and without mimics, templates, procedural heads{also}); slice: specificity "
-        f"{settings.slice_specificity:g} on their slices. 8-bit pictures are moved so that the same thresholds have the same "
-        f"specificity on {len(as_pictures)} studies and {len(single_x)} slices shown as pictures"
+        f"{settings.slice_specificity:g} on their slices. 8-bit pictures are moved so that the same thresholds have specificity "
+        f"{settings.raise_specificity:g} on {len(as_pictures)} studies and {settings.picture_specificity:g} on {len(single_x)} slices "
+        "shown as pictures"
     )
     path = Path(settings.bundle) / "configs" / "metadata.json"
     manifest = json.loads(path.read_text())
@@ -237,7 +247,8 @@ if __name__ == "__main__":
         "ich": {
             "aggregation": best, **lines(line, of_slices), "picture": lines(picture_line, of_singles),
             "chosen_on": f"{len(studies)} development studies of {heads} heads, as likely to bleed as not; of the ways to join "
-            "slices the one with the best mean AUC over real bleeds and the five simulated types: "
+            f"slices the best for real bleeds among those within {AS_GOOD:g} of the best mean AUC over real bleeds and the five "
+            "simulated types: "
             + ", ".join(f"{k} {v[1]:.4f} (real {v[0]:.4f})" for k, v in by_aggregation.items()),
         }
     }  # fmt: skip

@@ -43,10 +43,10 @@ class Settings:
     smoke: int = 0  # a built-in pool and half a minute, to see that everything runs
     # batch: half positive, half negative
     batch: int = 8
-    real: float = 0.22  # shares of the origins, the same for positives and negatives so that none is a cue
-    mirrored: float = 0.33
-    template: float = 0.15
-    procedural: float = 0.30
+    real: float = 0.16  # shares of the origins, the same for positives and negatives so that none is a cue
+    mirrored: float = 0.44
+    template: float = 0.16
+    procedural: float = 0.24
     mining: int = 3  # a negative is the hardest known of so many drawn
     faint: int = 2  # a positive is the faintest known of so many drawn of its type
     pictures: float = 0.45  # share of samples that went through an 8-bit picture

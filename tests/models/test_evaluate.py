@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.bloodnet.choose import aggregation_figures, balanced_logistic, threshold
+from models.bloodnet.choose import aggregation_figures, balanced_logistic, chosen_aggregation, threshold
 from models.bloodnet.evaluate import Figures, Thresholds, measure, slice_answers
 from models.bloodnet.pool import built_in
 from models.bloodnet.score import Study, keep, kept, least_blood
@@ -85,3 +85,8 @@ def test_scores_come_back_from_their_file_as_they_were(tmp_path):
 def test_study_without_a_visible_bleed_is_told_from_one_with():
     pool = built_in(2)
     assert [least_blood(pool, s) for s in pool.studies[:4]] == [False, True, False, True]
+
+
+def test_of_equally_good_ways_to_join_slices_the_best_for_real_bleeds_is_taken():
+    figures = {"max": (0.990, 0.823), "pair": (0.997, 0.820), "top5": (0.999, 0.800)}
+    assert chosen_aggregation(figures) == "pair"
