@@ -126,6 +126,7 @@ def bundle_folder(tmp_path_factory):
     told = json.loads(path.read_text())
     told["operating_points"]["ich"] |= {
         "raise_probability": 0.5,
+        "unsure_from": None,
         "notify_probability": 0.9,
         "quartile_logit": reference(),
     }
