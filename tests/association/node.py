@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.pacs import free_port
 from tests.support.waiting import wait_until
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.instances.archive import Archive
@@ -85,8 +86,7 @@ class Node:
 def prepare(folder: Path, *, path: str = "fast", listener: str = "", senders: str = "", store: str = "") -> int:
     """Write the configuration and the schema. `listener`, `senders`, `store`: more TOML lines. Returns the port."""
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    port = free_port()
     (folder / "node.toml").write_text(
         f'[store]\ndata_folder = "{folder}"\n{store or "stop_free_gb = 0.2"}\n'
         f'[listener]\nport = {port}\nreceive_path = "{path}"\n{listener}\n{senders}\n',

@@ -15,6 +15,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from typer.testing import CliRunner
 
+from tests.support.pacs import free_port
 from triage_node.cli import send
 from triage_node.cli.main import app
 from triage_node.domain.errors import TriageNodeError
@@ -176,9 +177,7 @@ def test_an_association_that_breaks_leaves_no_file_unaccounted(archive, tmp_path
 
 
 def test_a_closed_port_an_unknown_host_and_a_missing_folder_are_told_apart(tmp_path):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
+    port = free_port()
     write(tmp_path / "ct.dcm")
     with pytest.raises(TriageNodeError, match="nothing listens"):
         send_folder(tmp_path, send.Peer("X", "127.0.0.1", port))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.pacs import free_port
 from tests.support.waiting import wait_until
 
 _ARGUMENTS = (
@@ -70,8 +70,7 @@ def browser() -> Iterator[Browser]:
     chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or chromedriver is None:
         pytest.skip("needs the Debian packages chromium and chromium-driver")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     profile = tempfile.mkdtemp(prefix="triage-browser-")
     log = Path(profile, "chromedriver.log")
     process = subprocess.Popen([chromedriver, f"--port={port}", f"--log-path={log}"], stdout=subprocess.DEVNULL)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -24,11 +26,21 @@ from tests.support.waiting import wait_until
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1", "OMP_NUM_THREADS": "1"}
 
 
+# below the range from which the kernel gives ports to callers (ip_local_port_range begins at 32768): a port from that range may be
+# taken by somebody's outgoing connection between its choice and its use
+_PORTS = itertools.cycle(random.sample(range(12_000, 32_000), 20_000))
+
+
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A port that nobody listens on now, and that this run of the tests was not given lately."""
+    for port in itertools.islice(_PORTS, 1000):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("a thousand ports in a row are taken")
 
 
 def program(name: str) -> str:
