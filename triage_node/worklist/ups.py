@@ -29,15 +29,12 @@ from triage_node.workitems import foreign
 from triage_node.workitems.foreign import Workitem
 from triage_node.workitems.plain import BadDataSet
 from triage_node.workitems.replies import Verdict, of_dimse_status
-from triage_node.worklist.adapter import Answer, RaiseMessage
-from triage_node.worklist.workitem_raising import raise_reading, withdraw_reading
+from triage_node.worklist.workitem_raising import MOST_RESULTS, TOO_MANY, ReadingAdapter, judged
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MOST_RESULTS = 200
 MOST_BYTES = 16 << 20
-"""What a manager may answer: it was asked for the workitems of one study."""
 
 _NO_ANSWER = "no valid answer in time, or the association was lost"
 _PENDING = (0xFF00, 0xFF01)
@@ -45,26 +42,11 @@ _SYNTAXES: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _ATTRIBUTES = [BaseTag(0x00741000), BaseTag(0x00741200)]  # state and priority
 
 
-class UpsAdapter:
+class UpsAdapter(ReadingAdapter[UpsPeerSettings]):
     key = "ups"
 
-    def __init__(self, settings: UpsPeerSettings) -> None:
-        self._settings = settings
-        self.timeout_s = settings.timeout_s
-
-    def raise_study(self, message: RaiseMessage) -> Answer:
-        with self._manager() as manager:
-            return raise_reading(manager, message, self._settings.name, self._settings.create_missing)
-
-    def withdraw_raise(self, message: RaiseMessage, raised: Answer) -> Answer:
-        with self._manager() as manager:
-            return withdraw_reading(manager, raised)
-
-    def close(self) -> None:
-        return None
-
     @contextmanager
-    def _manager(self) -> Iterator[_Manager]:
+    def manager(self) -> Iterator[_Manager]:
         peer = self._settings
         classes = [UnifiedProcedureStepPull, *([UnifiedProcedureStepPush] if peer.create_missing else [])]
         callee = Callee(
@@ -172,9 +154,7 @@ class _Manager:
                 return found
             if len(found) == MOST_RESULTS:
                 abort(self._association, self._line)
-                raise PermanentDeliveryError(
-                    f"more than {MOST_RESULTS} workitems for one study: the manager does not ask by study"
-                )
+                raise PermanentDeliveryError(TOO_MANY)
             found.append(_workitem(item))
         raise TransientDeliveryError(f"C-FIND: {_NO_ANSWER}")
 
@@ -185,11 +165,7 @@ class _Manager:
         log.info("%s answered with 0x%04X: %s", what, status, verdict)
         comment = str(answer.get("ErrorComment", "")).strip()
         words = f"{what} answered with 0x{status:04X}" + (f" ({comment})" if comment else "")
-        if verdict is Verdict.RETRY:
-            raise TransientDeliveryError(words)
-        if verdict is Verdict.STOP:
-            raise PermanentDeliveryError(words)
-        return verdict
+        return judged(verdict, words)
 
     def _step(self, what: str, call: Callable[[int], T]) -> T:
         """One request with its answers, within a bounded time. After a failure the association is not used again."""

@@ -20,12 +20,9 @@ from triage_node.workitems import foreign
 from triage_node.workitems.foreign import Workitem
 from triage_node.workitems.plain import BadDataSet
 from triage_node.workitems.replies import Verdict, of_http_status
-from triage_node.worklist.adapter import Answer, RaiseMessage
-from triage_node.worklist.workitem_raising import raise_reading, withdraw_reading
+from triage_node.worklist.workitem_raising import MOST_RESULTS, TOO_MANY, ReadingAdapter, judged
 
 log = logging.getLogger(__name__)
-
-MOST_RESULTS = 200
 
 _JSON = "application/dicom+json"
 _GONE = (404, 410)
@@ -37,26 +34,11 @@ _INCLUDED = (
 )
 
 
-class UpsRsAdapter:
+class UpsRsAdapter(ReadingAdapter[UpsRsPeerSettings]):
     key = "ups-rs"
 
-    def __init__(self, settings: UpsRsPeerSettings) -> None:
-        self._settings = settings
-        self.timeout_s = settings.timeout_s
-
-    def raise_study(self, message: RaiseMessage) -> Answer:
-        with self._manager() as manager:
-            return raise_reading(manager, message, self._settings.name, self._settings.create_missing)
-
-    def withdraw_raise(self, message: RaiseMessage, raised: Answer) -> Answer:
-        with self._manager() as manager:
-            return withdraw_reading(manager, raised)
-
-    def close(self) -> None:
-        return None
-
     @contextmanager
-    def _manager(self) -> Iterator[_Manager]:
+    def manager(self) -> Iterator[_Manager]:
         peer = self._settings
         try:
             with calling(peer, peer.url, self.timeout_s, _JSON) as caller:
@@ -84,8 +66,7 @@ class _Manager:
         self._judged("search", status)
         models = _models(body) if body.strip() else []
         if len(models) > MOST_RESULTS:
-            words = f"more than {MOST_RESULTS} workitems for one study: the manager does not ask by study"
-            raise PermanentDeliveryError(words)
+            raise PermanentDeliveryError(TOO_MANY)
         return [_workitem(model) for model in models]
 
     def get(self, uid: str) -> Workitem | None:
@@ -111,12 +92,7 @@ class _Manager:
         """Verdict of an answer that has one. Raises: DeliveryError for RETRY and STOP."""
         verdict = of_http_status(status)
         log.info("%s answered with %d: %s", what, status, verdict)
-        words = f"{what} answered with {status}"
-        if verdict is Verdict.RETRY:
-            raise TransientDeliveryError(words)
-        if verdict is Verdict.STOP:
-            raise PermanentDeliveryError(words)
-        return verdict
+        return judged(verdict, f"{what} answered with {status}")
 
     def _ask(
         self, method: str, path: str, payload: Dataset | None = None, params: Mapping[str, str] | None = None

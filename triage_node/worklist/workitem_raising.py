@@ -7,18 +7,25 @@ created held nothing; taking its raise back leaves it there with a neutral prior
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from pydicom.dataset import Dataset
 
+from triage_node.config.worklist_peers import UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.workitems import foreign
 from triage_node.workitems.foreign import RANK, SCHEDULED, Person, Workitem
 from triage_node.workitems.replies import Verdict
 from triage_node.worklist.adapter import Answer, Outcome, RaiseMessage
+
+S = TypeVar("S", bound=UpsPeerSettings | UpsRsPeerSettings)
+
+MOST_RESULTS = 200
+"""What a manager may answer: it was asked for the workitems of one study."""
+TOO_MANY = f"more than {MOST_RESULTS} workitems for one study: the manager does not ask by study"
 
 
 class Manager(Protocol):
@@ -32,6 +39,39 @@ class Manager(Protocol):
 
     def set_priority(self, uid: str, priority: str) -> Verdict: ...
     def create(self, uid: str, item: Dataset) -> Verdict: ...
+
+
+class ReadingAdapter(Generic[S]):
+    """A worklist adapter (worklist/adapter.py) at a UPS manager; a subclass opens the connection."""
+
+    key: str
+
+    def __init__(self, settings: S) -> None:
+        self._settings: S = settings
+        self.timeout_s = settings.timeout_s
+
+    def manager(self) -> AbstractContextManager[Manager]:
+        raise NotImplementedError
+
+    def raise_study(self, message: RaiseMessage) -> Answer:
+        with self.manager() as manager:
+            return raise_reading(manager, message, self._settings.name, self._settings.create_missing)
+
+    def withdraw_raise(self, message: RaiseMessage, raised: Answer) -> Answer:
+        with self.manager() as manager:
+            return withdraw_reading(manager, raised)
+
+    def close(self) -> None:
+        return None
+
+
+def judged(verdict: Verdict, words: str) -> Verdict:
+    """The verdict of an answer that has one. Raises: DeliveryError with `words` for RETRY and STOP."""
+    if verdict is Verdict.RETRY:
+        raise TransientDeliveryError(words)
+    if verdict is Verdict.STOP:
+        raise PermanentDeliveryError(words)
+    return verdict
 
 
 def raise_reading(manager: Manager, message: RaiseMessage, peer_name: str, create_missing: bool) -> Answer:
