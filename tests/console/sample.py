@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from triage_node.console.deps import About, ConsoleDeps, Delivery, Output, ReadingList, Role, StudyDetails
+from triage_node.console.deps import About, ConsoleDeps, Delivery, Output, ReadingList, StudyDetails
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision, problems
 from triage_node.domain.delivery import BuiltObject, ObjectKind
 from triage_node.domain.errors import StatementConflict, StatementRefused
+from triage_node.domain.person import Person, Role
 from triage_node.domain.priority import Flag, ListPolicy, Mode, OrderClass, ReadingState, Urgency, WorklistRow
 from triage_node.domain.prognosis import Estimate, Prediction, ScoreItem
 from triage_node.domain.study import SelectedSeries, StudyState, TimelineEntry
@@ -137,7 +138,7 @@ class SampleNode:
             object_file=self.files.get,
             heartbeats=lambda: self.beats or dict.fromkeys(("ingest", "analysis", "scheduler"), self.now),
             simulation=self.simulation,
-            role_of=lambda request: self.role,
+            person_of=lambda request: Person("somebody", frozenset({self.role})),
             now=lambda: self.now,
             state_facts=self.state_facts,
         )

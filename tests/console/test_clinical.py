@@ -11,8 +11,8 @@ import pytest
 
 from tests.console.conftest import client_of
 from tests.console.sample import NOW, ROOT, details_of, night
-from triage_node.console.deps import Role
 from triage_node.domain.clinical import ClinicalEntry
+from triage_node.domain.person import Role
 from triage_node.domain.priority import Mode
 
 SAH = f"{ROOT}1001"

@@ -12,8 +12,9 @@ from fastapi.testclient import TestClient
 from tests.console.conftest import client_of
 from tests.console.sample import ROOT, SampleNode, ago, details_of, flag, night
 from triage_node.console.app import create_app
-from triage_node.console.deps import About, Role
+from triage_node.console.deps import About
 from triage_node.console.security import CONTENT_SECURITY_POLICY
+from triage_node.domain.person import Role
 from triage_node.domain.priority import Mode, Urgency
 from triage_node.domain.study import StudyState
 

@@ -144,9 +144,9 @@ def test_pages_and_api_show_alarms_without_uids_and_administrators_get_the_uids(
 def test_readers_do_not_get_the_uids(running):
     from dataclasses import replace
 
-    from triage_node.console.deps import Role
+    from triage_node.domain.person import Person, Role
 
-    deps = replace(console_deps(running), role_of=lambda _: Role.READER)
+    deps = replace(console_deps(running), person_of=lambda _: Person("x", frozenset({Role.READER})))
     client = TestClient(create_app(deps).guarded, base_url="http://127.0.0.1")
     assert client.get("/api/feeds").status_code == 403
 

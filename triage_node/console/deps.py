@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,10 @@ from starlette.requests import Request
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
 from triage_node.domain.delivery import BuiltObject
 from triage_node.domain.errors import StatementConflict
+from triage_node.domain.person import Person, Role
 from triage_node.domain.priority import ListPolicy, Mode, Placed, WorklistRow
 from triage_node.domain.prognosis import Prediction
 from triage_node.domain.study import SelectedSeries, StudyState, TimelineEntry
-
-
-class Role(StrEnum):
-    READER = "reader"
-    ADMINISTRATOR = "administrator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +134,9 @@ def _nothing_is_taken_in(uid: str, entry: ClinicalEntry, by: str, via: str, seen
     raise StatementConflict("This node takes no clinical facts.")
 
 
-def _loopback_administrator(request: Request) -> Role:
-    # SEAM: issue 10 brings accounts. Until then the page is served on loopback only, to whoever runs the node.
-    return Role.ADMINISTRATOR
+def _whoever_is_here(request: Request) -> Person:
+    # a page without accounts is served on loopback only, to whoever runs the node
+    return Person(request.client.host if request.client else "unknown address", frozenset(Role))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +157,7 @@ class ConsoleDeps:
     simulation: bool
     required_roles: tuple[str, ...] = ("ingest", "analysis", "scheduler")
     would_move_for_readers: bool = False
-    role_of: Callable[[Request], Role] = _loopback_administrator
+    person_of: Callable[[Request], Person] = _whoever_is_here
     time_zone: tzinfo = UTC
     study_link: str = ""
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
