@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -27,8 +22,8 @@ from tests.worklist.pynetdicom_manager import pynetdicom_manager
 from triage_node.config.schema import WorklistSettings
 from triage_node.config.worklist_peers import Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.errors import ConfigError
-from triage_node.domain.message import MessageRow, MessageState, NewMessage, message_id
-from triage_node.domain.priority import Flag, Mode, ReadingState, Urgency
+from triage_node.domain.message import MessageRow, MessageState
+from triage_node.domain.priority import Mode, ReadingState
 from triage_node.processes import housekeeping, messages, peers, withdrawal
 from triage_node.processes.running import Running, now, owner
 from triage_node.processes.told import alarms, told_at
@@ -180,41 +175,6 @@ def test_a_message_on_which_the_peer_fails_again_and_again_lets_the_others_pass(
     assert site.told("1.2.1")[0].tries >= messages.IN_ORDER_TRIES
 
 
-def test_500_studies_to_a_slow_peer_hold_back_no_other_peer(tmp_path):
-    release = threading.Event()
-
-    def slow(peer, connection, control_id, text):
-        release.wait(600)
-        replies.accepts(peer, connection, control_id, text)
-
-    many = tuple(f"1.2.{n}" for n in range(1, 501))
-    with ris() as slow_peer, ris() as other_peer:
-        slow_peer.reply = slow
-        site = Site(tmp_path, [slow_peer.settings(name="slow"), other_peer.settings(name="other")])
-        site.arrive(*many)
-        site.decide(many[0])
-        pattern = site.told(many[0])
-        with site.store.write() as c:
-            for uid in many[1:]:
-                worklist.raise_flag(c, uid, Flag("ich", Urgency.HIGH, "Suspected ICH", now()))
-            wanted = [
-                messages_like(m, uid) for uid in many[1:] for m in pattern if m.peer == "slow" or uid in many[:20]
-            ]
-            stored.put(c, wanted, now())
-        with telling(site):
-            for uid in many[:20]:
-                reaches(site, MessageState.ACKNOWLEDGED, uid, 1)
-            pending = sum(site.told(uid)[0].state is MessageState.PENDING for uid in many)
-            assert pending == 500, "the slow peer has not answered one message yet"
-            release.set()
-
-
-def messages_like(pattern: MessageRow, uid: str) -> NewMessage:
-    told = message_id(uid, 1, pattern.peer, pattern.kind)
-    payload = {**pattern.payload, "study_instance_uid": uid, "message_id": told}
-    return NewMessage(pattern.peer, pattern.kind, told, uid, 1, payload, pattern.expires_at)
-
-
 def test_umlauts_cjk_and_64_characters_reach_the_peer(tmp_path):
     everything = ("patient_id", "name", "birth_date", "sex")
     with ris() as peer:
@@ -350,44 +310,6 @@ def test_every_kind_of_peer_has_an_adapter():
         adapter = peers.adapter_for(settings)
         assert adapter.key == key
         adapter.close()
-
-
-@contextmanager
-def role(site: Site) -> Iterator[subprocess.Popen[bytes]]:
-    """The delivery role as a process of its own."""
-    with (site.folder / "delivery.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "triage_node.processes.delivery", "--config", str(site.config)], stderr=log
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait(HANGING_S)
-
-
-def test_a_delivery_role_that_is_killed_in_the_middle_of_a_push_tells_once(tmp_path):
-    asked, connections = threading.Event(), []
-
-    def hangs(peer: Ris, connection: socket.socket, control_id: str, text: str) -> None:
-        connections.append(connection)
-        asked.set()
-
-    with ris() as peer:
-        peer.replies = [hangs]
-        site = flagged(tmp_path, peer.settings())
-        with role(site) as process:
-            assert asked.wait(HANGING_S)
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait(HANGING_S)
-        row = site.told("1.2.1")[0]
-        assert (row.state, row.tries) == (MessageState.PENDING, 1)
-        with role(site):
-            told = reaches(site, MessageState.ACKNOWLEDGED)
-    assert told.tries == 2, "the lease of a dead process is not waited for"
-    assert peer.effects == {"ORU^R01": 1, "ORM^O01": 1}
-    assert len(peer.taken) == 3
 
 
 def test_a_node_that_dies_between_decision_and_push_tells_once_after_its_start(tmp_path):

@@ -56,9 +56,13 @@ def test_report_goes_without_reference_when_the_segmentation_is_parked(queued):
     assert outbox.parked(queued)[0].reason.startswith("0x0122")
 
 
-def test_leased_row_is_not_claimed_twice_until_the_lease_ends(queued):
+def test_leased_row_is_not_claimed_twice_until_the_lease_ends_or_its_owner_is_dead(queued):
     assert len(claim(queued)) == 1
     assert claim(queued) == []
+    outbox.take_from_dead(queued, "pacs", lambda owner: owner == "somebody else")
+    assert claim(queued) == []
+    outbox.take_from_dead(queued, "pacs", lambda owner: owner == "d1")
+    assert len(claim(queued)) == 1
     assert len(claim(queued, NOW + 31 * SECOND)) == 1
 
 

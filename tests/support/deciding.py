@@ -9,9 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from triage_node.config.contacts import ContactSettings
 from triage_node.config.load import load
-from triage_node.config.schema import Settings
+from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.config.section import Section
+from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.finding import BundleIdentity, EvidenceLevel, FindingDecision, OperatingPoint
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.message import MessageRow
@@ -26,12 +28,20 @@ from triage_node.store.upgrade import upgrade
 from triage_node.worklist.repeat import Repeat
 
 DIGEST = "b" * 64
+_TABLES: dict[type[Section], str] = {
+    UpsPeerSettings: "ups_peers",
+    UpsRsPeerSettings: "ups_rs_peers",
+    Hl7PeerSettings: "hl7_peers",
+    FhirPeerSettings: "fhir_peers",
+    ContactSettings: "contacts",
+    ArchiveSettings: "archives",
+}
 ACTIVE, OBSERVE = ListPolicy(mode=Mode.ACTIVE), ListPolicy(mode=Mode.OBSERVE)
 E0, E1, E2, E3 = EvidenceLevel
 
 
 class Site:
-    """A node's data folder without its roles. `peers` are settings of worklist peers."""
+    """A node's data folder without its roles. `peers` are settings of worklist peers, contacts and archives."""
 
     def __init__(
         self, folder: Path, peers: Sequence[Section] = (), simulation: bool = True, mode: str = "active"
@@ -44,10 +54,7 @@ class Site:
             "web = { study_link = 'https://viewer.example/{study_instance_uid}' }",
         ]
         for peer in peers:
-            kind = {"UpsPeerSettings": "ups_peers", "Hl7PeerSettings": "hl7_peers", "ContactSettings": "contacts"}[
-                type(peer).__name__
-            ]
-            lines.append(f"[[{kind}]]")
+            lines.append(f"[[{_TABLES[type(peer)]}]]")
             said = peer.model_dump(exclude_unset=True, mode="json")
             lines += [f"{key} = {json.dumps(value)}" for key, value in said.items()]
         self.config.write_text("\n".join(lines))

@@ -18,7 +18,7 @@ from triage_node.domain.errors import StoreError
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.instances.archive import Archive
 from triage_node.processes import messages, notifying
-from triage_node.processes.running import Running, now, owner, run_role
+from triage_node.processes.running import Running, is_dead, now, owner, run_role
 from triage_node.processes.wiring import built_folder, is_loopback
 from triage_node.store import meta, outbox
 from triage_node.store.engine import Store
@@ -26,7 +26,7 @@ from triage_node.store.engine import Store
 log = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=20)
-"""Rows of a process that was killed go out again after this. A second sender within it is harmless."""
+"""Rows that another host held go out again after this. A second sender within it is harmless."""
 POLL_S = 0.25
 AFTER_AN_ERROR_S = 2.0
 COMMITMENT_ASKED_AGAIN = timedelta(minutes=10)
@@ -38,7 +38,7 @@ class Queue:
     def __init__(self, running: Running, archive: ArchiveSettings) -> None:
         self._running, self._archive = running, archive
         self._built = Archive(built_folder(running.settings))
-        self._owner = f"{owner('delivery')}/{archive.name}"
+        self._owner = owner("delivery")
         self._failures = 0
         self._resume_at = now()
         self._unasked: list[OutboxRow] = []
@@ -50,6 +50,7 @@ class Queue:
         while not stop.is_set():
             try:
                 if self._is_new:
+                    outbox.take_from_dead(self._running.store, self._archive.name, is_dead)
                     self.ask_again()
                 busy = self.send_some()
                 if self._unasked and (not busy or len(self._unasked) >= self._archive.batch):

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_
 from triage_node.domain.message import GONE_OUT, MessageKind, MessageRow, MessageState, NewMessage
 from triage_node.domain.priority import ReadingState
 from triage_node.domain.study import Moment
-from triage_node.store import audit, studies
+from triage_node.store import audit, leases, studies
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
 from triage_node.store.schema import message, worklist_row
@@ -70,13 +70,7 @@ def claim(store: Store, peer: str, owner: str, now: datetime, lease: timedelta) 
 
 
 def take_from_dead(store: Store, peer: str, is_dead: Callable[[str], bool]) -> None:
-    """Free what a process held that is gone, without waiting for the end of its lease."""
-    with store.write() as c:
-        held = select(message.c.lease_owner).where(message.c.peer == peer, _PENDING, message.c.lease_owner != "")
-        for owner in c.execute(held.distinct()).scalars().all():
-            if is_dead(owner):
-                where = and_(message.c.peer == peer, message.c.lease_owner == owner)
-                c.execute(update(message).where(where).values(lease_owner="", lease_until=None))
+    leases.take_from_dead(store, message, peer, is_dead)
 
 
 def record(

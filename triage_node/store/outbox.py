@@ -8,7 +8,7 @@ goes out as its fallback object, built without the reference. A study is `delive
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from triage_node.domain.delivery import OUTBOX_FINAL, BuiltObject, ObjectKind, OutboxRow, OutboxState
 from triage_node.domain.study import Moment, StudyEvent, StudyState
-from triage_node.store import audit, studies
+from triage_node.store import audit, leases, studies
 from triage_node.store.engine import Store
 from triage_node.store.schema import built_object, outbox, peer, study
 
@@ -102,6 +102,10 @@ def claim_batch(
                 .values(lease_owner=owner, lease_until=now + lease)
             )
         return taken
+
+
+def take_from_dead(store: Store, peer_name: str, is_dead: Callable[[str], bool]) -> None:
+    leases.take_from_dead(store, outbox, peer_name, is_dead)
 
 
 def record_outcome(
