@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.study.headers import read_series, series
 from tests.support.unpacked import ge_head, philips
+from triage_node.domain.expected import CountSource, ExpectedCount
 from triage_node.study.completeness import (
     Arrival,
     Closed,
@@ -31,7 +32,7 @@ def at(seconds: float) -> datetime:
 def progress(
     headers: SeriesHeaders,
     open_: bool = False,
-    expected: int | None = None,
+    expected: tuple[ExpectedCount, ...] = (),
     quiet: float | None = None,
     last: float = 0.0,
 ) -> SeriesProgress:
@@ -40,9 +41,20 @@ def progress(
         headers.series_instance_uid,
         tuple(Arrival(h, at(last - i * 0.01)) for i, h in enumerate(reversed(headers.headers))),
         association_open=open_,
-        expected_count=expected,
+        expected=expected,
         quiet=None if quiet is None else timedelta(seconds=quiet),
     )
+
+
+def named(headers: SeriesHeaders, source: CountSource = CountSource.MPPS) -> ExpectedCount:
+    """A modality or an archive named these instances."""
+    uids = frozenset(h.sop_instance_uid for h in headers.headers)
+    return ExpectedCount(headers.series_instance_uid, source, len(uids), T0, T0, uids)
+
+
+def counted(instances: int, first: float = 1.0, last: float = 4.0) -> ExpectedCount:
+    """An archive gave the same number from `first` to `last`."""
+    return ExpectedCount("1.2.3.2", CountSource.C_FIND, instances, at(first), at(last))
 
 
 def without(headers: SeriesHeaders, *indices: int) -> SeriesHeaders:
@@ -94,18 +106,6 @@ def test_short_series_waits_for_coverage() -> None:
     assert isinstance(evaluate(progress(series(slices=24)), at(10)), Closed)
 
 
-def test_announced_count_closes_at_once_even_while_the_association_is_open() -> None:
-    headers = series(slices=28)
-    closed = evaluate(progress(headers, open_=True, expected=28), at(0))
-    assert closed == Closed(Signal.EXPECTED_COUNT, False, "28 of 28 announced instances", headers.series_instance_uid)
-    missing = evaluate(progress(headers, expected=30), at(10))
-    assert missing == StillArriving("28 of 30 announced instances", at(60))
-    late = evaluate(progress(headers, expected=30), at(60))
-    assert isinstance(late, Closed)
-    assert (late.signal, late.incomplete) == (Signal.DEADLINE, True)
-    assert late.why == "nothing came for 60 s; 28 of 30 announced instances"
-
-
 def test_images_in_acquisition_close_at_once_when_the_geometry_agrees() -> None:
     headers = series(slices=28, images_in_acquisition=28)
     closed = evaluate(progress(headers, open_=True), at(0))
@@ -128,7 +128,10 @@ def test_implausible_images_in_acquisition_do_not_close(slices: int, announced: 
 
 def test_resent_instances_do_not_count_twice() -> None:
     headers = series(slices=14)
-    twice = replace(progress(headers, expected=28), arrivals=progress(headers).arrivals + progress(headers).arrivals)
+    twice = replace(
+        progress(headers, expected=(named(series(slices=28)),)),
+        arrivals=progress(headers).arrivals + progress(headers).arrivals,
+    )
     assert isinstance(evaluate(twice, at(5)), StillArriving)
 
 
@@ -168,6 +171,125 @@ def test_series_without_instances_is_an_error() -> None:
         evaluate(SeriesProgress("1.2", (), False), T0)
     with pytest.raises(ValueError, match="without series"):
         evaluate_study([], T0)
+
+
+# what others told
+
+
+@pytest.mark.parametrize("source", [CountSource.MPPS, CountSource.IAN])
+def test_series_of_which_all_is_here_that_was_named_closes_at_once_and_says_who_named_it(source: CountSource) -> None:
+    whole = series(slices=28)
+    closed = evaluate(progress(whole, open_=True, expected=(named(whole, source),)), at(0))
+    assert closed == Closed(
+        Signal(source), False, f"28 of 28 announced instances ({source})", whole.series_instance_uid
+    )
+
+
+@pytest.mark.parametrize(
+    "told", [named(series(slices=30)), named(series(slices=30), CountSource.IAN), counted(30, 1, 1)]
+)
+def test_series_of_which_more_was_told_waits_until_the_deadline_and_is_incomplete_then(told: ExpectedCount) -> None:
+    some = progress(series(slices=28, images_in_acquisition=28), expected=(told,))
+    why = f"28 of 30 announced instances ({told.source})"
+    assert evaluate(some, at(10)) == StillArriving(why, at(60))
+    late = evaluate(some, at(60))
+    assert late == Closed(Signal.DEADLINE, True, f"nothing came for 60 s; {why}", some.series_instance_uid)
+
+
+def test_what_the_geometry_forbids_no_count_closes() -> None:
+    holed = without(series(slices=40), 20)
+    with_gap = progress(holed, expected=(named(holed), counted(39)))
+    assert evaluate(with_gap, at(59)) == StillArriving("1 slice missing", at(60))
+    part = progress(series(slices=20), open_=True, expected=(named(series(slices=20)),))
+    assert evaluate(part, at(2)) == StillArriving("waiting for 3 s of quiet", at(3))
+
+
+@pytest.mark.parametrize("told", [named(series(slices=20)), counted(20)])
+def test_short_series_of_which_nothing_more_was_told_closes_after_the_quiet_time(told: ExpectedCount) -> None:
+    """100 mm, which without a word from others waits a minute for the rest."""
+    short = progress(series(slices=20), open_=True, expected=(told,))
+    assert evaluate(short, at(4)) == Closed(
+        Signal(told.source), False, f"20 of 20 announced instances ({told.source})", short.series_instance_uid
+    )
+
+
+@pytest.mark.parametrize(("first", "last"), [(-2, -1), (-1, 4), (4, 4)], ids=["before", "from before on", "once"])
+def test_archive_is_believed_when_it_told_the_same_twice_since_the_last_instance(first: float, last: float) -> None:
+    waiting = progress(series(slices=28), open_=True, expected=(counted(28, first, last),))
+    assert evaluate(waiting, at(5)) == StillArriving("its association is open", at(60))
+    whole = replace(waiting, expected=(counted(28),))
+    assert isinstance(evaluate(whole, at(2)), StillArriving)  # not quiet yet
+    closed = evaluate(whole, at(5))
+    assert isinstance(closed, Closed)
+    assert closed.signal is Signal.C_FIND
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        named(series(slices=26)),  # fewer than came
+        named(series(9, slices=28)),  # as many, but others
+        named(series(slices=40, start=2), CountSource.IAN),
+        counted(27),
+        counted(1),
+    ],
+)
+def test_whoever_does_not_know_what_is_here_neither_closes_nor_holds(told: ExpectedCount) -> None:
+    whole = progress(series(slices=28), expected=(told,))
+    assert evaluate(whole, at(2)) == StillArriving("waiting for 3 s of quiet", at(3))
+    closed = evaluate(whole, at(3))
+    assert isinstance(closed, Closed)
+    assert closed.signal is Signal.RELEASED
+
+
+def test_sources_that_contradict_each_other_wait_for_the_one_that_told_more() -> None:
+    here = series(slices=28)
+    both = (named(here), named(series(slices=30), CountSource.IAN))
+    assert evaluate(progress(here, expected=both), at(5)) == StillArriving("28 of 30 announced instances (IAN)", at(60))
+    behind = (named(here), counted(12))
+    closed = evaluate(progress(here, open_=True, expected=behind), at(0))
+    assert isinstance(closed, Closed)
+    assert closed.signal is Signal.MPPS
+
+
+def test_dose_report_inside_a_series_is_no_slice() -> None:
+    """29 instances of which 28 are CT; the modality named 29 images."""
+    some = series(slices=28)
+    dose = replace(some.headers[0], sop_instance_uid="1.2.3.2.99", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.67")
+    mixed = SeriesHeaders(some.series_instance_uid, (*some.headers, dose))
+    waiting = evaluate(progress(mixed, expected=(named(series(slices=29)),)), at(5))
+    assert waiting == StillArriving("28 of 29 announced instances (MPPS COMPLETED)", at(60))
+    assert isinstance(evaluate(progress(mixed, open_=True, expected=(named(some),)), at(0)), Closed)
+
+
+@given(
+    st.sets(st.integers(0, 29), min_size=1),
+    st.sets(st.integers(0, 40)),
+    st.sets(st.integers(0, 40)),
+    st.integers(1, 10**9),
+    st.floats(0, 200),
+)
+def test_whatever_others_tell_the_deadline_holds_and_no_announced_slice_is_left_behind(
+    there: set[int], by_modality: set[int], by_archive: set[int], count: int, seconds: float
+) -> None:
+    many = series(slices=41).headers
+    uid = many[0].series_instance_uid
+    told = tuple(
+        named(SeriesHeaders(uid, tuple(many[i] for i in sorted(uids))), source)
+        for source, uids in ((CountSource.MPPS, by_modality), (CountSource.IAN, by_archive))
+        if uids
+    )
+    some = progress(
+        SeriesHeaders(uid, tuple(many[i] for i in sorted(there))), expected=(*told, counted(count, 0, seconds / 2))
+    )
+    outcome = evaluate_study([some], at(seconds))
+    if seconds >= 60:
+        assert isinstance(outcome, Closed)
+    if isinstance(outcome, StillArriving):
+        assert at(seconds) < outcome.due_at <= at(60)
+    elif seconds < 60:
+        assert not any(there < uids for uids in (by_modality, by_archive))
+        assert not len(there) < count
 
 
 # the study

@@ -14,7 +14,7 @@ from triage_node.domain.priority import WorklistRow
 from triage_node.domain.study import StudyState
 from triage_node.processes.intake import rule_for, rules_of
 from triage_node.processes.running import now
-from triage_node.store import instances, studies, worklist
+from triage_node.store import expected, instances, studies, worklist
 from triage_node.store.engine import Store
 from triage_node.study.completeness import (
     Arrival,
@@ -37,6 +37,7 @@ class _Look:
 
     instances: int
     open_associations: frozenset[int]
+    told_at: datetime | None
     at: datetime
     due_at: datetime
 
@@ -62,8 +63,9 @@ class Arrivals:
             self._list(uid)
         receiving = studies.in_states(self._store, StudyState.RECEIVING)
         open_associations = instances.open_association_ids(self._store) if receiving else set()
+        told = expected.last_told(self._store, [s.study_instance_uid for s in receiving]) if receiving else {}
         for study in receiving:
-            self._close_if_complete(study, open_associations)
+            self._close_if_complete(study, open_associations, told.get(study.study_instance_uid))
         known = {s.study_instance_uid for s in receiving}
         self._looks = {uid: look for uid, look in self._looks.items() if uid in known}
 
@@ -84,20 +86,23 @@ class Arrivals:
         with self._store.write() as c:
             worklist.add_row(c, row, live.words)
 
-    def _close_if_complete(self, study: studies.StudyRecord, open_associations: set[int]) -> None:
+    def _close_if_complete(
+        self, study: studies.StudyRecord, open_associations: set[int], told_at: datetime | None
+    ) -> None:
         uid, at = study.study_instance_uid, now()
         look = self._looks.get(uid)
         if look is not None:
-            changed = look.instances != study.instances or not look.open_associations <= open_associations
+            changed = (look.instances, look.told_at) != (study.instances, told_at)
+            changed |= not look.open_associations <= open_associations
             if not (changed and at - look.at >= _LOOK_AGAIN) and at < look.due_at:
                 return
         held = instances.of_study(self._store, uid)
-        outcome = evaluate_study(self._progress(held, open_associations), at, self._policy)
+        outcome = evaluate_study(self._progress(uid, held, open_associations), at, self._policy)
         if not isinstance(outcome, Closed):
             mine = frozenset(
                 i.association_id for i in held if i.association_id in open_associations and i.association_id
             )
-            self._looks[uid] = _Look(study.instances, mine, at, outcome.due_at)
+            self._looks[uid] = _Look(study.instances, mine, told_at, at, outcome.due_at)
             return
         with self._store.write() as c:
             studies.close_series(c, outcome.series_instance_uid, outcome.signal.value, outcome.incomplete, at)
@@ -111,7 +116,10 @@ class Arrivals:
                 outcome.why,
             )
 
-    def _progress(self, held: list[ReceivedInstance], open_associations: set[int]) -> list[SeriesProgress]:
+    def _progress(
+        self, study_instance_uid: str, held: list[ReceivedInstance], open_associations: set[int]
+    ) -> list[SeriesProgress]:
+        told = expected.of_study(self._store, study_instance_uid)
         by_series: dict[str, list[ReceivedInstance]] = defaultdict(list)
         for i in held:
             if i.header is not None:
@@ -121,6 +129,7 @@ class Arrivals:
                 series_instance_uid=uid,
                 arrivals=tuple(Arrival(i.header, i.received_at) for i in members if i.header is not None),
                 association_open=any(i.association_id in open_associations for i in members),
+                expected=told.get(uid, ()),
                 quiet=self._quiet.get(members[-1].calling_ae_title),
             )
             for uid, members in by_series.items()

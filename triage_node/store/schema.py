@@ -132,6 +132,37 @@ study = Table(
     Index("ix_study_state_lease_until", "state", "lease_until"),
 )
 
+announcement = Table(
+    "announcement",
+    metadata,
+    _uid("uid", primary_key=True),  # of the performed procedure step, or of the notification
+    Column("source", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("sender", String(128), nullable=False),
+    Column("study_instance_uids", JSON, nullable=False),
+    Column("series", JSON, nullable=False),  # series -> SOP instances, while the step is in progress
+    Column("received_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False, index=True),
+)
+
+expected_count = Table(
+    "expected_count",
+    metadata,
+    _id(),
+    _uid("study_instance_uid"),
+    _uid("series_instance_uid"),
+    Column("source", String(16), nullable=False),
+    Column("origin", String(64), nullable=False),  # UID of the announcement, or the archive's name
+    Column("instances", Integer, nullable=False),
+    Column("sop_instance_uids", JSON, nullable=False),  # empty for an archive, which tells a number only
+    Column("first_told_at", Instant, nullable=False),
+    Column("told_at", Instant, nullable=False, index=True),
+    # PostgreSQL cuts a name after 63 characters
+    UniqueConstraint(
+        "study_instance_uid", "series_instance_uid", "source", "origin", name="uq_expected_count_of_origin"
+    ),
+)
+
 timeline = Table(
     "timeline",
     metadata,

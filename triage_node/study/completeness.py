@@ -1,9 +1,14 @@
 """Is a series, is a study complete, and why (DESIGN.md section 5). Pure: no clock, no store; DICOM itself has no end of study.
 
 A series closes
-- at once on a count that somebody told (MPPS, IAN, C-FIND), or on Images in Acquisition (0020,1002) when that is plausible;
+- at once when all is here that a modality (MPPS COMPLETED) or an archive (IAN) named, or that Images in Acquisition (0020,1002)
+  counts when that is plausible; a gap or too little coverage forbids it;
 - when the association that sent it is released, nothing came for the quiet time, there is no gap and enough is covered;
+- after the quiet time, the association open or too little covered, when all is here that MPPS, IAN or two equal answers of an
+  archive (C-FIND) told: those say that nothing more will come;
 - at the latest a fixed time after its last instance, labelled incomplete.
+Whoever told less than what came does not know the series and is not heard. Of the others, one that told more makes it wait, until
+the fixed time at the latest. A slice that comes after all opens the study again, so a wrong word costs time and no slice.
 Analysis starts when the first eligible series closes and none ranked higher is still arriving.
 """
 
@@ -14,8 +19,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from triage_node.domain.expected import CountSource, ExpectedCount
 from triage_node.domain.instance import InstanceHeader
-from triage_node.study.selection import Candidate, SelectionPolicy, SeriesHeaders, judge
+from triage_node.study.selection import CT_CLASSES, Candidate, SelectionPolicy, SeriesHeaders, judge
 from triage_node.study.stack import Stack, stack_of
 
 
@@ -23,7 +29,9 @@ class Signal(StrEnum):
     """Which observation closed a series; stored with the study."""
 
     RELEASED = "association released, quiet, no gap, covered"
-    EXPECTED_COUNT = "expected count"
+    MPPS = CountSource.MPPS.value
+    IAN = CountSource.IAN.value
+    C_FIND = CountSource.C_FIND.value
     IMAGES_IN_ACQUISITION = "images in acquisition"
     DEADLINE = "deadline"
 
@@ -40,14 +48,14 @@ class Arrival:
 class SeriesProgress:
     """What is known of a series now.
 
-    `association_open`: an association that sent to this series has not ended. `expected_count`: instances that MPPS, IAN or a
-    C-FIND announced. `quiet`: the time of the sending AE title; None takes the policy's.
+    `association_open`: an association that sent to this series has not ended. `expected`: what others told, at most one word of
+    each source, the most trusted first. `quiet`: the time of the sending AE title; None takes the policy's.
     """
 
     series_instance_uid: str
     arrivals: tuple[Arrival, ...]
     association_open: bool
-    expected_count: int | None = None
+    expected: tuple[ExpectedCount, ...] = ()
     quiet: timedelta | None = None
 
     @property
@@ -146,29 +154,69 @@ def _judge_series(
     series: SeriesProgress, stack: Stack, now: datetime, policy: CompletenessPolicy
 ) -> Closed | StillArriving:
     uid, count = series.series_instance_uid, len(series.headers)
-    if series.expected_count is not None and count >= series.expected_count > 0:
-        return Closed(Signal.EXPECTED_COUNT, False, f"{count} of {series.expected_count} announced instances", uid)
     shape = _what_is_missing(stack, policy)
+    told = _told(series)
+    lacking = next((t for t in told if t.there < t.announced), None)
+    whole = next((t for t in told if t.is_settled), None) if lacking is None else None
+    if whole is not None and whole.is_named and not shape:
+        return Closed(whole.signal, False, whole.words, uid)
     announced = _images_in_acquisition(series.headers)
-    if announced is not None and count >= announced and not shape:
+    if announced is not None and count >= announced and not shape and lacking is None:
         return Closed(Signal.IMAGES_IN_ACQUISITION, False, f"{count} of {announced} images of the acquisition", uid)
     missing = shape
-    if series.expected_count is not None and count < series.expected_count:
-        missing = f"{count} of {series.expected_count} announced instances"
+    if lacking is not None:
+        missing = lacking.words
     elif not missing and series.association_open:
         missing = "its association is open"
     quiet = policy.quiet if series.quiet is None else series.quiet
     quiet_at, deadline = series.last_received_at + quiet, series.last_received_at + policy.deadline
+    nothing_more = whole is not None and not stack.gaps
     if not missing and now >= quiet_at:
         return Closed(
             Signal.RELEASED, False, f"{stack.slices} slices without a gap over {stack.coverage_mm:.0f} mm", uid
         )
+    if whole is not None and nothing_more and now >= quiet_at:
+        return Closed(whole.signal, False, whole.words, uid)
     if now >= deadline:
         why = f"nothing came for {policy.deadline.total_seconds():.0f} s"
         return Closed(Signal.DEADLINE, True, why + (f"; {missing}" if missing else ""), uid)
-    if missing:
+    if missing and not nothing_more:
         return StillArriving(missing, deadline)
     return StillArriving(f"waiting for {quiet.total_seconds():g} s of quiet", min(quiet_at, deadline))
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """One source's word beside what is here. `is_named`: it named the images; `is_settled`: it is the source's last word."""
+
+    signal: Signal
+    there: int
+    announced: int
+    is_named: bool
+    is_settled: bool
+
+    @property
+    def words(self) -> str:
+        return f"{self.there} of {self.announced} announced instances ({self.signal})"
+
+
+def _told(series: SeriesProgress) -> list[_Told]:
+    """The sources that know of all that is here.
+
+    Names are compared among CT images only: a dose report or a presentation state in the series is no slice. An archive's number
+    counts everything in the series, here and there; it is settled when it was told twice since the last instance came.
+    """
+    images = {h.sop_instance_uid for h in series.headers if h.sop_class_uid in CT_CLASSES}
+    found = []
+    for word in series.expected:
+        signal, named = Signal(word.source.value), word.sop_instance_uids
+        if named:
+            if images <= named:
+                found.append(_Told(signal, len(images), len(named), is_named=True, is_settled=True))
+        elif len(series.headers) <= word.instances:
+            twice = series.last_received_at <= word.first_told_at < word.told_at
+            found.append(_Told(signal, len(series.headers), word.instances, is_named=False, is_settled=twice))
+    return found
 
 
 def _what_is_missing(stack: Stack, policy: CompletenessPolicy) -> str:
