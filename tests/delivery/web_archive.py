@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from typing import Any
 
 from pydicom import dcmread
 
+from tests.support.http_door import http_served
 from triage_node.config.schema import ArchiveSettings
 
 Answer = tuple[int, bytes, dict[str, str]]
@@ -97,14 +97,5 @@ def web_archive(tls: ssl.SSLContext | None = None) -> Iterator[WebArchive]:
         def log_message(self, *_: object) -> None:
             return None
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    archive.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
+    with http_served(Handler, tls) as (archive.port, _):
         yield archive
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from fhir.resources.R4B import get_fhir_model_class
 
+from tests.support.http_door import http_served
 from tests.worklist.adapter_contract import KNOWN, READ_ALREADY
 from triage_node.config.worklist_peers import FhirPeerSettings
 
@@ -215,26 +216,11 @@ def fhir_server(raises: str = "ServiceRequest", tls: ssl.SSLContext | None = Non
         def log_message(self, *_: object) -> None:
             return None
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    fhir.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    ended = threading.Event()
-
-    def stop() -> None:
-        if not ended.is_set():
-            ended.set()
-            server.shutdown()
-            server.server_close()
-
-    fhir.stopped = stop
-    try:
-        yield fhir
-    finally:
-        fhir.awake.set()
-        stop()
+    with http_served(Handler, tls) as (fhir.port, fhir.stopped):
+        try:
+            yield fhir
+        finally:
+            fhir.awake.set()
 
 
 def answer(request: BaseHTTPRequestHandler, status: int, body: bytes = b"", version: str = "", **headers: str) -> bool:

@@ -7,18 +7,19 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.worklist.ups_items import LEVELS, SHORT_S, Item, first_items
+from tests.support.http_door import http_served
+from tests.worklist.ups_items import SHORT_S, HeldItems, Item, first_items
 from triage_node.config.worklist_peers import UpsRsPeerSettings
 from triage_node.worklist.ups_rs import UpsRsAdapter
 
 JSON = "application/dicom+json"
 
 
-class HttpManager:
+class HttpManager(HeldItems):
     def __init__(self, scheme: str) -> None:
         self.scheme = scheme
         self.port = 0
@@ -44,27 +45,11 @@ class HttpManager:
         url = f"{self.scheme}://127.0.0.1:{self.port}/dicom-web"
         return UpsRsPeerSettings(**({"name": "ris", "url": url, "timeout_s": 30.0} | more))
 
-    def held(self) -> dict[str, Item]:
-        return self.items
-
     def make(self, **more: Any) -> UpsRsAdapter:
         self.adapter = UpsRsAdapter(self.settings(**more))
         return self.adapter
 
-    def of_study(self, study: str) -> Item:
-        return next(i for i in self.items.values() if i.study == study)
-
     # the verbs of the contract suite
-    def priority(self, study_instance_uid: str) -> int:
-        return LEVELS.index(self.of_study(study_instance_uid).priority)
-
-    def set_priority(self, study_instance_uid: str, priority: int) -> None:
-        self.of_study(study_instance_uid).priority = LEVELS[priority]
-
-    def stop(self) -> None:
-        self.runs = False
-        self.stopped()
-
     def become_slow(self) -> None:
         assert self.adapter is not None
         self.adapter.timeout_s = SHORT_S
@@ -145,26 +130,11 @@ def http_manager(tls: ssl.SSLContext | None = None) -> Iterator[HttpManager]:
         def log_message(self, *_: object) -> None:
             return None
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    manager.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    ended = threading.Event()
-
-    def stop() -> None:
-        if not ended.is_set():
-            ended.set()
-            server.shutdown()
-            server.server_close()
-
-    manager.stopped = stop
-    try:
-        yield manager
-    finally:
-        manager.awake.set()
-        stop()
+    with http_served(Handler, tls) as (manager.port, manager.stopped):
+        try:
+            yield manager
+        finally:
+            manager.awake.set()
 
 
 def answer(request: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> bool:

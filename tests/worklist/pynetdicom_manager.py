@@ -12,12 +12,12 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import UnifiedProcedureStepPull, UnifiedProcedureStepPush
 
-from tests.worklist.ups_items import LEVELS, Item, first_items
+from tests.worklist.ups_items import HeldItems, Item, first_items
 from triage_node.config.worklist_peers import UpsPeerSettings
 from triage_node.worklist.ups import UpsAdapter
 
 
-class PynetdicomManager:
+class PynetdicomManager(HeldItems):
     def __init__(self) -> None:
         self.port = 0
         self.requests: list[str] = []
@@ -41,9 +41,6 @@ class PynetdicomManager:
         """How often each match is answered."""
         self.awake.set()
 
-    def held(self) -> dict[str, Item]:
-        return self.items
-
     def make(self, **more: Any) -> UpsAdapter:
         self.adapter = UpsAdapter(self.settings(**more))
         return self.adapter
@@ -52,20 +49,7 @@ class PynetdicomManager:
         values = {"name": "ris", "host": "127.0.0.1", "port": self.port, "ae_title": "UPS", "timeout_s": 30.0}
         return UpsPeerSettings(**(values | more))
 
-    def of_study(self, study: str) -> Item:
-        return next(i for i in self.items.values() if i.study == study)
-
     # the verbs of the contract suite
-    def priority(self, study_instance_uid: str) -> int:
-        return LEVELS.index(self.of_study(study_instance_uid).priority)
-
-    def set_priority(self, study_instance_uid: str, priority: int) -> None:
-        self.of_study(study_instance_uid).priority = LEVELS[priority]
-
-    def stop(self) -> None:
-        self.runs = False
-        self.stopped()
-
     def become_slow(self) -> None:
         assert self.adapter is not None
         self.adapter.timeout_s = 1.0

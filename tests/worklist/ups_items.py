@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.worklist.adapter_contract import KNOWN, READ_ALREADY
@@ -26,6 +27,30 @@ class Item:
     code: str = INTERPRETATION
     created: dict[str, str] = field(default_factory=dict)
     """What an N-CREATE brought, as the manager understood it."""
+
+
+class HeldItems:
+    """What a manager holds, in the verbs of the contract suite."""
+
+    items: dict[str, Item]
+    stopped: Callable[[], None]
+    runs: bool
+
+    def held(self) -> dict[str, Item]:
+        return self.items
+
+    def of_study(self, study: str) -> Item:
+        return next(i for i in self.items.values() if i.study == study)
+
+    def priority(self, study_instance_uid: str) -> int:
+        return LEVELS.index(self.of_study(study_instance_uid).priority)
+
+    def set_priority(self, study_instance_uid: str, priority: int) -> None:
+        self.of_study(study_instance_uid).priority = LEVELS[priority]
+
+    def stop(self) -> None:
+        self.runs = False
+        self.stopped()
 
 
 def first_items() -> list[Item]:

@@ -8,7 +8,6 @@ not sent again.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 from pathlib import Path
@@ -17,6 +16,7 @@ from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType
 from apprise.plugins.base import NotifyBase
 
 from triage_node.delivery.notice import Notice
+from triage_node.domain.address import is_loopback
 from triage_node.domain.errors import TransientDeliveryError
 
 _TO_ITS_HOST = frozenset({"json", "jsons", "form", "forms", "xml", "xmls", "mailto", "mailtos"})
@@ -116,12 +116,7 @@ def stays_here(url: str) -> bool:
     if url.partition("://")[0].lower() not in _TO_ITS_HOST:
         return False
     host = str(getattr(service, "smtp_host", None) or service.host or "")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(host)
 
 
 def _service(url: str) -> NotifyBase:

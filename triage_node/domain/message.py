@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from triage_node.domain.identifiers import deterministic_uid
+from triage_node.domain.priority import Urgency
 
 
 class MessageKind(StrEnum):
@@ -36,6 +37,8 @@ GONE_OUT = frozenset({MessageState.ACKNOWLEDGED, MessageState.NOT_CONFIRMED})
 
 FAILED = frozenset({MessageState.PARKED, MessageState.UNKNOWN_STUDY, MessageState.EXPIRED})
 """It was due and will never arrive: an alarm while the study waits to be read."""
+
+_NEVER_ARRIVED = frozenset({MessageState.NOT_SENT, MessageState.EXPIRED, MessageState.UNKNOWN_STUDY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +87,15 @@ def message_id(study_instance_uid: str, revision: int, peer: str, kind: MessageK
     """
     parts = [study_instance_uid, str(revision), peer, kind.value]
     return deterministic_uid("message", *parts, *([str(times_before)] if times_before else []))
+
+
+def was_told(before: Iterable[MessageRow], peer: str, kind: MessageKind, urgency: Urgency) -> bool:
+    """Whether this peer was sent, or is about to be sent, a message of this kind with this urgency or a higher one."""
+    rank = list(Urgency).index
+    return any(
+        m.peer == peer
+        and m.kind is kind
+        and m.state not in _NEVER_ARRIVED
+        and rank(Urgency(m.payload["urgency"])) <= rank(urgency)
+        for m in before
+    )

@@ -11,14 +11,12 @@ from zoneinfo import ZoneInfo
 
 from triage_node.config.contacts import ContactSettings
 from triage_node.config.schema import Settings
-from triage_node.delivery.notice import notice
+from triage_node.delivery.notice import notice, who
 from triage_node.domain.finding import FindingDecision
-from triage_node.domain.message import MessageKind, MessageRow, MessageState, NewMessage, message_id
-from triage_node.domain.priority import Mode, Urgency
+from triage_node.domain.message import MessageKind, MessageRow, NewMessage, message_id, was_told
+from triage_node.domain.priority import Mode
 from triage_node.store.worklist import ListedStudy
 from triage_node.worklist.gate import Listener, may_raise
-
-_NEVER_ARRIVED = frozenset({MessageState.NOT_SENT, MessageState.EXPIRED})
 
 
 class Notices:
@@ -54,13 +52,22 @@ class Notices:
             # where its URL leads is not read here: the secret belongs to the delivery role, whose gate asks again
             here = Listener(contact.name, loopback=True)
             allowed, _ = may_raise(here, listed.row, decision.evidence, mode, self._simulation)
-            if contact.order == first and allowed and not _was_told(contact.name, urgency, before):
+            if contact.order == first and allowed and not was_told(before, contact.name, MessageKind.NOTIFY, urgency):
                 found.append(self._message(contact, listed, revision, at, ""))
         return found
 
     def passed_on(self, listed: ListedStudy, revision: int, order: int, why: str, at: datetime) -> list[NewMessage]:
         """For the contacts of one order, because nobody opened the study."""
         return [self._message(c, listed, revision, at, why) for c in self._contacts if c.order == order]
+
+    def again(self, row: MessageRow, listed: ListedStudy, at: datetime) -> NewMessage | None:
+        """What a notice says under the identity that holds now; None where it names the study as it is called."""
+        contact = next((c for c in self._contacts if c.name == row.peer), None)
+        if contact is None or listed.row.flag is None:
+            return None
+        anew = self._message(contact, listed, row.revision, at, str(row.payload.get("why", "")))
+        # what an earlier release wrote does not tell by itself whom it names
+        return None if row.payload.get("who", anew.payload["who"]) == anew.payload["who"] else anew
 
     def _message(
         self, contact: ContactSettings, listed: ListedStudy, revision: int, at: datetime, why: str
@@ -82,18 +89,13 @@ class Notices:
             message_id(uid, revision, contact.name, MessageKind.NOTIFY),
             uid,
             revision,
-            {"title": said.title, "body": said.body, "urgency": flag.urgency.value, "order": contact.order},
+            {
+                "title": said.title,
+                "body": said.body,
+                "urgency": flag.urgency.value,
+                "order": contact.order,
+                "why": why,
+                "who": who(listed.identity, contact.identifiers),
+            },
             at + self._expires_after,
         )
-
-
-def _was_told(contact: str, urgency: Urgency, before: Sequence[MessageRow]) -> bool:
-    """Whether this contact was notified, or is about to be, of this urgency or a higher one."""
-    rank = list(Urgency).index
-    return any(
-        m.peer == contact
-        and m.kind is MessageKind.NOTIFY
-        and m.state not in _NEVER_ARRIVED
-        and rank(Urgency(m.payload["urgency"])) <= rank(urgency)
-        for m in before
-    )

@@ -10,16 +10,15 @@ from datetime import datetime, timedelta
 from triage_node.config.schema import Settings
 from triage_node.config.worklist_peers import PeerSettings
 from triage_node.domain.finding import FindingDecision
-from triage_node.domain.message import MessageKind, MessageRow, MessageState, NewMessage, message_id
-from triage_node.domain.priority import Flag, Mode, Urgency
+from triage_node.domain.message import MessageKind, MessageRow, NewMessage, message_id, was_told
+from triage_node.domain.priority import Flag, Mode
+from triage_node.domain.study import StudyIdentity
 from triage_node.processes.notices import Notices
 from triage_node.processes.wiring import listener
 from triage_node.store.worklist import ListedStudy
 from triage_node.worklist.adapter import RaiseMessage
 from triage_node.worklist.gate import may_raise
 from triage_node.worklist.payload import as_json
-
-_NEVER_ARRIVED = frozenset({MessageState.NOT_SENT, MessageState.EXPIRED, MessageState.UNKNOWN_STUDY})
 
 
 class Teller:
@@ -50,7 +49,7 @@ class Teller:
         found = []
         for peer in self._peers:
             allowed, _ = may_raise(listener(peer), listed.row, decision.evidence, mode, self._simulation)
-            if not allowed or _was_told(peer.name, flag.urgency, before):
+            if not allowed or was_told(before, peer.name, MessageKind.RAISE, flag.urgency):
                 continue
             told = replace(self._message(peer, listed, revision, decision, flag, at), order_class=order_class)
             found.append(
@@ -75,13 +74,11 @@ class Teller:
         flag: Flag,
         at: datetime,
     ) -> RaiseMessage:
-        uid, identity, allowed = listed.row.study_instance_uid, listed.identity, frozenset(peer.identifiers)
-        ml = decision.hematoma_volume_ml
-        by_id = "patient_id" in allowed
-        return RaiseMessage(
+        uid, ml = listed.row.study_instance_uid, decision.hematoma_volume_ml
+        told = RaiseMessage(
             message_id=message_id(uid, revision, peer.name, MessageKind.RAISE),
             study_instance_uid=uid,
-            accession_number=identity.accession_number,
+            accession_number="",
             urgency=flag.urgency,
             words=f"{flag.words}. Not for diagnostic use.",
             result_revision=revision,
@@ -93,21 +90,20 @@ class Teller:
             simulation=self._simulation,
             link=self._link.replace("{study_instance_uid}", uid),
             issued_at=at,
-            patient_id=identity.patient_id if by_id else "",
-            issuer_of_patient_id=identity.issuer_of_patient_id if by_id else "",
-            patient_name=identity.patient_name if "name" in allowed else "",
-            patient_birth_date=identity.patient_birth_date if "birth_date" in allowed else "",
-            patient_sex=identity.patient_sex if "sex" in allowed else "",
         )
+        return under(told, listed.identity, peer)
 
 
-def _was_told(peer: str, urgency: Urgency, before: Sequence[MessageRow]) -> bool:
-    """Whether this peer was told, or is about to be told, of this urgency or a higher one."""
-    rank = list(Urgency).index
-    return any(
-        m.peer == peer
-        and m.kind is MessageKind.RAISE
-        and m.state not in _NEVER_ARRIVED
-        and rank(Urgency(m.payload["urgency"])) <= rank(urgency)
-        for m in before
+def under(told: RaiseMessage, identity: StudyIdentity, peer: PeerSettings) -> RaiseMessage:
+    """The same message under this identity, of which it says what the peer may know."""
+    allowed = frozenset(peer.identifiers)
+    by_id = "patient_id" in allowed
+    return replace(
+        told,
+        accession_number=identity.accession_number,
+        patient_id=identity.patient_id if by_id else "",
+        issuer_of_patient_id=identity.issuer_of_patient_id if by_id else "",
+        patient_name=identity.patient_name if "name" in allowed else "",
+        patient_birth_date=identity.patient_birth_date if "birth_date" in allowed else "",
+        patient_sex=identity.patient_sex if "sex" in allowed else "",
     )

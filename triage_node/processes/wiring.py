@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import triage_node
 from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
+from triage_node.domain import address
 from triage_node.domain.errors import ConfigError
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.priority import ListPolicy, Mode, OrderClass
@@ -55,7 +55,7 @@ def effective_mode(settings: Settings, simulation: bool, site_level: EvidenceLev
     outside = [a.name for a in settings.archives if not is_loopback(a)]
     outside += [p.name for p in settings.worklist_peers if not listener(p).loopback]
     if settings.gateway.is_on:
-        outside += [h for h in settings.gateway.hosts if not _is_loopback(h)]
+        outside += [h for h in settings.gateway.hosts if not address.is_loopback(h)]
     if outside:
         return Mode.OBSERVE, f"observe: a simulation may act on loopback peers only, and {outside[0]} is none"
     return wanted, ""
@@ -84,17 +84,8 @@ def config_digest(settings: Settings) -> str:
 def listener(peer: WorklistPeer) -> Listener:
     """A worklist peer as the gate sees it."""
     host = urlsplit(peer.url).hostname if isinstance(peer, UpsRsPeerSettings | FhirPeerSettings) else peer.host
-    return Listener(peer.name, _is_loopback(host or ""))
+    return Listener(peer.name, address.is_loopback(host or ""))
 
 
 def is_loopback(archive: ArchiveSettings) -> bool:
-    return _is_loopback((urlsplit(archive.stow_url).hostname or "") if archive.stow_url else archive.host)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return address.is_loopback((urlsplit(archive.stow_url).hostname or "") if archive.stow_url else archive.host)
