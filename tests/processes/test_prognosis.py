@@ -18,7 +18,7 @@ from triage_node.domain.errors import StatementConflict
 from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel, OperatingPoint
 from triage_node.domain.priority import Mode
 from triage_node.domain.prognosis import ClinicalFacts, Estimate, Prediction
-from triage_node.domain.study import StudyEvent, StudyState
+from triage_node.domain.study import StudyEvent, StudyIdentity, StudyState
 from triage_node.domain.volume import Volume
 from triage_node.processes import clinical, prognosis
 from triage_node.processes.analysis import Analysis
@@ -166,6 +166,11 @@ def test_images_outside_the_envelope_are_not_measured(role, bleed, monkeypatch):
     assert results.latest(role.store, uid).flagged
 
 
+def become(role: Analysis, uid: str, who: StudyIdentity) -> None:
+    with role.store.write() as c:
+        studies.correct_identity(c, uid, who, now(), "PACS")
+
+
 def test_facts_of_one_patient_do_not_follow_the_study_to_another(role, bleed):
     uid = receive(role, bleed)
     role.work()
@@ -173,7 +178,7 @@ def test_facts_of_one_patient_do_not_follow_the_study_to_another(role, bleed):
     role.restate()
     assert "GCS" not in named(made_for(role, uid))["ich_score"].missing
     who = studies.get(role.store, uid).identity
-    studies.correct_identity(role.store, uid, prognosis.replace(who, patient_id="OTHER"), now(), "PACS")
+    become(role, uid, prognosis.replace(who, patient_id="OTHER"))
     known = clinical.known_facts(
         role.store, uid, prognosis.instances.of_study(role.store, uid), prognosis.ZoneInfo("UTC")
     )
@@ -181,9 +186,7 @@ def test_facts_of_one_patient_do_not_follow_the_study_to_another(role, bleed):
     assert [applies for _, applies in clinical.statements(role.store, studies.get(role.store, uid))] == [False]
     state_facts(role, uid, ClinicalEntry(gcs=9), seen=1)
     assert [applies for _, applies in clinical.statements(role.store, studies.get(role.store, uid))] == [False, True]
-    studies.correct_identity(
-        role.store, uid, prognosis.replace(who, patient_id="OTHER", accession_number="ANOTHER"), now(), "PACS"
-    )
+    become(role, uid, prognosis.replace(who, patient_id="OTHER", accession_number="ANOTHER"))
     assert [applies for _, applies in clinical.statements(role.store, studies.get(role.store, uid))] == [False, True]
 
 

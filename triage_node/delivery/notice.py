@@ -30,10 +30,7 @@ def notice(
     lines = [f"{flag.words}.", f"Urgency: {flag.urgency.value}. Flagged {at:%Y-%m-%d %H:%M %Z}."]
     if why:
         lines.append(why)
-    if identifiers in ("accession", "patient") and (number := _plain(identity.accession_number)):
-        lines.append(f"Accession number: {number}")
-    if identifiers == "patient" and (patient := _plain(identity.patient_id)):
-        lines.append(f"Patient ID: {patient}")
+    lines += who(identity, identifiers)
     if link:
         lines.append(link)
     if simulation:
@@ -41,6 +38,16 @@ def notice(
     lines.append("Not for diagnostic use.")
     head = f"Flagged study, {flag.urgency.value}"
     return Notice(f"SIMULATION: {head}" if simulation else head, "\n".join(lines))
+
+
+def who(identity: StudyIdentity, identifiers: str) -> list[str]:
+    """The lines that name the study, as far as this contact may know."""
+    lines = []
+    if identifiers in ("accession", "patient") and (number := _plain(identity.accession_number)):
+        lines.append(f"Accession number: {number}")
+    if identifiers == "patient" and (patient := _plain(identity.patient_id)):
+        lines.append(f"Patient ID: {patient}")
+    return lines
 
 
 def _plain(text: str) -> str:

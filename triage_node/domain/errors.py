@@ -5,6 +5,7 @@ TriageNodeError
 ├── StudyRejected(reason)              the study is shown as not analysed, with the reason
 │   └── VolumeError                    MissingSlices, MixedOrientation, DuplicatePositions, NotHounsfield, NotAHead, NoImageContent
 ├── DecodeError                        a pixel stream that does not hold what its header says
+├── NoteRefused                        a rejection note of somebody else that is not applied, with the reason
 ├── BundleError                        HashMismatch, ManifestInvalid
 ├── ReportError
 ├── DeliveryError                      TransientDeliveryError (retry), PermanentDeliveryError (park)
@@ -63,6 +64,10 @@ class NoImageContent(VolumeError): ...
 
 class DecodeError(VolumeError):
     """Pixels could not be decoded inside the limits of the decoding child."""
+
+
+class NoteRefused(TriageNodeError):
+    """A rejection note that cannot be read, or says more than a note may; shown to people."""
 
 
 class BundleError(TriageNodeError): ...

@@ -41,7 +41,7 @@ class OrderFacts:
 
     `patients` are the IDs of one patient, `merged_from` the ID that ceases (MRG-1). `patient_name` as DICOM's PN, `birth_date`
     as DA. `entry` holds clinical facts; the age is made from `birth_date` once the images tell the day. `notes`: what was
-    told and could not be understood.
+    told and could not be understood. `assigned_accession`: the accession number of an order that also names the study by its UID.
     """
 
     event: OrderEvent
@@ -55,6 +55,7 @@ class OrderFacts:
     sex: str = ""
     entry: ClinicalEntry = ClinicalEntry()
     notes: tuple[str, ...] = ()
+    assigned_accession: str = ""
 
 
 @dataclass(frozen=True, slots=True)

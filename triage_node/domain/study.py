@@ -9,7 +9,7 @@ Invariants, each kept by `store.studies.advance`, the only writer:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 
@@ -85,6 +85,20 @@ class StudyIdentity:
     patient_birth_date: str
     patient_sex: str
     accession_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityCorrection:
+    """Somebody who may correct identities gave a study another one. Values, so that what left under the old one can be found."""
+
+    at: datetime
+    by: str
+    old: StudyIdentity
+    new: StudyIdentity
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(StudyIdentity) if getattr(self.old, f.name) != getattr(self.new, f.name))
 
 
 class Moment(StrEnum):

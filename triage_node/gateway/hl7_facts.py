@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -67,7 +67,15 @@ def facts_of(message: Message, observations: Mapping[str, str], zone: tzinfo) ->
     groups = _groups(message)
     if len(groups) > MOST_ORDERS:
         raise ValueError(f"more than {MOST_ORDERS} orders in one message")
-    return [_of_order(message.kind[0], patient, g, observations, zone) for g in groups]
+    return _unambiguous([_of_order(message.kind[0], patient, g, observations, zone) for g in groups])
+
+
+def _unambiguous(found: list[OrderFacts]) -> list[OrderFacts]:
+    """Two orders that were done in one scan share its study: none of their numbers is the study's alone."""
+    numbers: dict[str, set[str]] = {}
+    for f in found:
+        numbers.setdefault(f.study_instance_uid, set()).add(f.assigned_accession)
+    return [f if len(numbers[f.study_instance_uid]) == 1 else replace(f, assigned_accession="") for f in found]
 
 
 def _of_patients(message: Message, event: OrderEvent) -> list[OrderFacts]:
@@ -104,9 +112,14 @@ def _of_order(
     if len(accession) > 64:
         notes.append("accession number of more than 64 characters")
         accession = ""
+    uid = _study_uid(group, notes)
+    # OBR-3 and ORC-3 are the filler's number: an accession number at many sites, at others not
+    own = group.get("IPC", 1) or group.get("OBR", 18)
+    is_assigned = kind != "ORU" and bool(uid) and own == accession
     return OrderFacts(
         event=_event(kind, group, observations),
-        study_instance_uid=_study_uid(group, notes),
+        study_instance_uid=uid,
+        assigned_accession=accession if is_assigned else "",
         accession_number=accession,
         order_class=_order_class(group, notes),
         entry=entry,

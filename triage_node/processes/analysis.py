@@ -24,11 +24,13 @@ from triage_node.domain.errors import DecodeError, DuplicatePositions, MissingSl
 from triage_node.domain.finding import Detection, FindingDecision
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.prognosis import Prediction
+from triage_node.domain.rejection import KEY_OBJECT_SELECTION
 from triage_node.domain.scan_source import ScanSource, source_of
-from triage_node.domain.study import Moment, StudyEvent
+from triage_node.domain.study import IdentityCorrection, Moment, StudyEvent, StudyIdentity
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.processes import gate, identity, repeats, reporting
+from triage_node.processes import rejections as iocm
 from triage_node.processes.decision import commit_decision, flag_of
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.prognosis import Prognosis
@@ -42,9 +44,9 @@ from triage_node.processes.wiring import (
     list_policy,
 )
 from triage_node.report.request import BuiltFile
-from triage_node.store import instances, meta, outbox, policy, prognosis, results, studies, worklist
+from triage_node.store import instances, meta, outbox, policy, prognosis, rejections, results, studies, worklist
 from triage_node.store.engine import Connection
-from triage_node.study.selection import SeriesHeaders, of_other_acquisitions, select
+from triage_node.study.selection import CT_CLASSES, SeriesHeaders, of_other_acquisitions, select
 from triage_node.volume.assemble import assemble_volume
 from triage_node.volume.checks import check_head
 from triage_node.volume.decode import CrashedDecoder, Decoder
@@ -133,15 +135,23 @@ class Analysis:
                 )
             if reason := too_young(self.settings, held):
                 raise StudyRejected(reason)
-            if conflict := identity.two_patients(held):
+            if iocm.judge_notes(self.store, self.received, uid, self.may_correct, held):
+                held = instances.of_study(self.store, uid)
+            rejected = rejections.of_study(self.store, uid)
+            if rejected and not any(i.sop_class_uid in CT_CLASSES for i in held):
+                raise StudyRejected(iocm.in_words(rejected))
+            if conflict := identity.two_patients(held, studies.identity_corrections(self.store, uid)):
                 return self._end(study, StudyEvent.QUARANTINED, conflict)
             if identity.judge_repeats(self.store, self.received, self.decoder, uid, self.may_correct, held):
                 held = instances.of_study(self.store, uid)
+            study, corrections = self._as_corrected(study)
         with self._at("volume"):
             scans = self._scans(uid, held)
             chosen, volume = scans[0].instances, scans[0].volume
             input_digest = scans[0].digest if len(scans) == 1 else _digest([s.digest for s in scans])
-            identity_digest = identity.digest(instances.identity_of(chosen[0].header))  # type: ignore[arg-type]
+            told = instances.identity_of(chosen[0].header)  # type: ignore[arg-type]
+            patient = identity.issued_under(told, study.identity, corrections)
+            identity_digest = identity.digest(patient)
         with self._at("detection"):
             point = policy.current(self.store)["ich"]
             earlier = results.latest(self.store, uid)
@@ -156,6 +166,9 @@ class Analysis:
                 earlier.bundle_digest,
                 earlier.policy_version,
             )
+            # an identity that went there and back looks the same, but what waited was held back
+            was_corrected = bool(corrections) and earlier is not None and corrections[-1].at > earlier.created_at
+            same = same and not was_corrected
             if earlier is not None and same and self._is_reported(uid, earlier):
                 return self._end(study, StudyEvent.REPORTED, "")
             detection = self.detector.detect(volume)
@@ -174,6 +187,7 @@ class Analysis:
                 flag = flag_of(decision, detection, least, now(), repeat)
                 detail = reporting.detail_of(detection, decision, flag, identity_digest, facts_digest)
                 detail["apart"] = self.standing.why if self.standing.apart else ""
+                detail["rejected"] = str(len(rejected) or "")
                 detail["repeat"] = {"of": repeat.of, "is_news": repeat.is_news} if repeat is not None else None
                 record = self._record(study, input_digest, detection, decision, detail)
                 how = list_policy(self.settings, self.standing.mode)
@@ -184,15 +198,20 @@ class Analysis:
             predictions = self._predictions(record, volume, detection, held, chosen) if decision.flagged else ()
         with self._at("report"):
             reported = None if same else earlier
-            if reported is not None and not reporting.is_worth_sending(reported, record):
+            if reported is not None and not was_corrected and not reporting.is_worth_sending(reported, record):
                 return self._end(
                     study, StudyEvent.REPORTED, f"0 objects, revision {record.revision}: nothing new to say"
                 )
-            files = self.reporter.build(record, predictions, identity_digest, chosen, volume, detection, decision)
+            issued = patient if corrections else None
+            files = self.reporter.build(
+                record, predictions, identity_digest, chosen, volume, detection, decision, issued
+            )
             notes = self.reporter.withdraw(record)
             self.reporter.keep((*files, *(note for _, note in notes)))
             kinds = reporting.FLAGGED if decision.flagged else reporting.NOT_FLAGGED
             with self.store.write() as c:
+                if self._is_another(c, study):
+                    return None
                 self.reporter.queue(c, files, kinds)
                 self.reporter.queue_withdrawals(c, record, notes)
                 studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects, revision {record.revision}")
@@ -340,14 +359,48 @@ class Analysis:
         """End without new objects. Archives that ask for it get a page that says that a study was not analysed."""
         uid = study.study_instance_uid
         files: tuple[BuiltFile, ...] = ()
+        notes: list[tuple[str, BuiltFile]] = []
+        earlier = results.latest(self.store, uid)
         if event is StudyEvent.DECLINED:
-            files = self.reporter.build_not_analysed(study, instances.of_study(self.store, uid), words)
-            self.reporter.keep(files)
+            held = [i for i in instances.of_study(self.store, uid) if i.sop_class_uid != KEY_OBJECT_SELECTION]
+            files = self.reporter.build_not_analysed(study, held, words, self._issued(study, held))
+            if earlier is not None and rejections.of_study(self.store, uid):
+                # what others rejected gives no result any more, so none of ours may stand
+                earlier = replace(earlier, revision=earlier.revision + 1, created_at=now())
+                notes = self.reporter.withdraw(earlier)
+            self.reporter.keep((*files, *(note for _, note in notes)))
         with self.store.write() as c:
+            if self._is_another(c, study):
+                return
             self.reporter.queue(c, files, reporting.NOT_ANALYSED)
+            if notes and earlier is not None:
+                self.reporter.queue_withdrawals(c, earlier, notes)
             if event is StudyEvent.REPORTED and words:
                 studies.mark(c, uid, Moment.REPORTED, now(), words)
             self._finish(c, study, event, "" if event is StudyEvent.REPORTED else words)
+
+    def _as_corrected(self, study: studies.StudyRecord) -> tuple[studies.StudyRecord, list[IdentityCorrection]]:
+        """The study under the identity that holds now, and how it came to it."""
+        uid = study.study_instance_uid
+        with self.store.write() as c:
+            held = studies.identity_of(c, uid)
+        return replace(study, identity=held), studies.identity_corrections(self.store, uid)
+
+    def _issued(self, study: studies.StudyRecord, held: list[ReceivedInstance]) -> StudyIdentity | None:
+        """The identity for objects of a study whose identity was corrected; None: as the headers say."""
+        corrections = studies.identity_corrections(self.store, study.study_instance_uid)
+        header = held[0].header if held else None
+        if not corrections or header is None:
+            return None
+        return identity.issued_under(instances.identity_of(header), study.identity, corrections)
+
+    def _is_another(self, c: Connection, study: studies.StudyRecord) -> bool:
+        """Whether the identity was corrected since the study was taken in hand. It goes back then, and nothing leaves."""
+        uid = study.study_instance_uid
+        if studies.identity_of(c, uid) == study.identity:
+            return False
+        studies.advance(c, uid, StudyEvent.RELEASED, now(), "the identity was corrected meanwhile")
+        return True
 
     def _finish(self, c: Connection, study: studies.StudyRecord, event: StudyEvent, reason: str) -> None:
         studies.finish(c, study.study_instance_uid, event, now(), reason, study.instances)

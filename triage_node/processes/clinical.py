@@ -37,7 +37,7 @@ def known_facts(store: Store, uid: str, held: list[ReceivedInstance], zone: tzin
     """Headers' facts and the last statement. A statement of another patient counts as taken in, and says nothing."""
     history = clinical.history_of(store, uid)
     stated = history[-1] if history else None
-    counts = stated is not None and _is_of(stated, studies.get(store, uid), held)
+    counts = stated is not None and _is_of(store, stated, studies.get(store, uid), held)
     facts = domain.merged(facts_of(held), stated if counts else None, scanned_at(held, zone))
     return KnownFacts(facts, stated.revision if stated else 0)
 
@@ -45,7 +45,7 @@ def known_facts(store: Store, uid: str, held: list[ReceivedInstance], zone: tzin
 def statements(store: Store, study: studies.StudyRecord) -> tuple[tuple[ClinicalRevision, bool], ...]:
     """Every statement about a study, oldest first, and whether it is about the patient whom the study belongs to now."""
     held = instances.of_study(store, study.study_instance_uid)
-    return tuple((s, _is_of(s, study, held)) for s in clinical.history_of(store, study.study_instance_uid))
+    return tuple((s, _is_of(store, s, study, held)) for s in clinical.history_of(store, study.study_instance_uid))
 
 
 def take_in(
@@ -59,7 +59,7 @@ def take_in(
     held = instances.of_study(store, uid)
     if study is None:
         raise StatementConflict("There is no such study.")
-    if study.state is StudyState.QUARANTINED or identity.two_patients(held):
+    if study.state is StudyState.QUARANTINED or _of_two(store, uid, held):
         raise StatementConflict("This study is in quarantine: it is not clear whose it is. Nothing can be entered.")
     entry = entry.completed()
     found = domain.problems(entry, at, scanned_at(held, zone), facts_of(held).age_years)
@@ -80,10 +80,16 @@ def scanned_at(held: list[ReceivedInstance], zone: tzinfo) -> datetime | None:
     return None
 
 
-def _is_of(statement: ClinicalRevision, study: studies.StudyRecord | None, held: list[ReceivedInstance]) -> bool:
+def _of_two(store: Store, uid: str, held: list[ReceivedInstance]) -> bool:
+    return bool(identity.two_patients(held, studies.identity_corrections(store, uid)))
+
+
+def _is_of(
+    store: Store, statement: ClinicalRevision, study: studies.StudyRecord | None, held: list[ReceivedInstance]
+) -> bool:
     return (
         study is not None
         and study.state is not StudyState.QUARANTINED
         and statement.patient_digest == patient_digest(study.identity)
-        and not identity.two_patients(held)
+        and not _of_two(store, study.study_instance_uid, held)
     )

@@ -11,21 +11,24 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from triage_node.delivery.retry import Jitter, wait_after
 from triage_node.domain.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from triage_node.domain.finding import EvidenceLevel
-from triage_node.domain.message import FAILED, GONE_OUT, MessageKind, MessageRow, MessageState
+from triage_node.domain.message import FAILED, GONE_OUT, MessageKind, MessageRow, MessageState, NewMessage
 from triage_node.processes.peers import adapter_for
 from triage_node.processes.running import Running, is_dead, now, owner
+from triage_node.processes.telling import under
 from triage_node.processes.wiring import WorklistPeer, effective_mode, listener
+from triage_node.processes.withdrawal import next_about
 from triage_node.store import evaluations, messages, meta, outbox, results, worklist
 from triage_node.worklist.adapter import Answer, Outcome, WorklistAdapter
 from triage_node.worklist.gate import Listener, may_raise, may_reach
-from triage_node.worklist.payload import from_json
+from triage_node.worklist.payload import as_json, from_json
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ UNKNOWN_FOR = timedelta(minutes=30)
 UNKNOWN_AGAIN = timedelta(seconds=20)
 STEPS = 10
 """Network steps of one message at most, each with the peer's timeout: how long a try may last before it is taken for dead."""
+
+RENAMED = "the identity was corrected, it is told under the new one"
 
 _STATES = {
     Outcome.ACKNOWLEDGED: MessageState.ACKNOWLEDGED,
@@ -130,6 +135,12 @@ class MessageQueue:
                 messages.withhold(c, [row.id], now(), why, tries_before=1)
             log.info("peer=%s message=%s not sent: %s", name, row.message_id, why)
             return True
+        if (anew := self._under_new_identity(row)) is not None:
+            with self._store.write() as c:
+                messages.withhold(c, [row.id], now(), RENAMED, tries_before=1)
+                messages.put(c, [anew], now())
+            log.info("peer=%s message=%s %s", name, row.message_id, RENAMED)
+            return True
         try:
             answer = self._talk(row)
         except DeliveryError as error:
@@ -161,6 +172,27 @@ class MessageQueue:
         except Exception as error:
             log.exception("peer=%s message=%s", self._peer.name, row.message_id)
             raise TransientDeliveryError(f"{type(error).__name__}: {error}"[:300]) from error
+
+    def _under_new_identity(self, row: MessageRow) -> NewMessage | None:
+        """The message that goes instead, when the identity of its study was corrected while it waited; else None."""
+        listed = worklist.row_of(self._store, row.study_instance_uid)
+        anew = self._said_anew(row, listed) if listed is not None else None
+        if anew is None:
+            return None
+        numbered = next_about(messages.of_study(self._store, row.study_instance_uid), row, row.kind)
+        payload = dict(anew)
+        if row.kind is MessageKind.RAISE:
+            payload["message_id"] = numbered.message_id
+        return replace(numbered, payload=payload, expires_at=row.expires_at)
+
+    def _said_anew(self, row: MessageRow, listed: worklist.ListedStudy) -> Mapping[str, Any] | None:
+        """The payload under the identity that holds now; None where it says that already, or cannot be read."""
+        try:
+            told = from_json(row.payload)
+        except (KeyError, TypeError, ValueError):
+            return None
+        renamed = under(told, listed.identity, self._peer)
+        return None if renamed == told else as_json(renamed)
 
     def _before(self, row: MessageRow) -> list[MessageRow]:
         held = messages.of_study(self._store, row.study_instance_uid)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 from triage_node.config.contacts import ContactSettings
 from triage_node.delivery.notice import Notice
@@ -11,7 +13,9 @@ from triage_node.delivery.people import ContactSender
 from triage_node.domain.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from triage_node.domain.message import MessageKind, MessageRow
 from triage_node.processes.messages import MessageQueue, why_shut
-from triage_node.processes.running import Running
+from triage_node.processes.notices import Notices
+from triage_node.processes.running import Running, now
+from triage_node.store.worklist import ListedStudy
 from triage_node.worklist.adapter import Answer, Outcome
 from triage_node.worklist.gate import Listener
 
@@ -23,6 +27,7 @@ class NoticeQueue(MessageQueue):
 
     def __init__(self, running: Running, contact: ContactSettings) -> None:
         super().__init__(running, contact, lambda c: ContactSender(c.url_file, c.timeout_s))  # type: ignore[arg-type]
+        self._notices = Notices(running.settings, self._simulation)
 
     def _talk(self, row: MessageRow) -> Answer:
         """Raises: DeliveryError."""
@@ -39,6 +44,10 @@ class NoticeQueue(MessageQueue):
             raise TransientDeliveryError(type(error).__name__) from error
         # the service has it; whether a person looked is asked of the page and the reports, not of the service
         return Answer(Outcome.ACKNOWLEDGED)
+
+    def _said_anew(self, row: MessageRow, listed: ListedStudy) -> Mapping[str, Any] | None:
+        anew = self._notices.again(row, listed, now())
+        return None if anew is None else anew.payload
 
     def _shut(self, row: MessageRow) -> str:
         if row.kind is not MessageKind.NOTIFY:

@@ -18,7 +18,8 @@ from triage_node.domain.errors import StatementConflict, StatementRefused, Store
 from triage_node.domain.orders import OF_PATIENTS, OrderEvent, OrderFacts, PatientKey, ReceivedFacts
 from triage_node.domain.priority import ReadingState
 from triage_node.domain.study import StudyIdentity
-from triage_node.processes import clinical
+from triage_node.instances.archive import Archive
+from triage_node.processes import clinical, identity
 from triage_node.processes.intake import facts_of
 from triage_node.processes.running import Running, now
 from triage_node.store import instances, meta, orders, studies, worklist
@@ -48,6 +49,7 @@ class Orders:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._zone = ZoneInfo(settings.node.time_zone)
+        self._received = Archive(settings.store.data_folder)
         inbound = settings.hl7_inbound
         self._may_correct = inbound is not None and inbound.may_correct_identity
         self._completed_means_read = inbound is not None and inbound.completed_means_read
@@ -122,6 +124,11 @@ class Orders:
         if facts.event is OrderEvent.COMPLETED and self._completed_means_read:
             return self._close(uid, ReadingState.READ, f"order completed {received.control_id}"[:128], at)
         said = []
+        if facts.assigned_accession and _is_of(facts.patients, study.identity):
+            # the order names the study by its UID: whoever makes the orders says which number it has
+            new = replace(study.identity, accession_number=facts.assigned_accession)
+            if moved := self._become(received, study, new):
+                said.append(moved)
         if facts.order_class is not None:
             with self._store.write() as c:
                 orders.set_order_class(c, uid, facts.order_class, at, actor)
@@ -189,18 +196,19 @@ class Orders:
                 orders.settle(c, received, "; ".join(dict.fromkeys(o for o in outcomes if o)) or "nothing new", now())
 
     def _move(self, received: ReceivedFacts, study: Listed) -> str:
-        """Another identity for one study. The objects that left carry the old one: counted in the notice, listed by the store."""
-        uid, at, old = study.study_instance_uid, now(), study.identity
-        verdict = judge_repeat(old, "same", _renamed(old, received.facts), "same", self._may_correct)
+        """Another identity for one study. What left under the old one is counted in the notice and listed on its page."""
+        return self._become(received, study, _renamed(study.identity, received.facts))
+
+    def _become(self, received: ReceivedFacts, study: Listed, new: StudyIdentity) -> str:
+        uid = study.study_instance_uid
+        verdict = judge_repeat(study.identity, "same", new, "same", self._may_correct)
         if not isinstance(verdict, IdentityMove):
             return ""
         words = f"{verdict.words} ({received.facts.event.value})"
         if verdict.applied:
-            new = _renamed(old, received.facts)
-            studies.correct_identity(self._store, uid, new, at, f"HL7 {received.sender}"[:128])
-            if out := orders.delivered_before(self._store, uid, at):
-                words += f"; {len(out)} objects were delivered under the old identity"
-        studies.notice(self._store, uid, words, at)
+            follows = identity.correct(self._store, self._received, uid, new, f"HL7 {received.sender}"[:128])
+            words = "; ".join(part for part in (words, follows) if part)
+        studies.notice(self._store, uid, words, now())
         log.warning("study=%s control_id=%s %s", uid, received.control_id, words)
         return words
 

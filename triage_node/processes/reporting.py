@@ -14,15 +14,19 @@ from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel,
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.priority import Flag, Mode
 from triage_node.domain.prognosis import Prediction
+from triage_node.domain.rejection import RejectionReason
+from triage_node.domain.study import StudyIdentity
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.instances.blob_file import BlobFile, Buffers
+from triage_node.processes import identity
+from triage_node.processes import rejections as iocm
 from triage_node.processes.running import now
 from triage_node.processes.wiring import built_folder, is_loopback, least_level
 from triage_node.report.build import build_objects
 from triage_node.report.rejection_note import Rejection, RejectionRequest, build_rejection_note
 from triage_node.report.request import BuiltFile, NodeIdentity, ReportRequest, ResultIdentity
-from triage_node.store import outbox, results, studies
+from triage_node.store import outbox, rejections, results, studies
 from triage_node.store.engine import Connection, Store
 
 NOT_ANALYSED = frozenset({ObjectKind.NOT_ANALYSED_SC, ObjectKind.NOT_ANALYSED_SR})
@@ -75,8 +79,9 @@ class Reporter:
         volume: Volume,
         detection: Detection,
         decision: FindingDecision,
+        patient: StudyIdentity | None = None,
     ) -> tuple[BuiltFile, ...]:
-        """Build what any archive wants of this result."""
+        """Build what any archive wants of this result. `patient`: whose it is, where the images tell an older identity."""
         kinds = FLAGGED if decision.flagged else NOT_FLAGGED
         asked = frozenset[ObjectKind]().union(*self.wanted(kinds).values())
         if not asked:
@@ -101,12 +106,17 @@ class Reporter:
             decision=decision,
             predictions=self.told(predictions),
             predecessor=self._predecessor(record.study_instance_uid, record.revision),
+            patient=patient,
             language=self.settings.node.language,
         )
         return build_objects(request)
 
     def build_not_analysed(
-        self, study: studies.StudyRecord, held: list[ReceivedInstance], reason: str
+        self,
+        study: studies.StudyRecord,
+        held: list[ReceivedInstance],
+        reason: str,
+        patient: StudyIdentity | None = None,
     ) -> tuple[BuiltFile, ...]:
         """One page for archives that ask for it."""
         asked = frozenset[ObjectKind]().union(*self.wanted(NOT_ANALYSED).values())
@@ -117,7 +127,10 @@ class Reporter:
             ReportRequest(
                 sources=(path,),
                 kinds=asked,
-                identity=self._identity(held[0].sha256, 0, study.instances, ""),
+                identity=self._identity(
+                    held[0].sha256, 0, study.instances, "" if patient is None else identity.digest(patient)
+                ),
+                patient=patient,
                 node=self._node(),
                 at=study.closed_at or study.last_instance_at,
                 evidence=self.level,
@@ -152,8 +165,7 @@ class Reporter:
         for row in outbox.of_study(self.store, uid):
             if row.sop_instance_uid in old and row.state in _HELD_THERE:
                 held.setdefault(row.peer, []).append(old[row.sop_instance_uid])
-        before = studies.identity_was_corrected(self.store, uid)
-        rejection = Rejection.PATIENT_SAFETY if before else Rejection.QUALITY
+        rejection, why = self._why_withdrawn(uid)
         return [
             (
                 peer,
@@ -161,9 +173,7 @@ class Reporter:
                     RejectionRequest(
                         withdrawn=tuple(self.path(o).read_bytes() for o in objects),
                         rejection=rejection,
-                        reason="Issued under an identity that was corrected."
-                        if before
-                        else "Replaced by a later result.",
+                        reason=why,
                         node=self._node(),
                         at=record.created_at,
                         revision=record.revision,
@@ -173,6 +183,15 @@ class Reporter:
             )
             for peer, objects in held.items()
         ]
+
+    def _why_withdrawn(self, uid: str) -> tuple[Rejection, str]:
+        if studies.identity_was_corrected(self.store, uid):
+            return Rejection.PATIENT_SAFETY, "Issued under an identity that was corrected."
+        if rejected := rejections.of_study(self.store, uid):
+            is_quality = all(r.reason is RejectionReason.QUALITY for r in rejected)
+            why = f"Made from images that were {iocm.in_words(rejected)}."
+            return (Rejection.QUALITY if is_quality else Rejection.PATIENT_SAFETY), why
+        return Rejection.QUALITY, "Replaced by a later result."
 
     def queue_withdrawals(
         self, c: Connection, record: results.ResultRecord, notes: list[tuple[str, BuiltFile]]
@@ -222,9 +241,12 @@ class Reporter:
 
 
 def is_worth_sending(earlier: results.ResultRecord, record: results.ResultRecord) -> bool:
-    """Objects go again only if answer, finding, urgency, identity, mL (20 %) or a prognosis in them changed (DESIGN.md section 5)."""
-    named = ("finding", "urgency", "identity_digest", "clinical_inputs_digest")
-    if any(earlier.detail.get(k, "") != record.detail[k] for k in named):
+    """Objects go again only if answer, finding, urgency, identity, mL (20 %) or a prognosis in them changed (DESIGN.md section 5).
+
+    Or images were rejected since: objects that name them must not stand.
+    """
+    named = ("finding", "urgency", "identity_digest", "clinical_inputs_digest", "rejected")
+    if any(earlier.detail.get(k, "") != record.detail.get(k, "") for k in named):
         return True
     old, new = earlier.hematoma_volume_ml, record.hematoma_volume_ml
     if earlier.detail.get("unsure", False) != record.detail["unsure"]:

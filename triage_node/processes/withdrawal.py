@@ -29,7 +29,7 @@ def withdraw(store: Store, study_instance_uid: str, by: str, at: datetime) -> bo
             last = _last(held, peer, MessageKind.RAISE)
             # one that is on its way now still arrives: its withdrawal waits behind it
             if last is not None and last.state in (*GONE_OUT, MessageState.PENDING):
-                new.append(_next(held, last, MessageKind.WITHDRAW))
+                new.append(next_about(held, last, MessageKind.WITHDRAW))
         messages.put(c, new, at)
         return True
 
@@ -46,7 +46,7 @@ def undo(store: Store, study_instance_uid: str, by: str, at: datetime, expires_a
             if back is not None and back.state is MessageState.PENDING and back.tries == 0:
                 messages.withhold(c, [back.id], at, "the disagreement was taken back")
             elif told is not None and (back is not None or told.words.startswith(DISAGREED)):
-                raised = _next(held, told, MessageKind.RAISE)
+                raised = next_about(held, told, MessageKind.RAISE)
                 again = replace(from_json(told.payload), message_id=raised.message_id, issued_at=at)
                 new.append(replace(raised, payload=as_json(again), expires_at=at + expires_after))
         messages.put(c, new, at)
@@ -61,7 +61,7 @@ def _last(held: Sequence[MessageRow], peer: str, kind: MessageKind) -> MessageRo
     return next((m for m in reversed(held) if m.peer == peer and m.kind is kind), None)
 
 
-def _next(held: Sequence[MessageRow], of: MessageRow, kind: MessageKind) -> NewMessage:
+def next_about(held: Sequence[MessageRow], of: MessageRow, kind: MessageKind) -> NewMessage:
     """The next message of a kind about what `of` said."""
     uid = of.study_instance_uid
     before = sum(m.peer == of.peer and m.kind is kind and m.revision == of.revision for m in held)

@@ -61,7 +61,7 @@ class Draft:
             raise ReportError("the instant of a report needs a time zone")
         if request.language not in _LANGUAGES:
             raise ReportError(f"the report has no text in {request.language!r}; it can be {', '.join(_LANGUAGES)}")
-        return cls(request, clean_sources(request.sources, request.volume))
+        return cls(request, clean_sources(request.sources, request.volume, request.patient))
 
     @property
     def study_instance_uid(self) -> str:

@@ -12,6 +12,7 @@ from triage_node.domain.delivery import BuiltObject, ObjectKind
 from triage_node.domain.finding import Detection, EvidenceLevel, FindingDecision
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.domain.prognosis import Prediction
+from triage_node.domain.study import StudyIdentity
 from triage_node.domain.volume import Volume
 
 
@@ -67,6 +68,7 @@ class ReportRequest:
     analysed one header of the study is enough. `at` is an aware instant that belongs to the result, not to the call: the same
     request gives the same bytes. `predictions` go into the findings SR; leave them empty where prognosis may not leave the node.
     `predecessor` is the findings SR that this one replaces. `calibrated` says whether a probability may be shown as a number.
+    `patient` takes the place of what the sources say, where an identity was corrected without new images.
     `not_analysed_reason` is set instead of volume, detection and decision.
     """
 
@@ -82,6 +84,7 @@ class ReportRequest:
     decision: FindingDecision | None = None
     predictions: tuple[Prediction, ...] = ()
     predecessor: BuiltFile | Dataset | None = None
+    patient: StudyIdentity | None = None
     not_analysed_reason: str = ""
     calibrated: bool = False
     language: str = "en-US"

@@ -23,6 +23,7 @@ from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian
 from triage_node.domain.errors import ReportError
 from triage_node.domain.geometry import cosines
 from triage_node.domain.identifiers import deterministic_uid, is_uid
+from triage_node.domain.study import StudyIdentity
 from triage_node.domain.volume import Volume
 from triage_node.report import plain_values as plain
 
@@ -88,20 +89,22 @@ class Sources:
         return int(self.slices[slice_index].InstanceNumber)
 
 
-def clean_sources(sources: Sequence[Dataset | Path], volume: Volume | None) -> Sources:
-    """Read and clean the headers of the selected series.
+def clean_sources(
+    sources: Sequence[Dataset | Path], volume: Volume | None, patient: StudyIdentity | None = None
+) -> Sources:
+    """Read and clean the headers of the selected series. `patient`: who it is, whatever the headers say.
 
     Raises: ReportError when there is none, when one cannot be read, or when it does not fit the volume.
     """
     if not sources:
         raise ReportError("a report needs the header of at least one image of the study")
     with pydicom.config.disable_value_validation():  # each value is judged here; warnings would carry values into logs
-        return _clean([_read(s) if isinstance(s, Path) else s for s in sources], volume)
+        return _clean([_read(s) if isinstance(s, Path) else s for s in sources], volume, patient)
 
 
-def _clean(given: Sequence[Dataset], volume: Volume | None) -> Sources:
+def _clean(given: Sequence[Dataset], volume: Volume | None, patient: StudyIdentity | None) -> Sources:
     first = given[0]
-    study = _patient_and_study(first)
+    study = _patient_and_study(first if patient is None else _named(first, patient))
     declared = plain.raw(first, "SpecificCharacterSet")
     character_set = str(
         declared[0] if isinstance(declared, Sequence) and not isinstance(declared, str) else declared or ""
@@ -155,6 +158,27 @@ def _read(path: Path) -> Dataset:
         return dcmread(path, stop_before_pixels=True, specific_tags=list(_READ), force=True)
     except (OSError, InvalidDicomError, BytesLengthException, EOFError, struct.error, *plain.UNREADABLE) as error:
         raise ReportError(f"the header of an image cannot be read: {type(error).__name__}") from error
+
+
+def _named(source: Dataset, patient: StudyIdentity) -> Dataset:
+    """The header under another identity. What belongs to the old one alone (issuer of its accession number, age) is left out."""
+    own = Dataset()
+    for element in source:
+        own.add(element)
+    if plain.text(source, "AccessionNumber", LONGEST_IDENTIFIER) != patient.accession_number:
+        own.pop("IssuerOfAccessionNumberSequence", None)
+    if plain.date(source, "PatientBirthDate") not in ("", patient.patient_birth_date):
+        own.pop("PatientAge", None)
+    for keyword, vr, value in (
+        ("PatientID", "LO", patient.patient_id),
+        ("IssuerOfPatientID", "LO", patient.issuer_of_patient_id),
+        ("PatientName", "PN", patient.patient_name),
+        ("PatientBirthDate", "DA", patient.patient_birth_date),
+        ("PatientSex", "CS", patient.patient_sex),
+        ("AccessionNumber", "SH", patient.accession_number),
+    ):
+        own.add_new(keyword, vr, value)
+    return own
 
 
 def _patient_and_study(source: Dataset) -> Dataset:

@@ -7,14 +7,14 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.study import Moment, StudyEvent, StudyIdentity, StudyState
 from triage_node.store import studies
 from triage_node.store.engine import Store
-from triage_node.store.schema import association, instance, series, study, timeline
+from triage_node.store.schema import association, instance, rejected_instance, series, study, timeline
 
 _SQL_VARIABLES = 500  # well below SQLite's limit of bound variables
 
@@ -83,7 +83,11 @@ def blobs_without_row(store: Store, digests: Iterable[str]) -> set[str]:
 
 
 def of_study(store: Store, study_instance_uid: str) -> list[ReceivedInstance]:
-    """The first bytes of each SOP Instance UID of a study, in order of arrival, without what is quarantined."""
+    """The first bytes of each SOP Instance UID of a study, in order of arrival, without what is quarantined or rejected."""
+    rejected = exists().where(
+        rejected_instance.c.study_instance_uid == instance.c.study_instance_uid,
+        rejected_instance.c.sop_instance_uid == instance.c.sop_instance_uid,
+    )
     with store.read() as c:
         query = (
             select(instance)
@@ -91,6 +95,7 @@ def of_study(store: Store, study_instance_uid: str) -> list[ReceivedInstance]:
                 instance.c.study_instance_uid == study_instance_uid,
                 instance.c.first,
                 instance.c.quarantine_reason == "",
+                ~rejected,
             )
             .order_by(instance.c.id)
         )

@@ -149,9 +149,11 @@ def told_class(c: Connection, uid: str, accession_number: str) -> OrderClass | N
 
 
 def delivered_before(store: Store, uid: str, at: datetime) -> list[tuple[str, str, str]]:
-    """(peer, kind, SOP Instance UID) of the objects that left before an identity was corrected at `at`: to be corrected there."""
+    """(peer, kind, SOP Instance UID) of what was made before an identity was corrected at `at` and left: to be corrected there."""
     with store.read() as c:
-        query = select(outbox).where(outbox.c.study_instance_uid == uid, outbox.c.sent_at <= at)
+        # one that was on its way at that instant arrived later
+        left = outbox.c.sent_at.is_not(None) & (outbox.c.created_at <= at)
+        query = select(outbox).where(outbox.c.study_instance_uid == uid, left)
         return [(r.peer, r.kind, r.sop_instance_uid) for r in c.execute(query.order_by(outbox.c.id))]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
 
 from triage_node.domain.delivery import OUTBOX_FINAL, BuiltObject, ObjectKind, OutboxRow, OutboxState
 from triage_node.domain.study import Moment, StudyEvent, StudyState
@@ -23,6 +23,7 @@ from triage_node.store.schema import built_object, outbox, peer, study
 _FINAL = [s.value for s in OUTBOX_FINAL]
 # an archive that never commits must not be sent to without a pause
 _COMMIT_AGAIN, _LONGEST = timedelta(seconds=1), timedelta(minutes=15)
+_ARRIVED = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.COMMITTED)
 _GONE_OUT = [OutboxState.SENT.value, *_FINAL]
 _MOMENTS = {
     OutboxState.SENT: Moment.SENT,
@@ -120,7 +121,9 @@ def record_outcome(
     """Write what became of one try; `pending` with a new `not_before` is a retry."""
     with store.write() as c:
         row = c.execute(select(outbox).where(outbox.c.id == row_id).with_for_update()).one()
-        if row.state in _FINAL:
+        # what was held back while it was on its way may have arrived all the same, and then has to be corrected there
+        arrived_late = row.state == OutboxState.PARKED.value and row.lease_owner and state in _ARRIVED
+        if row.state in _FINAL and not arrived_late:
             return
         _set(c, row, state, now, not_before, reason, transaction_uid)
 
@@ -211,11 +214,19 @@ def supersede(c: Connection, study_instance_uid: str, revision: int, now: dateti
     older = select(built_object.c.sop_instance_uid).where(
         built_object.c.study_instance_uid == study_instance_uid, built_object.c.revision < revision
     )
-    c.execute(
-        update(outbox)
-        .where(outbox.c.sop_instance_uid.in_(older), outbox.c.state == OutboxState.PENDING.value)
-        .values(state=OutboxState.PARKED.value, reason=f"superseded by revision {revision}", final_at=now)
-    )
+    _park(c, outbox.c.sop_instance_uid.in_(older), f"superseded by revision {revision}", now)
+
+
+def hold_back(c: Connection, study_instance_uid: str, why: str, now: datetime) -> int:
+    """Park whatever a study still has to send; rejection notes go on. Returns how many rows."""
+    objects = outbox.c.kind != ObjectKind.REJECTION_NOTE.value
+    return _park(c, (outbox.c.study_instance_uid == study_instance_uid) & objects, why, now)
+
+
+def _park(c: Connection, which: ColumnElement[bool], why: str, now: datetime) -> int:
+    pending = outbox.c.state == OutboxState.PENDING.value
+    values = {"state": OutboxState.PARKED.value, "reason": why, "final_at": now}
+    return c.execute(update(outbox).where(which, pending).values(**values)).rowcount
 
 
 def settle(c: Connection, study_instance_uid: str, now: datetime) -> None:

@@ -163,6 +163,28 @@ expected_count = Table(
     ),
 )
 
+identity_correction = Table(
+    "identity_correction",
+    metadata,
+    _id(),
+    _uid("study_instance_uid", index=True),
+    Column("at", Instant, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("old", JSON, nullable=False),
+    Column("new", JSON, nullable=False),
+)
+
+rejected_instance = Table(
+    "rejected_instance",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    _uid("sop_instance_uid", primary_key=True),  # may be one that has not come yet
+    Column("reason", String(16), nullable=False),
+    Column("by", String(16), nullable=False),
+    Column("at", Instant, nullable=False),
+    _uid("note_uid"),
+)
+
 timeline = Table(
     "timeline",
     metadata,

@@ -7,7 +7,7 @@ the study as `failed`, visible.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, insert, or_, select, update
 from triage_node.domain.errors import StoreError
 from triage_node.domain.study import (
     TRANSITIONS,
+    IdentityCorrection,
     Moment,
     SelectedSeries,
     StudyEvent,
@@ -26,7 +27,7 @@ from triage_node.domain.study import (
 from triage_node.store import audit
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
-from triage_node.store.schema import series, study, timeline, worklist_row
+from triage_node.store.schema import identity_correction, series, study, timeline, worklist_row
 
 MAX_TRIES = 3
 IDENTITY_CORRECTED = "identity corrected"
@@ -227,16 +228,43 @@ def set_selection(c: Connection, uid: str, selection: SelectedSeries) -> None:
     )
 
 
-def correct_identity(store: Store, uid: str, identity: StudyIdentity, at: datetime, actor: str) -> None:
+def correct_identity(c: Connection, uid: str, identity: StudyIdentity, at: datetime, actor: str) -> None:
     """Take over an identity from somebody who may correct it. The audit trail holds which fields changed, no values."""
-    with store.write() as c:
-        held = StudyIdentity(
-            **c.execute(select(study.c.identity).where(study.c.study_instance_uid == uid)).scalar_one()
+    held = identity_of(c, uid)
+    if held == identity:
+        return
+    c.execute(update(study).where(study.c.study_instance_uid == uid).values(identity=asdict(identity)))
+    correction = IdentityCorrection(at, actor, held, identity)
+    c.execute(
+        insert(identity_correction).values(
+            study_instance_uid=uid, at=at, by=actor, old=asdict(held), new=asdict(identity)
         )
-        c.execute(update(study).where(study.c.study_instance_uid == uid).values(identity=asdict(identity)))
-        changed = [f.name for f in fields(StudyIdentity) if getattr(held, f.name) != getattr(identity, f.name)]
-        audit.record(c, at, actor, IDENTITY_CORRECTED, uid, new=", ".join(changed))
-        touch_list(c)
+    )
+    audit.record(c, at, actor, IDENTITY_CORRECTED, uid, new=", ".join(correction.changed))
+    touch_list(c)
+
+
+def state_of(c: Connection, uid: str) -> StudyState:
+    """The state, held until the caller's transaction ends."""
+    return StudyState(
+        c.execute(select(study.c.state).where(study.c.study_instance_uid == uid).with_for_update()).scalar_one()
+    )
+
+
+def identity_of(c: Connection, uid: str) -> StudyIdentity:
+    """The identity that holds now; nobody else changes it before the caller's transaction ends."""
+    query = select(study.c.identity).where(study.c.study_instance_uid == uid)
+    return StudyIdentity(**c.execute(query.with_for_update()).scalar_one())
+
+
+def identity_corrections(store: Store, uid: str) -> list[IdentityCorrection]:
+    """Every correction of this study's identity, oldest first."""
+    of_study = identity_correction.c.study_instance_uid == uid
+    with store.read() as c:
+        return [
+            IdentityCorrection(r.at, r.by, StudyIdentity(**r.old), StudyIdentity(**r.new))
+            for r in c.execute(select(identity_correction).where(of_study).order_by(identity_correction.c.id))
+        ]
 
 
 def identity_was_corrected(store: Store, uid: str) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import combinations
 
-from triage_node.domain.study import StudyIdentity
+from triage_node.domain.study import IdentityCorrection, StudyIdentity
 
 MOST_SPELLINGS = 50
 """More identities than this in one study are nobody's; comparing thousands with each other would hold up the others."""
@@ -38,6 +38,16 @@ class OtherPixels:
     """Another picture under a known SOP Instance UID: it is quarantined, the first one stays."""
 
     reason: str = "other pixels under a SOP Instance UID that is already there"
+
+
+def corrected(identity: StudyIdentity, corrections: Iterable[IdentityCorrection]) -> StudyIdentity:
+    """What a header's identity means today: a value that was corrected since stands for the new one, whenever it comes."""
+    for correction in corrections:
+        old = {f: getattr(correction.old, f) for f in correction.changed}
+        told = {f: getattr(identity, f) for f in old}
+        stale = [f for f in old if _normal(f, told[f]) == _normal(f, old[f])]
+        identity = replace(identity, **{f: getattr(correction.new, f) for f in stale})
+    return identity
 
 
 def judge_repeat(
