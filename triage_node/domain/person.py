@@ -25,6 +25,8 @@ class Person:
 
     name: str
     roles: frozenset[Role]
+    is_program: bool = False
+    """A token asks, no person: it cannot be the second person who approves something."""
 
     def has(self, *roles: Role) -> bool:
         """Whether the person has one of these roles."""

@@ -469,9 +469,42 @@ peer = Table(
 user = Table(
     "user",
     metadata,
-    Column("name", String(128), primary_key=True),
-    Column("role", String(32), nullable=False),
+    Column("name", String(64), primary_key=True),
+    Column("roles", JSON, nullable=False),
+    Column("password_hash", Text, nullable=False, default=""),  # empty: nobody can log in here with a password
+    Column("must_change", Boolean, nullable=False, default=False),
+    Column("password_until", Instant),  # of a one-time password
+    Column("issuer", String(255), nullable=False, default=""),  # of OpenID; empty: an account of this node
+    Column("subject", String(255), nullable=False, default=""),
     Column("created_at", Instant, nullable=False),
+    Column("disabled_at", Instant),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("user_name", ForeignKey("user.name"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),  # an open session, or a link that opens one once
+    Column("opened_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("address", String(64), nullable=False, default=""),
+    Column("via", String(16), nullable=False, default=""),
+)
+
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("roles", JSON, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(64), nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("used_at", Instant),
+    Column("revoked_at", Instant),
 )
 
 audit = Table(
