@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -98,7 +99,7 @@ class Site:
         told = {"patient_id": "P77", "patient_name": "DOE^JANE", "accession_number": "A1"} | header
         batch = [
             ReceivedInstance(
-                f"{uid}-{k}".replace(".", "").ljust(64, "0"), 1, f"{uid}.1.{k}", CT, "1.2.840.10008.1.2.1", now(),
+                hashlib.sha256(f"{uid}-{k}".encode()).hexdigest(), 1, f"{uid}.1.{k}", CT, "1.2.840.10008.1.2.1", now(),
                 InstanceHeader(f"{uid}.1.{k}", CT, uid, f"{uid}.1", **told), calling_ae_title="CT1",
             )
             for k in range(1, slices + 1)

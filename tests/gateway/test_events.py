@@ -1,18 +1,24 @@
 """Subscriptions and their events: asked for over either transport, heard over DIMSE or the WebSocket."""
 
+import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 import httpx
 import pytest
+from sqlalchemy import update
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.gateway.site import DimseClient, RsClient, keys, performed
 from tests.gateway.watchers import DimseWatcher, SocketWatcher
 from tests.support.waiting import wait_until
+from triage_node.domain.priority import ReadingState
 from triage_node.domain.workitem import FILTERED_SUBSCRIPTION, GLOBAL_SUBSCRIPTION
-from triage_node.processes.running import now
-from triage_node.store import workitems
+from triage_node.processes import housekeeping
+from triage_node.processes.running import Running, now
+from triage_node.store import retention, workitems
+from triage_node.store.schema import study
 from triage_node.workitems.follow import workitem_uid
 from triage_node.workitems.status import Status
 
@@ -59,15 +65,18 @@ def test_subscriber_of_everything_hears_arrival_raise_claim_and_completion(site,
     ]
 
 
-def test_new_subscriber_is_told_what_is_open_already(site, pair):
+def test_new_subscriber_with_a_lock_is_told_what_is_open_already(site, pair):
     client, watcher = pair
     site.arrive(STUDY)
     site.arrive(OTHER)
     assert client.subscribe(ITEM, watcher.ae_title, lock=True) is Status.SUCCESS
     watcher.wait(1)
-    assert client.subscribe(GLOBAL_SUBSCRIPTION, watcher.ae_title) is Status.SUCCESS
+    assert client.subscribe(GLOBAL_SUBSCRIPTION, watcher.ae_title, lock=True) is Status.SUCCESS
     watcher.wait(3)
     assert (watcher.states(ITEM), watcher.states(OTHER_ITEM)) == ([SCHEDULED_LOW] * 2, [SCHEDULED_LOW])
+    assert client.subscribe(GLOBAL_SUBSCRIPTION, watcher.ae_title) is Status.SUCCESS
+    settled(site, watcher)
+    assert len(watcher.heard) == 3, "without a lock nobody is told of what there is (PS3.4 CC.2.4.3)"
 
 
 def test_subscriber_of_one_item_hears_of_no_other_and_of_nothing_once_it_left(site, pair):
@@ -157,16 +166,33 @@ def test_subscriber_that_was_away_gets_its_events_later_in_order(site, pair):
     ]
 
 
-def test_restarted_manager_tells_those_who_watch_everything(site, pair):
-    client, watcher = pair
-    client.subscribe(GLOBAL_SUBSCRIPTION, watcher.ae_title)
+def test_restarted_manager_tells_all_that_are_configured(site, pair):
+    _, watcher = pair
     watcher.close()
     site.stop()
     site.start()
     watcher.open()
-    [(kind, of, body)] = watcher.wait(1)
-    assert (kind, of) == (4, GLOBAL_SUBSCRIPTION)
+    _, of, body = wait_until(lambda: watcher.restarts, 30, "the restart to be told")[-1]
+    assert of == GLOBAL_SUBSCRIPTION
     assert (body.SCPStatus, body.SubscriptionListStatus) == ("RESTARTED", "WARM START")
+
+
+def test_deletion_lock_outlasts_completion_and_retention(site, pair):
+    client, watcher = pair
+    site.arrive(STUDY)
+    assert client.subscribe(ITEM, watcher.ae_title, lock=True) is Status.SUCCESS
+    site.set_reading(STUDY, ReadingState.READ)
+    with site.store.write() as c:
+        c.execute(update(study).values(state="delivered", last_instance_at=now() - timedelta(days=4000)))
+    assert len(retention.removable_sources(site.store, now(), 1)) == 2, "its images may go"
+    housekeeping.remove_old_sources(Running("scheduler", site.settings, site.store, threading.Event()))
+    assert retention.removable_sources(site.store, now(), 1) == []
+    assert client.get(ITEM)[1].ProcedureStepState == "COMPLETED"
+    watcher.wait(3)
+    assert watcher.states(ITEM)[-1] == ("COMPLETED", "LOW")
+    with site.store.read() as c:
+        (held,) = workitems.subscriptions(c)
+    assert (held.scope, held.deletion_lock) == (ITEM, True)
 
 
 def test_events_that_nobody_takes_are_bounded(site, monkeypatch):

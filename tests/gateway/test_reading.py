@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.gateway.site import keys, of_study, performed
+from tests.gateway.site import RsClient, keys, of_study, performed
 from tests.support.waiting import wait_until
 from triage_node.domain.priority import OrderClass, ReadingState, Urgency
 from triage_node.store import audit, worklist
@@ -91,6 +91,7 @@ def test_every_answer_of_the_state_machine_is_the_one_of_the_standard(site, clie
     assert client.change_state(ITEM, "CANCELED", MINE) is Status.NOT_YET_IN_PROGRESS
     assert client.change_state(ITEM, "IN PROGRESS") is Status.WRONG_TRANSACTION_UID
     assert client.change_state(ITEM, "SCHEDULED", MINE) is Status.ONLY_CREATE_SCHEDULES
+    assert client.update(ITEM, _with(performed(), MINE)) is Status.NOT_YET_IN_PROGRESS
     assert client.change_state(ITEM, "IN PROGRESS", MINE) is Status.SUCCESS
     assert client.change_state(ITEM, "IN PROGRESS", OTHERS) is Status.ALREADY_IN_PROGRESS
     assert client.change_state(ITEM, "COMPLETED", OTHERS) is Status.WRONG_TRANSACTION_UID
@@ -153,6 +154,9 @@ def test_cancel_request_before_reading_cancels_the_item_and_a_flag_brings_a_new_
     site.arrive(STUDY)
     assert client.cancel(ITEM, "ordered twice") is Status.SUCCESS
     assert client.cancel(ITEM) is Status.ALREADY_CANCELED
+    (progress,) = client.get(ITEM)[1].ProcedureStepProgressInformationSequence
+    assert progress.ProcedureStepCancellationDateTime
+    assert progress.ProcedureStepDiscontinuationReasonCodeSequence[0].CodeValue == "110513"
     assert [f.ProcedureStepState for f in client.find(of_study(STUDY))] == ["CANCELED"]
     assert site.row(STUDY).reading_state is ReadingState.WAITING  # the node's own list still holds the study
     site.flag(STUDY)
@@ -255,3 +259,30 @@ def test_raise_reaches_a_watcher_who_only_looks_within_the_poll_of_the_role(site
 def _with(data, transaction_uid):
     data.TransactionUID = transaction_uid
     return data
+
+
+def test_http_codes_are_those_of_the_standard(site):
+    """PS3.18 tables 11.4.3-1, 11.5.3-1, 11.6.3-1, 11.7.3-1, 11.8.3-1, 11.10.3-1."""
+    site.arrive(STUDY)
+    client = RsClient(site)
+    assert client.find(of_study(STUDY))
+    codes = []
+
+    def told(_: Status) -> None:
+        codes.append(client.last.status_code)
+
+    told(client.create(ITEM, keys(ProcedureStepState="SCHEDULED")))
+    told(client.create("2.25.5", keys(ProcedureStepState="COMPLETED")))
+    told(client.get("2.25.9")[0])
+    told(client.change_state(ITEM, "COMPLETED", MINE))
+    told(client.change_state(ITEM, "IN PROGRESS", MINE))
+    told(client.change_state(ITEM, "COMPLETED", OTHERS))
+    told(client.cancel(ITEM))
+    told(client.update(ITEM, _with(performed(), OTHERS)))
+    told(client.update(ITEM, _with(performed(), MINE)))
+    told(client.change_state(ITEM, "COMPLETED", MINE))
+    told(client.update(ITEM, _with(performed(), MINE)))
+    told(client.cancel(ITEM))
+    told(client.subscribe("2.25.9", "WATCH2"))
+    client.close()
+    assert codes == [409, 400, 404, 409, 200, 400, 409, 400, 200, 200, 400, 409, 404]

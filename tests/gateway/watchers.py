@@ -21,10 +21,16 @@ Heard = tuple[int, str, Dataset]
 
 
 class _Watcher:
+    """`heard`: of workitems; `restarts`: of the manager, which tells everybody at each of its starts."""
+
     ae_title = ""
 
     def __init__(self) -> None:
         self.heard: list[Heard] = []
+        self.restarts: list[Heard] = []
+
+    def hear(self, kind: int, of: str, body: Dataset) -> None:
+        (self.restarts if kind == 4 else self.heard).append((kind, of, body))
 
     def states(self, uid: str) -> list[tuple[str, str]]:
         """(state, priority) of each state report of one item."""
@@ -62,7 +68,7 @@ class DimseWatcher(_Watcher):
 
     def _hear(self, event: evt.Event) -> tuple[int, None]:
         request = event.request
-        self.heard.append((event.event_type, str(request.AffectedSOPInstanceUID), event.event_information))
+        self.hear(event.event_type, str(request.AffectedSOPInstanceUID), event.event_information)
         return 0, None
 
 
@@ -89,6 +95,6 @@ class SocketWatcher(_Watcher):
             for text in socket:
                 said = json.loads(text)
                 body = from_json({k: v for k, v in said.items() if not k.startswith("0000")})
-                self.heard.append((said["00001002"]["Value"][0], said["00001000"]["Value"][0], body))
+                self.hear(said["00001002"]["Value"][0], said["00001000"]["Value"][0], body)
         except ConnectionClosed:
             return

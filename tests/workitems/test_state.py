@@ -96,7 +96,7 @@ class OneItem(RuleBasedStateMachine):
         if self.held is S.IN_PROGRESS:
             assert (answer is Status.SUCCESS) == (given == self.owner)
         else:
-            assert (answer is Status.SUCCESS) == (self.held is S.SCHEDULED)
+            assert (answer is Status.SUCCESS) == (self.held is S.SCHEDULED and not given)
 
     @invariant()
     def only_the_ways_of_the_standard(self):

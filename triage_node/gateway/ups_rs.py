@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
@@ -51,7 +51,9 @@ HTTP_CODES = {
     Status.ALREADY_COMPLETED: 409,
     Status.PERFORMER_NOT_REACHABLE: 409,
 }
-"""Failures that are not named here are errors of the request: 400."""
+"""Failures that are not named here are errors of the request: 400. Source: PS3.18 tables 11.4.3-1 to 11.12.3-1."""
+_CODES_OF_UPDATE = HTTP_CODES | {Status.MAY_NO_LONGER_BE_UPDATED: 400}
+"""An update alone counts an item that ended among the errors of the request (table 11.6.3-1)."""
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +73,17 @@ def create_app(
     """
     app = FastAPI(title="Triage Node UPS-RS", docs_url=None, redoc_url=None, openapi_url=None)
 
-    def answer(request: Request, status: Status, done: int = 200) -> Response:
-        code = done if not status.is_failure else HTTP_CODES.get(status, 400)
+    def answer(request: Request, status: Status, done: int = 200, codes: Mapping[Status, int] = HTTP_CODES) -> Response:
+        code = done if not status.is_failure else codes.get(status, 400)
         headers = {"Warning": f"299 {request.base_url}: {WORDS[status]}"} if WORDS[status] else {}
         return Response(status_code=code, headers=headers)
 
-    async def guarded(request: Request, work: Callable[[], Status | Response], done: int = 200) -> Response:
+    async def guarded(
+        request: Request,
+        work: Callable[[], Status | Response],
+        done: int = 200,
+        codes: Mapping[Status, int] = HTTP_CODES,
+    ) -> Response:
         try:
             found = await run_in_threadpool(work)
         except BadDataSet as error:
@@ -84,7 +91,7 @@ def create_app(
         except StoreError:
             log.exception("request of %s", _caller(request).name)
             found = Status.PROCESSING_FAILURE
-        return found if isinstance(found, Response) else answer(request, found, done)
+        return found if isinstance(found, Response) else answer(request, found, done, codes)
 
     @app.get("/workitems")
     async def search(request: Request) -> Response:
@@ -135,7 +142,7 @@ def create_app(
             given = _named_uid(request, "transaction-uid") or str(data.get("TransactionUID") or "")
             return service.update(uid, data, given, _caller(request))
 
-        return await guarded(request, work)
+        return await guarded(request, work, codes=_CODES_OF_UPDATE)
 
     @app.put("/workitems/{uid}/state")
     async def change_state(uid: str, request: Request) -> Response:

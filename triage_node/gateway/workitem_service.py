@@ -11,6 +11,9 @@ What this manager decides where the standard leaves it open:
   becomes more urgent than it was, since silence must not hide a flag.
 - An item IN PROGRESS whose claim lapses, as on the page, is CANCELED and followed by a new SCHEDULED one. A progress
   report of its owner renews the claim.
+- An item never goes from the store, so that every deletion lock is granted and kept. Those that ended, and whose study left
+  the list, are found by C-FIND and N-GET; a new subscriber with a lock is not told of them.
+- What the list closed itself is COMPLETED without telling who performed it: the node does not know.
 
 Source: PS3.4 annex CC.
 """
@@ -258,7 +261,8 @@ class WorkitemService:
             return Status.SUCCESS if told else Status.PERFORMER_NOT_REACHABLE
 
     def subscribe(self, uid: str, ae_title: str, deletion_lock: bool, keys: Dataset | None, caller: Caller) -> Status:
-        """N-ACTION 3. `keys`: of the filtered subscription. The subscriber is told of what is open now."""
+        """N-ACTION 3. `keys`: of the filtered subscription. Who asks for one item, or for all with a lock, is told how they stand
+        now (PS3.4 CC.2.4.3)."""
         if ae_title not in self._known:
             return Status.UNKNOWN_RECEIVING_AE
         if uid == FILTERED_SUBSCRIPTION and not keys:
@@ -272,10 +276,8 @@ class WorkitemService:
             wish = Subscription(ae_title, uid, deletion_lock=deletion_lock, keys=filter_keys)
             workitems.subscribe(c, wish)
             audit.record(c, at, caller.name, "workitem subscription", uid, new=ae_title)
-            now_open = (
-                [item] if item is not None else [i for i in workitems.newest(c).values() if i.state in OPEN_STATES]
-            )
-            for held in now_open:
+            told = [item] if item is not None else list(workitems.newest(c).values()) if deletion_lock else []
+            for held in told:
                 if item is not None or self._concerns(c, wish, held):
                     body = events.state_report(held)
                     workitems.queue_event(c, ae_title, held.uid, EventType.STATE_REPORT, body, at)
@@ -310,13 +312,12 @@ class WorkitemService:
         return Status.SUCCESS
 
     def started(self) -> None:
-        """Tell those who watch everything that the manager was started, with the list and subscriptions of before."""
+        """Tell all that are configured that the manager was started: what they want may be lost (PS3.4 CC.2.4.3, fallback list)."""
         with self._write() as c:
-            for held in workitems.subscriptions(c):
-                if held.scope in WELL_KNOWN and held.ae_title in self._known:
-                    workitems.queue_event(
-                        c, held.ae_title, GLOBAL_SUBSCRIPTION, EventType.STATUS_CHANGE, events.restarted(), self._now()
-                    )
+            for ae_title in sorted(self._known):
+                workitems.queue_event(
+                    c, ae_title, GLOBAL_SUBSCRIPTION, EventType.STATUS_CHANGE, events.restarted(), self._now()
+                )
 
     # inside
 
@@ -373,7 +374,7 @@ class WorkitemService:
     def _end(self, c: Any, item: Workitem, state: ItemState, ended: Ended | None, at: datetime, actor: str) -> Workitem:
         performed = item.performed
         if state is ItemState.CANCELED:
-            performed = events.with_cancellation_time(performed, at)
+            performed = events.with_cancellation(performed, at)
         changed = replace(item, state=state, ended=ended, changed_at=at, performed=performed)
         return self._changed(c, item, changed, at, actor)
 

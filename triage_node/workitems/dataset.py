@@ -74,8 +74,8 @@ def data_set(
 def final_data_meets(item: Workitem, asked: ItemState) -> bool:
     """Whether what the performer told suffices (PS3.4 table CC.2.5-3, column "final state").
 
-    COMPLETED needs station, workitem code, start and end of what was performed. CANCELED needs nothing of the performer:
-    the node writes the time itself (PS3.4 CC.2.1.3).
+    COMPLETED needs station, workitem code, start and end of what was performed. The outputs may be none.
+    CANCELED needs nothing of the performer: the node writes time and reason itself (`events.with_cancellation`).
     """
     if asked is not ItemState.COMPLETED:
         return True

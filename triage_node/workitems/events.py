@@ -1,4 +1,8 @@
-"""What subscribers are told. Source: PS3.4 table CC.2.4-1."""
+"""What subscribers are told. Source: PS3.4 table CC.2.4-1 and CC.2.4.3.
+
+Event 5, "UPS Assigned", is due when a station or a person is scheduled for an item. This manager schedules nobody, and lets
+nobody else do so, so that it never has one to send.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from triage_node.domain.workitem import ItemState, Json, Workitem
-from triage_node.workitems.dataset import instant
+from triage_node.workitems.dataset import code, instant
 from triage_node.workitems.plain import from_json, to_json
 
 
@@ -71,11 +75,15 @@ def restarted() -> Json:
     return to_json(body)
 
 
-def with_cancellation_time(performed: Json, at: datetime) -> Json:
-    """What the performer told, with the time of the cancellation unless it told one (PS3.4 CC.2.1.3)."""
+def with_cancellation(performed: Json, at: datetime) -> Json:
+    """What the performer told, with time and reason of the cancellation unless it told them: without, no item may be
+    CANCELED (PS3.4 table CC.2.5-3, final state X; reason of CID 9300)."""
     held = from_json(performed)
     progress = list(held.get("ProcedureStepProgressInformationSequence") or ()) or [Dataset()]
     if not progress[0].get("ProcedureStepCancellationDateTime"):
         progress[0].ProcedureStepCancellationDateTime = instant(at)
+    if not progress[0].get("ProcedureStepDiscontinuationReasonCodeSequence"):
+        reason = code("110513", "DCM", "Discontinued for unspecified reason")
+        progress[0].ProcedureStepDiscontinuationReasonCodeSequence = Sequence([reason])
     held.ProcedureStepProgressInformationSequence = Sequence(progress)
     return to_json(held)

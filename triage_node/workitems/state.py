@@ -57,9 +57,14 @@ def answer_to_change(asked: ItemState, held: ItemState, owner: str, given: str, 
 
 
 def answer_to_update(held: ItemState, owner: str, given: str) -> Status:
-    """The answer to N-SET: anybody while SCHEDULED, the owner of the claim while IN PROGRESS, nobody afterwards."""
+    """The answer to N-SET: anybody while SCHEDULED, the owner of the claim while IN PROGRESS, nobody afterwards.
+
+    Whoever gives a Transaction UID takes the item for claimed, and is told that it is not (PS3.4 CC.2.6.2).
+    """
     if held in (ItemState.COMPLETED, ItemState.CANCELED):
         return Status.MAY_NO_LONGER_BE_UPDATED
+    if held is ItemState.SCHEDULED and given:
+        return Status.NOT_YET_IN_PROGRESS
     if held is ItemState.IN_PROGRESS and given != owner:
         return Status.WRONG_TRANSACTION_UID
     return Status.SUCCESS

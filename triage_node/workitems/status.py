@@ -1,4 +1,4 @@
-"""Every status that the UPS manager answers. Source: PS3.4 tables CC.2.1-2 to CC.2.8-2, PS3.7 annex C."""
+"""Every status that the UPS manager answers. Source: PS3.4 tables CC.1.1-2 and CC.2.1-2 to CC.2.8-2, PS3.7 annex C."""
 
 from __future__ import annotations
 

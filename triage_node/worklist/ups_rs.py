@@ -81,7 +81,8 @@ class _Manager:
 
     def set_priority(self, uid: str, priority: str) -> Verdict:
         status, _ = self._ask("POST", f"/{uid}", foreign.priority_change(priority))
-        return self._judged("update", status)
+        # PS3.18 table 11.6.3-1: 400 is also what a workitem answers that was claimed or ended since we looked
+        return Verdict.LOOK_AGAIN if status == 400 else self._judged("update", status)
 
     def create(self, uid: str, item: Dataset) -> Verdict:
         # PS3.18 11.4: the UID is the name of a query parameter without value; 409 says that there is one of this UID
