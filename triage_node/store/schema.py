@@ -443,6 +443,30 @@ feedback = Table(
     Column("by", String(128), nullable=False),
     Column("verdict", String(16), nullable=False),
     Column("text", Text, nullable=False, default=""),
+    Column("revision", Integer, nullable=False, default=0, server_default="0"),
+    Column("subtype", String(16), nullable=False, default="", server_default=""),
+    Column("change", JSON),  # the row of the list before and after, for undo
+    Column("undone_at", Instant),
+)
+
+image_shown = Table(
+    "image_shown",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("person", String(128), primary_key=True),
+    Column("at", Instant, nullable=False),
+)
+
+mode_change = Table(
+    "mode_change",
+    metadata,
+    _id(),
+    Column("at", Instant, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("bundle_digest", String(64), nullable=False, default=""),
 )
 
 evaluation = Table(

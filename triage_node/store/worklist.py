@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,8 +15,11 @@ from triage_node.domain.study import Moment, StudyIdentity, StudyState
 from triage_node.store import audit, messages, studies
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
-from triage_node.store.schema import feedback, study, worklist_move, worklist_row
+from triage_node.store.schema import study, worklist_move, worklist_row
 
+_LONGEST_WORDS = 255
+_INSTANTS = frozenset({"claimed_at", "pinned_at", "left_at"})
+_BY_PERSONS = ("reading_state", "claimed_by", "claimed_at", "pinned_at", "left_at", "live", "live_words")
 _ROWS = select(worklist_row, study.c.state, study.c.identity, study.c.description, study.c.revision).join(
     study, study.c.study_instance_uid == worklist_row.c.study_instance_uid
 )
@@ -120,7 +124,8 @@ def end_flag(c: Connection, uid: str, by: str, at: datetime) -> bool:
     values: dict[str, Any] = {"flag_ended_at": at, "flag_ended_by": by}
     if row.reading_state == ReadingState.NOT_CONFIRMED.value:
         values["reading_state"] = ReadingState.STATUS_UNKNOWN.value
-    _judge(c, uid, values, "disagree", by, at)
+    c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(**values))
+    touch_list(c)
     audit.record(c, at, by, "flag ended", uid, f"{row.flag_words} ({row.flag_urgency})")
     return True
 
@@ -135,14 +140,56 @@ def restore_flag(c: Connection, uid: str, by: str, at: datetime) -> bool:
     values: dict[str, Any] = {"flag_ended_at": None, "flag_ended_by": ""}
     if row.reading_state == ReadingState.STATUS_UNKNOWN.value:
         values["reading_state"] = ReadingState.NOT_CONFIRMED.value
-    _judge(c, uid, values, "undo disagree", by, at)
+    c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(**values))
+    touch_list(c)
     audit.record(c, at, by, "flag restored", uid, new=f"{row.flag_words} ({row.flag_urgency})")
     return True
 
 
-def _judge(c: Connection, uid: str, values: dict[str, Any], verdict: str, by: str, at: datetime) -> None:
+def pin(c: Connection, uid: str, by: str, at: datetime, pinned: bool) -> None:
+    """A person sets a study before all others, or takes that back."""
+    c.execute(
+        update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(pinned_at=at if pinned else None)
+    )
+    audit.record(c, at, by, "pinned" if pinned else "unpinned", uid)
+    touch_list(c)
+
+
+def raise_late(c: Connection, uid: str, by: str, at: datetime) -> bool:
+    """A person lets a late flag take part in the order: live from now on, and pinned. False when the row has no late flag."""
+    listed = row_of(c, uid)
+    if listed is None or listed.row.flag is None or listed.row.live:
+        return False
+    values = {
+        "live": True,
+        "live_words": f"raised by {by}, {listed.live_words}"[:_LONGEST_WORDS],
+        "pinned_at": at,
+        "reading_state": ReadingState.WAITING.value,
+        "left_at": None,
+    }
     c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(**values))
-    c.execute(insert(feedback).values(study_instance_uid=uid, at=at, by=by, verdict=verdict))
+    audit.record(c, at, by, "late flag raised", uid, listed.live_words)
+    touch_list(c)
+    return True
+
+
+def as_it_is(c: Connection, uid: str) -> dict[str, Any] | None:
+    """What persons change of a row, as JSON, locked until the transaction ends; None for a study without a row."""
+    row = c.execute(
+        select(worklist_row).where(worklist_row.c.study_instance_uid == uid).with_for_update()
+    ).one_or_none()
+    if row is None:
+        return None
+    held = {name: getattr(row, name) for name in _BY_PERSONS}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in held.items()}
+
+
+def put_back(c: Connection, uid: str, before: Mapping[str, Any], by: str, at: datetime) -> None:
+    """Let a row be as it was (`as_it_is`)."""
+    values = {name: before[name] for name in _BY_PERSONS}
+    instants = {name: datetime.fromisoformat(value) for name, value in values.items() if name in _INSTANTS and value}
+    c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(**values | instants))
+    audit.record(c, at, by, "reading state", uid, new=f"{values['reading_state']}, as before")
     touch_list(c)
 
 

@@ -1,0 +1,60 @@
+"""Who switched the node between observe and active (DESIGN.md section 4: active, which two people switched on)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+REQUEST_FOR = timedelta(hours=24)
+"""A request that nobody approves lapses: what was looked at then may not hold any more."""
+
+
+class ModeAction(StrEnum):
+    PAUSE = "pause"
+    REQUEST = "request"
+    """Asks for active mode; one of the two people."""
+    APPROVE = "approve"
+    """The second one. In a simulation, which harms nobody, one person is enough and no request is needed."""
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class ModeChange:
+    """`bundle_digest`: the model that ran when somebody asked or approved; another one is not switched on by it."""
+
+    at: datetime
+    by: str
+    action: ModeAction
+    reason: str = ""
+    bundle_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModeSwitch:
+    """What people decided last. `paused`: somebody stopped it. `approved`: two people switched it on since, for `bundle_digest`."""
+
+    paused: ModeChange | None = None
+    request: ModeChange | None = None
+    approval: ModeChange | None = None
+
+    def is_on_for(self, bundle_digest: str) -> bool:
+        return self.approval is not None and self.approval.bundle_digest == bundle_digest
+
+    def open_request(self, now: datetime) -> ModeChange | None:
+        return self.request if self.request is not None and now - self.request.at < REQUEST_FOR else None
+
+
+def switch_after(changes: list[ModeChange]) -> ModeSwitch:
+    """What holds after these changes, oldest first. A pause ends approval and request; an approval ends the pause."""
+    switch = ModeSwitch()
+    for change in changes:
+        if change.action is ModeAction.PAUSE:
+            switch = ModeSwitch(paused=change)
+        elif change.action is ModeAction.REQUEST:
+            switch = ModeSwitch(switch.paused, change, switch.approval)
+        elif change.action is ModeAction.APPROVE:
+            switch = ModeSwitch(approval=change)
+        else:
+            switch = ModeSwitch(switch.paused, None, switch.approval)
+    return switch
