@@ -23,7 +23,8 @@ from models.bloodnet.settings import from_command_line
 from triage_node.bundle.load import load_bundle
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.study_score import Scoring, scoring_of
-from triage_node.evaluation.bootstrap import auc_interval, interval, proportion_interval
+from triage_node.domain.intervals import proportion_interval
+from triage_node.evaluation.bootstrap import auc_interval, interval
 from triage_node.evaluation.metrics import auc
 from triage_node.evaluation.scored import Answers
 

@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from tests.evaluation.records import separable
-from triage_node.evaluation.bootstrap import auc_interval, interval, proportion_interval, wilson
+from triage_node.domain.intervals import proportion_interval, wilson
+from triage_node.evaluation.bootstrap import auc_interval, interval
 from triage_node.evaluation.scored import Scored, answers
 
 

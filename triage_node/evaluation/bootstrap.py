@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from triage_node.evaluation.scored import Answers
 
@@ -70,31 +69,3 @@ def _middle(values: list[float], resamples: int) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
-
-
-def proportion_interval(hits: NDArray[np.bool_], patients: NDArray[np.intp]) -> tuple[float, float] | None:
-    """95 % Wilson interval of a share, with the number of rows that clustering by patient leaves (Rao and Scott 1992).
-
-    With one row a patient this is Wilson's own. When all rows agree, clustering cannot be measured: patients are counted.
-    """
-    n = len(hits)
-    if n == 0:
-        return None
-    p = float(hits.mean())
-    _, cluster = np.unique(patients, return_inverse=True)
-    k = int(cluster.max()) + 1
-    effective = float(n)
-    if k < n:
-        if 0 < p < 1 and k > 1:
-            residual = np.bincount(cluster, hits - p, k)
-            variance = k / (k - 1) * float((residual**2).sum()) / n**2
-            effective = n / max(1.0, variance * n / (p * (1 - p)))
-        effective = float(k) if not 0 < p < 1 else max(1.0, effective)
-    return wilson(p, effective)
-
-
-def wilson(p: float, n: float) -> tuple[float, float]:
-    """95 % interval of a share `p` of `n` (n may be no whole number)."""
-    z = float(stats.norm.ppf(0.975))
-    middle, half = p + z * z / (2 * n), z * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
-    return max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
 
-from triage_node.evaluation.bootstrap import auc_interval, interval, proportion_interval
+from triage_node.domain.intervals import proportion_interval
+from triage_node.evaluation.bootstrap import auc_interval, interval
 from triage_node.evaluation.scored import Answers
 
 ECE_BINS = 10
