@@ -2,52 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from triage_node.domain.errors import StoreError
-from triage_node.domain.finding import OperatingPoint
+from triage_node.domain.finding import FINDINGS, OperatingPoint
+from triage_node.domain.policy import Policy, Scope, ScopedPoint
 from triage_node.store import audit
 from triage_node.store.engine import Store
 from triage_node.store.schema import policy
 
+Body = dict[str, dict[str, Any]]
+MOST_SCOPED = 200
+LONGEST_SCOPE = 200
+
 
 def add(
-    store: Store, points: list[OperatingPoint], by: str, why: str, at: datetime, replaces: int | None = None
+    store: Store,
+    points: Sequence[OperatingPoint],
+    by: str,
+    why: str,
+    at: datetime,
+    replaces: int | None = None,
+    scoped: Sequence[ScopedPoint] | None = None,
 ) -> int:
     """Store a new version; the version number inside `points` is ignored. Returns the number that it got.
 
+    scoped: points of some scanners and senders; None: those in force stay.
     Raises: StoreError for thresholds out of order, or when another version than `replaces` is in force by now.
     """
-    for p in points:
-        if not 0.0 < p.raise_probability <= p.notify_probability < 1.0:
-            raise StoreError(f"{p.finding}: 0 < raise <= notify < 1 does not hold")
-        if p.unsure_from is not None and not 0.0 < p.unsure_from <= p.raise_probability:
-            raise StoreError(f"{p.finding}: 0 < unsure <= raise does not hold")
-    body = {p.finding: _body(p) for p in points}
     with store.write() as c:
-        last = int(c.execute(select(func.coalesce(func.max(policy.c.version), 0))).scalar_one())
-        if replaces is not None and last != replaces:
-            raise StoreError(f"policy {last} is in force by now, not {replaces}; look at it first")
-        old = c.execute(select(policy.c.body).where(policy.c.version == last)).scalar_one_or_none()
-        version = last + 1
-        c.execute(insert(policy).values(version=version, created_at=at, created_by=by, why=why, body=body))
-        audit.record(c, at, by, "policy added", f"policy {version}", old=repr(old) if old else "", new=repr(body))
+        return put(c, points, by, why, at, replaces, scoped)
+
+
+def put(
+    c: Connection,
+    points: Sequence[OperatingPoint],
+    by: str,
+    why: str,
+    at: datetime,
+    replaces: int | None = None,
+    scoped: Sequence[ScopedPoint] | None = None,
+) -> int:
+    """As `add`, in the caller's transaction."""
+    last = int(c.execute(select(func.coalesce(func.max(policy.c.version), 0))).scalar_one())
+    if replaces is not None and last != replaces:
+        raise StoreError(f"policy {last} is in force by now, not {replaces}; look at it first")
+    row = c.execute(select(policy).where(policy.c.version == last)).one_or_none()
+    if scoped is None:
+        scoped = of_row(row).scoped if row is not None else ()
+    body = body_of(points, scoped)
+    version = last + 1
+    c.execute(insert(policy).values(version=version, created_at=at, created_by=by, why=why, body=body))
+    old = repr(row.body) if row is not None else ""
+    audit.record(c, at, by, "policy added", f"policy {version}", old=old, new=repr(body))
     return version
 
 
 def current(store: Store) -> dict[str, OperatingPoint]:
-    """finding -> operating point in force. Raises: StoreError when none was ever stored."""
-    with store.read() as c:
-        row = c.execute(select(policy).order_by(policy.c.version.desc()).limit(1)).one_or_none()
+    """finding -> operating point of the whole site in force. Raises: StoreError when none was ever stored."""
+    return dict(in_force(store).points)
+
+
+def in_force(source: Store | Connection) -> Policy:
+    """Raises: StoreError when none was ever stored."""
+    if isinstance(source, Store):
+        with source.read() as c:
+            return in_force(c)
+    row = source.execute(select(policy).order_by(policy.c.version.desc()).limit(1)).one_or_none()
     if row is None:
         raise StoreError("no operating points are stored; run `triage-node init`")
-    return {name: _point(name, body, row.version) for name, body in row.body.items()}
+    return of_row(row)
 
 
-def _body(point: OperatingPoint) -> dict[str, float]:
+def versions(store: Store, most: int = 50) -> list[Policy]:
+    """Newest first."""
+    with store.read() as c:
+        return [of_row(r) for r in c.execute(select(policy).order_by(policy.c.version.desc()).limit(most))]
+
+
+def body_of(points: Sequence[OperatingPoint], scoped: Sequence[ScopedPoint]) -> Body:
+    """As a row keeps them. Raises: StoreError for thresholds out of order, scopes without a site's point or twice."""
+    if len(scoped) > MOST_SCOPED:
+        raise StoreError(f"{len(scoped)} points for scanners and senders; {MOST_SCOPED} at most")
+    body: Body = {}
+    for p in points:
+        if p.finding not in FINDINGS:
+            raise StoreError(f"no such finding: {p.finding[:32]!r}")
+        body[p.finding] = _numbers(p)
+    for s in scoped:
+        finding = s.point.finding
+        if finding not in body:
+            raise StoreError(f"{finding[:32]}: {s.scope.words} has a point, and the site has none")
+        parts = {"scanner": s.scope.scanner, "kernel": s.scope.kernel, "ae_title": s.scope.ae_title}
+        told = {name: text for name, text in parts.items() if text}
+        if any(len(text) > LONGEST_SCOPE or not text.isprintable() for text in told.values()):
+            raise StoreError(f"{finding}: a scanner, kernel or sender is at most {LONGEST_SCOPE} printable characters")
+        held = body[finding].setdefault("scopes", [])
+        if not told or any({k: e[k] for k in parts if k in e} == told for e in held):
+            raise StoreError(f"{finding}: {s.scope.words} has a point already")
+        held.append({**told, **_numbers(s.point)})
+    return body
+
+
+def of_row(row: Row[Any], version: int | None = None) -> Policy:
+    """From a row of policies; from one of drafts with the `version` that it was made against."""
+    number = row.version if version is None else version
+    points = {name: _point(name, body, number) for name, body in row.body.items()}
+    scoped = tuple(
+        ScopedPoint(
+            Scope(entry.get("scanner", ""), entry.get("kernel", ""), entry.get("ae_title", "")),
+            _point(name, entry, number),
+        )
+        for name, body in row.body.items()
+        for entry in body.get("scopes", ())
+    )
+    return Policy(number, row.created_at, row.created_by, row.why, points, scoped)
+
+
+def _numbers(point: OperatingPoint) -> dict[str, float]:
+    if not 0.0 < point.raise_probability <= point.notify_probability < 1.0:
+        raise StoreError(f"{point.finding}: 0 < raise <= notify < 1 does not hold")
+    if point.unsure_from is not None and not 0.0 < point.unsure_from <= point.raise_probability:
+        raise StoreError(f"{point.finding}: 0 < unsure <= raise does not hold")
     body = {"raise": point.raise_probability, "notify": point.notify_probability}
     return body if point.unsure_from is None else {**body, "unsure": point.unsure_from}
 

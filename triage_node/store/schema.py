@@ -205,6 +205,56 @@ policy = Table(
     Column("body", JSON, nullable=False),
 )
 
+policy_draft = Table(
+    "policy_draft",
+    metadata,
+    _id(),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("replaces", Integer, ForeignKey("policy.version"), nullable=False),
+    Column("body", JSON, nullable=False),
+)
+
+policy_event = Table(
+    "policy_event",
+    metadata,
+    _id(),
+    Column("draft_id", ForeignKey("policy_draft.id"), nullable=False, index=True),
+    Column("at", Instant, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("event", String(16), nullable=False),
+    Column("words", Text, nullable=False, default=""),
+    Column("active_from", Instant),
+    Column("policy_version", Integer, ForeignKey("policy.version")),
+)
+
+shadow_answer = Table(
+    "shadow_answer",
+    metadata,
+    _id(),
+    Column("draft_id", ForeignKey("policy_draft.id"), nullable=False),
+    _uid("study_instance_uid"),
+    Column("revision", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("answer", String(16), nullable=False),
+    Column("answer_in_force", String(16), nullable=False),
+    Column("policy_version", Integer, ForeignKey("policy.version"), nullable=False),
+    UniqueConstraint("draft_id", "study_instance_uid", "revision"),
+)
+
+imported_truth = Table(
+    "imported_truth",
+    metadata,
+    _id(),
+    _uid("study_instance_uid", index=True),
+    Column("positive", Boolean, nullable=False),
+    Column("source", String(128), nullable=False),
+    Column("covers_unflagged", Boolean, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
 result = Table(
     "result",
     metadata,
