@@ -1,4 +1,4 @@
-"""The UPS manager and the reading station on dcmjs-dimse (ups/server.js, ups/client.js), started and spoken to from Python."""
+"""The UPS manager, the reading station and the modality on dcmjs-dimse (ups/server.js, client.js, modality.js), started and spoken to from Python."""
 
 from __future__ import annotations
 
@@ -119,6 +119,14 @@ def dcmjs_reader(
     """A reading station at the UPS manager on this machine: tell(do="read"), tell(do="events")."""
     about = {"port": port, "ae": ae_title, "study": study, "calling": calling, "receiving": receiving, "listen": listen}
     with _running("client.js", about) as process:
+        yield Program(process)
+
+
+@contextmanager
+def dcmjs_modality(port: int, study: str, series: str, images: int = 28) -> Iterator[Program]:
+    """A modality and an archive that announce to the node on this machine: tell(do="perform")."""
+    about = {"port": port, "ae": "TRIAGE", "calling": "CT1", "study": study, "series": series, "images": images}
+    with _running("modality.js", about) as process:
         yield Program(process)
 
 

@@ -1,4 +1,4 @@
-"""The node's own UPS manager: the reading list as workitems for others."""
+"""What others may ask of the node or tell it over DIMSE: the reading list as workitems; announcements of modalities and archives."""
 
 from __future__ import annotations
 
@@ -25,6 +25,30 @@ class WorkitemSubscriberSettings(Section):
     host: str = Field("", description="Address for N-EVENT-REPORT; empty: it opens the WebSocket of UPS-RS.")
     port: Port = Field(104, description="Its DICOM port.")
     timeout_s: float = Field(10.0, gt=0, le=300, description="For each step: connection, answer.")
+
+
+class AnnouncerSettings(Section):
+    """Who may announce. An AE title alone is no authentication, so it is bound to addresses."""
+
+    ae_title: AETitle | Literal["*"] = Field(description="Calling AE title, or * for any.")
+    addresses: tuple[Network, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="Addresses or networks it may call from."
+    )
+
+
+class AnnouncementSettings(Section):
+    """What is said to belong to a series: MPPS of modalities, Instance Availability Notifications of archives.
+
+    A port of its own: who announces need not see the list.
+    """
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(11114, description="DICOM port of MPPS and IAN.")
+    ae_title: AETitle = Field("TRIAGE", description="AE title there.")
+    senders: tuple[AnnouncerSettings, ...] = Field(
+        (AnnouncerSettings(ae_title="*"),),
+        description="Who may announce; the default is anybody on this machine.",
+    )
 
 
 class GatewaySettings(Section):

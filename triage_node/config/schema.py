@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from triage_node.config.contacts import ContactSettings, EscalationSettings
-from triage_node.config.gateway import GatewaySettings
+from triage_node.config.gateway import AnnouncementSettings, GatewaySettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.config.reconciliation import ReconciliationSettings
 from triage_node.config.section import AETitle, Network, Port, Section
@@ -100,6 +100,12 @@ class ListenerSettings(Section):
 class CompletenessSettings(Section):
     deadline_s: float = Field(60.0, gt=0, description="After the last instance a series closes whatever is missing.")
     minimum_coverage_mm: float = Field(120.0, gt=0, description="Least coverage along the normal for closing early.")
+    ask_archive: str = Field(
+        "",
+        description="Name of one of `archives` that is asked, while a study arrives, how many instances of each series it holds "
+        "(C-FIND, or QIDO-RS below its stow_url); empty: none. One that holds more than this node is sent makes studies wait.",
+    )
+    ask_timeout_s: float = Field(5.0, gt=0, le=60, description="ask_archive: for one question with all its answers.")
 
 
 class IntakeRule(Section):
@@ -214,6 +220,9 @@ class Settings(Section):
     web: WebSettings = WebSettings()
     worklist: WorklistSettings = WorklistSettings()
     gateway: GatewaySettings = GatewaySettings()
+    announcements: AnnouncementSettings | None = Field(
+        None, description="MPPS of modalities and availability notifications of archives; none: not listened for."
+    )
     ups_peers: tuple[UpsPeerSettings, ...] = Field(
         (), description="UPS managers over DIMSE whose reading list follows."
     )
@@ -239,10 +248,14 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
-    def _the_archive_to_ask_is_there(self) -> Settings:
-        asked = self.reconciliation.archive if self.reconciliation is not None else ""
-        if asked and asked not in {a.name for a in self.archives}:
-            raise ValueError(f"reconciliation.archive: no archive is named {asked!r}")
+    def _the_archives_to_ask_are_there(self) -> Settings:
+        asked = {
+            "reconciliation.archive": self.reconciliation.archive if self.reconciliation is not None else "",
+            "completeness.ask_archive": self.completeness.ask_archive,
+        }
+        for setting, name in asked.items():
+            if name and name not in {a.name for a in self.archives}:
+                raise ValueError(f"{setting}: no archive is named {name!r}")
         return self
 
     @property

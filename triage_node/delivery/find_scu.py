@@ -12,7 +12,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from triage_node.dimse.calling import GRACE_S, Callee, NotAssociated, abort, associate, release
 from triage_node.dimse.line import Line
-from triage_node.domain.archived import ArchivedSeries, ArchivedStudy, SearchFailed
+from triage_node.domain.archived import ArchivedSeries, ArchivedStudy, SearchFailed, counted
 from triage_node.domain.identifiers import is_uid
 
 MOST_ANSWERS = 2000
@@ -67,6 +67,15 @@ class FindScu:
             ArchivedSeries(*(_text(a, k) for k in ("Modality", "BodyPartExamined", "SeriesDescription", "StationName")))
             for a in self._ask(asked)
         ]
+
+    def counts(self, study_instance_uid: str) -> dict[str, int]:
+        """Instances that it holds of each series (0020,1209), where it tells."""
+        asked = Dataset()
+        asked.QueryRetrieveLevel = "SERIES"
+        asked.StudyInstanceUID = study_instance_uid
+        asked.SeriesInstanceUID = asked.NumberOfSeriesRelatedInstances = ""
+        told = ((_text(a, "SeriesInstanceUID"), _text(a, "NumberOfSeriesRelatedInstances")) for a in self._ask(asked))
+        return {uid: n for uid, text in told if is_uid(uid) and (n := counted(text))}
 
     def _ask(self, asked: Dataset) -> list[Dataset]:
         assert self._line is not None

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from triage_node.domain.archived import ArchivedSeries, ArchivedStudy, SearchFailed
+from triage_node.domain.archived import ArchivedSeries, ArchivedStudy, SearchFailed, counted
 from triage_node.domain.identifiers import is_uid
 from triage_node.rest.calling import Access, NoAnswer, calling
 
@@ -19,6 +19,7 @@ _PAGE = 200
 _LONGEST = 256
 _STUDY_UID, _SERIES_UID = "0020000D", "0020000E"
 _MODALITIES, _STUDY_DESCRIPTION = "00080061", "00081030"
+_INSTANCES = "00201209"
 _MODALITY, _BODY_PART, _SERIES_DESCRIPTION, _STATION = "00080060", "00180015", "0008103E", "00081010"
 
 
@@ -56,6 +57,11 @@ class QidoRs:
             ArchivedSeries(*(_text(a, tag) for tag in (_MODALITY, _BODY_PART, _SERIES_DESCRIPTION, _STATION)))
             for a in found.values()
         ]
+
+    def counts(self, study_instance_uid: str) -> dict[str, int]:
+        """Instances that it holds of each series (0020,1209), where it tells."""
+        found = self._ask(f"/studies/{study_instance_uid}/series", {}, (_INSTANCES,), _SERIES_UID)
+        return {uid: n for uid, a in found.items() if (n := counted(_number(a, _INSTANCES)))}
 
     def _ask(
         self, path: str, asked: Mapping[str, str], wanted: Sequence[str], key: str
@@ -101,6 +107,14 @@ def _values(answer: Mapping[str, Any], tag: str) -> list[str]:
     element = answer.get(tag)
     values = element.get("Value") if isinstance(element, dict) else None
     return [v.strip()[:_LONGEST] for v in values[:50] if isinstance(v, str)] if isinstance(values, list) else []
+
+
+def _number(answer: Mapping[str, Any], tag: str) -> str:
+    """IS is a number in JSON (PS3.18 F.2.3); some servers write it as text."""
+    element = answer.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    value = values[0] if isinstance(values, list) and values else ""
+    return str(value)[:_LONGEST] if isinstance(value, int | str) else ""
 
 
 def _text(answer: Mapping[str, Any], tag: str) -> str:

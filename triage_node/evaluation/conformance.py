@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pydicom.uid import UID
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
+from pynetdicom.sop_class import (
+    InstanceAvailabilityNotification,
+    ModalityPerformedProcedureStep,
+    StudyRootQueryRetrieveInformationModelFind,
+)
 
 from triage_node import __version__
 from triage_node.association.contexts import PREFERRED, supported_contexts
@@ -12,7 +16,7 @@ from triage_node.association.status import Reject, Status
 from triage_node.delivery import retry
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.study import TRANSITIONS
-from triage_node.gateway import ups_scp
+from triage_node.gateway import announcement_scp, announcements, ups_scp
 from triage_node.gateway.ups_rs import HTTP_CODES
 from triage_node.store import workitems
 from triage_node.workitems import status as workitem_status
@@ -49,8 +53,10 @@ def conformance_statement() -> str:
         f"| Storage | SCP | {sum(c.abstract_syntax.startswith('1.2.840.10008.5.1.4') for c in contexts)} storage classes of the standard |",
         "| Storage | SCU | our own objects, below |",
         "| Storage Commitment Push Model | SCU; its N-EVENT-REPORT is taken on an association that the archive opens | 1.2.840.10008.1.20.1 |",
-        f"| Query/Retrieve, Study Root FIND (reconciliation, off by default) | SCU | {StudyRootQueryRetrieveInformationModelFind} |",
+        f"| Query/Retrieve, Study Root FIND (reconciliation, counts of a series; off by default) | SCU | {StudyRootQueryRetrieveInformationModelFind} |",
         f"| Unified Procedure Step (gateway, off by default) | SCP; SCU of N-EVENT-REPORT | {', '.join(ups_scp.CLASSES)} |",
+        f"| Modality Performed Procedure Step (announcements, off by default) | SCP | {ModalityPerformedProcedureStep} |",
+        f"| Instance Availability Notification (announcements, off by default) | SCP | {InstanceAvailabilityNotification} |",
         "",
         "CT Image, Enhanced CT and Legacy Converted Enhanced CT are analysed. All other storage classes are accepted, stored",
         "and not analysed, because an error inside an auto-forward job stops the whole job on many consoles.",
@@ -100,6 +106,7 @@ def conformance_statement() -> str:
         + ", rejected permanent, no accepted context. 0x0111 for our own UIDs counts as stored.",
         "",
         *_workitems(),
+        *_announcements(),
         "## What was tested against what",
         "",
         "| adapter | against | tests |",
@@ -151,6 +158,8 @@ PROVEN = (
      "found", "tests/worklist/test_ups_rs.py"),
     ("UPS SCP over DIMSE", "pynetdicom, a reading station on dcmjs-dimse", "tests/gateway"),
     ("UPS-RS origin server with WebSocket", "httpx and websockets, the node's own user agent", "tests/gateway"),
+    ("MPPS SCP and IAN SCP", "a modality and an archive on dcmjs-dimse, pynetdicom, garbage",
+     "tests/gateway/test_announcements.py"),
     ("HL7 v2 out: ORU^R01, ORM^O01, OMG^O19, OMI^O23", "node-hl7-server 2.5.0, bare sockets; hl7apy STRICT for the structures",
      "tests/worklist/test_hl7.py, tests/hl7v2"),
     ("HL7 v2 in: ORM^O01, OMG^O19, OMI^O23, ORU^R01, ADT^A01, A04, A08, A40", "node-hl7-client 4.0.0, bare sockets",
@@ -197,5 +206,28 @@ def _workitems() -> list[str]:
             f"| 0x{s.value:04X} | {HTTP_CODES.get(s, 400) if s.is_failure else '2xx'} | {WORDS[s] or 'Done.'} |"
             for s in workitem_status.Status
         ),
+        "",
+    ]
+
+
+def _announcements() -> list[str]:
+    """What closes a series early (PS3.4 F.7 and R)."""
+    statuses = announcements.Status
+    return [
+        "## What belongs to a series (MPPS, IAN)",
+        "",
+        "- N-CREATE of a performed procedure step: IN PROGRESS, with the Study Instance UID of each scheduled step. N-SET: state, and",
+        "  the Performed Series Sequence, which replaces the one before. COMPLETED and DISCONTINUED are final: then 0x0110 with Error",
+        "  ID 0xA710. Patient, order and dose are not read; no order or identity is changed by it.",
+        "- COMPLETED counts the CT images of each series in its Referenced Image Sequence. DISCONTINUED counts nothing.",
+        "- N-CREATE of a notification: a series counts when every reference in it is ONLINE; notifications add to one another.",
+        "- A series closes at once when all that was named is here, unless the geometry shows a gap or too little is covered. One of",
+        "  which more was named waits until the deadline and is labelled incomplete then. A source that does not name all that came",
+        "  is not heard. A slice that comes later opens the study again.",
+        "- An archive that is asked (Number of Series Related Instances) is believed after two equal answers with nothing between.",
+        f"- At most {announcements.MOST_SERIES} series and {announcements.MOST_REFERENCES} instances; a message of more than "
+        f"{announcement_scp.MESSAGE_BYTES >> 20} MiB ends its association.",
+        "",
+        "Statuses: " + ", ".join(f"0x{s.value:04X} {s.name.replace('_', ' ').lower()}" for s in statuses) + ".",
         "",
     ]

@@ -1,4 +1,4 @@
-"""The gateway role: what others ask of the node or tell it. UPS over DIMSE and HTTP; HL7 v2 inbound.
+"""The gateway role: what others ask of the node or tell it. UPS over DIMSE and HTTP; HL7 v2 inbound; MPPS and IAN.
 
 It is started only where the configuration gives it something to do (`supervisor.roles_for`).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
@@ -20,13 +20,13 @@ from triage_node.association.limits import Limits
 from triage_node.association.listener import Endpoint, Listener
 from triage_node.association.peers import Sender
 from triage_node.association.session import OtherService
-from triage_node.config.gateway import GatewaySettings
+from triage_node.config.gateway import AnnouncementSettings, AnnouncerSettings, GatewaySettings, WorkitemClientSettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.dimse.calling import Callee
 from triage_node.domain.errors import ConfigError, StoreError
 from triage_node.domain.priority import Mode, WorklistRow
 from triage_node.domain.reception import Peer, Reception, StoreRequest
-from triage_node.gateway import ups_rs, ups_scp
+from triage_node.gateway import announcement_scp, ups_rs, ups_scp
 from triage_node.gateway.hl7_inbound import Hl7Inbound
 from triage_node.gateway.ups_events import EventSender
 from triage_node.gateway.workitem_service import WorkitemService
@@ -34,6 +34,7 @@ from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.web import host_names, listen, mode_in_force
 from triage_node.processes.wiring import list_policy
 from triage_node.store import meta, workitems
+from triage_node.store.engine import Store
 from triage_node.worklist.leaving import as_readers_see
 
 log = logging.getLogger(__name__)
@@ -71,15 +72,35 @@ class _AsReadersSee:
 
 
 def ups_listener(settings: GatewaySettings, service: WorkitemService) -> Listener:
-    """The DIMSE side, behind the same admission and limits as reception."""
-    limits = Limits(instance_bytes=ups_scp.MESSAGE_BYTES)
+    """The DIMSE side of UPS."""
     other = OtherService(
         ups_scp.contexts(), lambda peer: ups_scp.handlers(service, peer.calling_ae_title, peer.address)
     )
+    endpoint = Endpoint(settings.host, settings.ups_port, settings.ae_title, fast=False)
+    return _listener(endpoint, settings.clients, ups_scp.MESSAGE_BYTES, other)
+
+
+def announcement_listener(settings: AnnouncementSettings, store: Store) -> Listener:
+    """MPPS and IAN."""
+    other = OtherService(
+        announcement_scp.contexts(),
+        lambda peer: announcement_scp.handlers(store, now, peer.calling_ae_title, peer.address),
+    )
+    endpoint = Endpoint(settings.host, settings.port, settings.ae_title, fast=False)
+    return _listener(endpoint, settings.senders, announcement_scp.MESSAGE_BYTES, other)
+
+
+def _listener(
+    endpoint: Endpoint,
+    callers: Sequence[WorkitemClientSettings | AnnouncerSettings],
+    message_bytes: int,
+    other: OtherService,
+) -> Listener:
+    """A service behind the same admission and limits as reception."""
     return Listener(
-        Endpoint(settings.host, settings.ups_port, settings.ae_title, fast=False),
-        [Sender(c.ae_title, c.addresses) for c in settings.clients],
-        limits,
+        endpoint,
+        [Sender(c.ae_title, c.addresses) for c in callers],
+        Limits(instance_bytes=message_bytes),
         _nothing_is_stored,
         lambda *_: None,
         _opened,
@@ -110,6 +131,8 @@ def main(running: Running) -> None:
             ticks.append(_start_ups(running, parts))
         if running.settings.hl7_inbound is not None:
             _start_hl7(running, running.settings.hl7_inbound, parts)
+        if running.settings.announcements is not None:
+            _start_announcements(running, running.settings.announcements, parts)
         running.beat({})
         while not running.stop.wait(POLL_S):
             for tick in ticks:
@@ -130,15 +153,9 @@ def _start_ups(running: Running, parts: ExitStack) -> Callable[[], None]:
     for thread in event_senders(running):
         thread.start()
     if settings.ups_port:
-        listener = ups_listener(settings, service)
-        try:
-            listener.start()
-        except OSError as error:
-            raise ConfigError(
-                f"gateway: {settings.host}:{settings.ups_port} cannot be listened on: {error.strerror}"
-            ) from error
-        parts.callback(listener.stop, _STOP_S)
-        log.info("event=ups_started host=%s port=%d ae_title=%s", settings.host, listener.port, settings.ae_title)
+        where = f"gateway: {settings.host}:{settings.ups_port}"
+        port = _start(ups_listener(settings, service), where, parts)
+        log.info("event=ups_started host=%s port=%d ae_title=%s", settings.host, port, settings.ae_title)
     if settings.rs_port:
         _start_rs(running, service, parts)
     followed_at = now()
@@ -151,6 +168,23 @@ def _start_ups(running: Running, parts: ExitStack) -> Callable[[], None]:
             followed_at = now()
 
     return tick
+
+
+def _start_announcements(running: Running, settings: AnnouncementSettings, parts: ExitStack) -> None:
+    """What it keeps is used by the scheduler (processes/arrival.py), so it needs no tick."""
+    where = f"announcements: {settings.host}:{settings.port}"
+    port = _start(announcement_listener(settings, running.store), where, parts)
+    log.info("event=announcements_started host=%s port=%d ae_title=%s", settings.host, port, settings.ae_title)
+
+
+def _start(listener: Listener, where: str, parts: ExitStack) -> int:
+    """Returns the port. Raises: ConfigError when it cannot be had."""
+    try:
+        listener.start()
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be listened on: {error.strerror}") from error
+    parts.callback(listener.stop, _STOP_S)
+    return listener.port
 
 
 def _start_hl7(running: Running, settings: Hl7InboundSettings, parts: ExitStack) -> None:

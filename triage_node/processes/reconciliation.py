@@ -97,10 +97,15 @@ def _compare(running: Running, asked: ReconciliationSettings, first: date, last:
 def _open(settings: Settings, asked: ReconciliationSettings) -> AbstractContextManager[FindScu | QidoRs]:
     if asked.qido_url:
         return QidoRs(asked, asked.qido_url, asked.timeout_s)
-    archive = next(a for a in settings.archives if a.name == asked.archive)
+    return open_archive(settings, asked.archive, asked.timeout_s)
+
+
+def open_archive(settings: Settings, name: str, timeout_s: float) -> AbstractContextManager[FindScu | QidoRs]:
+    """Ask one of `archives` the way objects go there. Raises: SearchFailed on entering."""
+    archive = next(a for a in settings.archives if a.name == name)
     if archive.stow_url:
-        return QidoRs(archive, archive.stow_url, asked.timeout_s)
-    return FindScu(_callee(archive, asked.timeout_s))
+        return QidoRs(archive, archive.stow_url, timeout_s)
+    return FindScu(_callee(archive, timeout_s))
 
 
 def _callee(archive: ArchiveSettings, timeout_s: float) -> Callee:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from triage_node.processes import arrival, escalation, feeds, housekeeping, orders, reconciliation
+from triage_node.processes import archive_counts, arrival, escalation, feeds, housekeeping, orders, reconciliation
 from triage_node.processes.running import Running, now, run_role
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ def main(running: Running) -> None:
     """Tick until told to stop. A job that fails is logged and tried again at its next tick."""
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that takes longer than its interval is no news
     clock = BackgroundScheduler(
-        executors={"default": ThreadPoolExecutor(3)},  # one may wait for an archive
+        executors={"default": ThreadPoolExecutor(4)},  # two may wait for an archive
         # MEASUREMENTS.md section 9: with the default grace a late job is dropped, silently
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         timezone="UTC",
@@ -26,12 +26,15 @@ def main(running: Running) -> None:
     arrivals = arrival.Arrivals(running.store, running.settings)
     clock.add_job(arrivals.tick, "interval", seconds=0.25)
     clock.add_job(orders.Orders(running.store, running.settings).tick, "interval", seconds=0.5)
+    if running.settings.completeness.ask_archive:
+        clock.add_job(archive_counts.ArchiveCounts(running).tick, "interval", seconds=0.5)
     clock.add_job(running.beat, "interval", seconds=2)
     clock.add_job(_with(running, housekeeping.expire_rows), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.expire_messages), "interval", seconds=15)
     clock.add_job(_with(running, escalation.pass_on), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
     clock.add_job(_with(running, orders.forget_old), "interval", minutes=10)
+    clock.add_job(_with(running, archive_counts.forget_old), "interval", minutes=10)
     clock.add_job(_with(running, feeds.watch), "interval", minutes=5, next_run_time=now())
     # every ten minutes, not at one instant of the night: a node or an archive that was down then makes up for it later
     clock.add_job(_with(running, reconciliation.ask_when_due), "interval", minutes=10, next_run_time=now())

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 
 def roles_for(settings: Settings) -> tuple[str, ...]:
-    """All roles that have something to do: a node that nobody asks for workitems or tells by HL7 runs no gateway."""
-    asked = settings.gateway.is_on or settings.hl7_inbound is not None
+    """All roles that have something to do: a node that nobody asks for workitems or tells anything runs no gateway."""
+    asked = settings.gateway.is_on or settings.hl7_inbound is not None or settings.announcements is not None
     return tuple(role for role in ROLES if asked or role != "gateway")
 
 

@@ -7,8 +7,8 @@
 
 const net = require('net');
 const readline = require('readline');
-const { Client, Dataset, Scp, Server, association, constants, log, requests, responses } = require('dcmjs-dimse');
-const { ACTION, SYNTAXES, UID, items, name, negotiate, say } = require('./unified');
+const { Dataset, Scp, Server, log, requests, responses } = require('dcmjs-dimse');
+const { ACTION, UID, ask, items, name, negotiate, say } = require('./unified');
 
 log.setLevel('silent');
 const peer = JSON.parse(process.argv[2]);
@@ -35,27 +35,6 @@ class Receiver extends Scp {
   }
 }
 
-// one request on an association of its own: {status, answers}
-function ask(request, contextClass) {
-  return new Promise((resolve, reject) => {
-    const client = new Client();
-    const answers = [];
-    let status;
-    request.on('response', (response) => {
-      status = response.getStatus();
-      if (response.getDataset()) answers.push(response.getDataset().getElements());
-    });
-    const context = new association.PresentationContext(0, contextClass);
-    SYNTAXES.forEach((s) => context.addTransferSyntaxUid(s));
-    client.addAdditionalPresentationContext(context, true);
-    client.addRequest(request);
-    client.on('networkError', reject);
-    client.on('associationRejected', () => reject(new Error('association rejected')));
-    client.on('closed', () => resolve({ status, answers }));
-    client.send('127.0.0.1', peer.port, peer.calling, peer.ae);
-  });
-}
-
 function find() {
   const request = new requests.CFindRequest();
   request.setAffectedSopClassUid(UID.pull);
@@ -68,25 +47,25 @@ function find() {
       ReferencedRequestSequence: [{ StudyInstanceUID: peer.study, AccessionNumber: '' }],
     })
   );
-  return ask(request, UID.pull);
+  return ask(peer, request, UID.pull);
 }
 
 // N-requests name UPS Push, on a context of another of the classes
 function act(uid, type, elements, contextClass) {
   const request = new requests.NActionRequest(UID.push, uid, type, contextClass);
   request.setDataset(new Dataset(elements));
-  return ask(request, contextClass);
+  return ask(peer, request, contextClass);
 }
 
 function get(uid) {
   const request = new requests.NGetRequest(UID.push, uid, ['(0074,1000)', '(0074,1200)'], UID.pull);
-  return ask(request, UID.pull);
+  return ask(peer, request, UID.pull);
 }
 
 function set(uid, transaction, elements) {
   const request = new requests.NSetRequest(UID.push, uid, UID.pull);
   request.setDataset(new Dataset({ TransactionUID: transaction, ...elements }));
-  return ask(request, UID.pull);
+  return ask(peer, request, UID.pull);
 }
 
 const kind = (value, scheme, meaning) => ({

@@ -1,7 +1,7 @@
-// What server.js and client.js share: the words of PS3.4 Annex CC that dcmjs-dimse has no constants for.
+// What server.js, client.js and modality.js share: the words of PS3.4 Annex CC that dcmjs-dimse has no constants for, a request.
 'use strict';
 
-const { constants } = require('dcmjs-dimse');
+const { Client, association, constants } = require('dcmjs-dimse');
 
 const UID = {
   push: '1.2.840.10008.5.1.4.34.6.1',
@@ -19,10 +19,31 @@ const items = (value) => (value === undefined || value === null || value === '' 
 const name = (value) => items(value).map((v) => (v.Alphabetic === undefined ? `${v}` : groups(v))).join('\\');
 const groups = (v) => [v.Alphabetic, v.Ideographic, v.Phonetic].map((g) => g || '').join('=').replace(/=+$/, '');
 
+// one request on an association of its own: {status, answers}
+function ask(peer, request, contextClass) {
+  return new Promise((resolve, reject) => {
+    const client = new Client();
+    const answers = [];
+    let status;
+    request.on('response', (response) => {
+      status = response.getStatus();
+      if (response.getDataset()) answers.push(response.getDataset().getElements());
+    });
+    const context = new association.PresentationContext(0, contextClass);
+    SYNTAXES.forEach((s) => context.addTransferSyntaxUid(s));
+    client.addAdditionalPresentationContext(context, true);
+    client.addRequest(request);
+    client.on('networkError', reject);
+    client.on('associationRejected', () => reject(new Error('association rejected')));
+    client.on('closed', () => resolve({ status, answers }));
+    client.send('127.0.0.1', peer.port, peer.calling, peer.ae);
+  });
+}
+
 // accepts the classes of `wanted` in the first syntax that both know
-function negotiate(association, wanted) {
-  for (const { id } of association.getPresentationContexts()) {
-    const context = association.getPresentationContext(id);
+function negotiate(asked, wanted) {
+  for (const { id } of asked.getPresentationContexts()) {
+    const context = asked.getPresentationContext(id);
     const syntax = context.getTransferSyntaxUids().find((s) => SYNTAXES.includes(s));
     const { Accept, RejectAbstractSyntaxNotSupported } = constants.PresentationContextResult;
     if (wanted.includes(context.getAbstractSyntaxUid()) && syntax) context.setResult(Accept, syntax);
@@ -33,4 +54,4 @@ function negotiate(association, wanted) {
 // one JSON object a line, both ways
 const say = (object) => process.stdout.write(`${JSON.stringify(object)}\n`);
 
-module.exports = { ACTION, SYNTAXES, UID, items, name, negotiate, say };
+module.exports = { ACTION, SYNTAXES, UID, ask, items, name, negotiate, say };
