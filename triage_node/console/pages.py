@@ -61,6 +61,7 @@ class Pages:
         person = self._deps.person_of(request)
         # what stands apart from the order is counted on every page (DESIGN.md section 2, Leaving)
         base = {
+            "request": request,
             "now": now,
             "stale": stale(self._deps, now),
             "simulation": self._deps.simulation,

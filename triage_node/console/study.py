@@ -11,7 +11,7 @@ GET, POST /api/studies/{uid}/clinical
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -138,7 +138,12 @@ def routes(deps: ConsoleDeps, pages: Pages) -> APIRouter:
     return router
 
 
-def may_show(deps: ConsoleDeps, request: Request, mode: Mode, details: StudyDetails) -> bool:
+class _Observable(Protocol):
+    @property
+    def apart(self) -> str | bool: ...
+
+
+def may_show(deps: ConsoleDeps, request: Request, mode: Mode, details: _Observable) -> bool:
     """Readers see what was found only in active mode, and not of a study that is observed apart (DESIGN.md section 4)."""
     return (mode is Mode.ACTIVE and not details.apart) or told_more(deps, request)
 
@@ -147,13 +152,15 @@ def as_due(deps: ConsoleDeps, request: Request, details: StudyDetails) -> StudyD
     """What this reader may see of a result: below this site's own evaluation (E2) a figure is for administrators, output by
     output (DESIGN.md section 4). Simulated patients cannot be harmed.
     """
-    if deps.simulation or told_more(deps, request):
-        return details
     return replace(
         details,
-        outputs=tuple(o for o in details.outputs if o.evidence[:2] >= EvidenceLevel.E2),
-        predictions=tuple(p for p in details.predictions if p.evidence >= EvidenceLevel.E2),
+        outputs=tuple(o for o in details.outputs if is_due(deps, request, o.evidence[:2])),
+        predictions=tuple(p for p in details.predictions if is_due(deps, request, p.evidence)),
     )
+
+
+def is_due(deps: ConsoleDeps, request: Request, evidence: str) -> bool:
+    return deps.simulation or evidence >= EvidenceLevel.E2 or told_more(deps, request)
 
 
 def _as_seen(entries: list[TimelineEntry], shows_result: bool) -> list[TimelineEntry]:

@@ -31,6 +31,7 @@ from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.processes import gate, identity, repeats, reporting
 from triage_node.processes import rejections as iocm
+from triage_node.processes.console import display
 from triage_node.processes.decision import commit_decision, flag_of
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.prognosis import Prognosis
@@ -102,6 +103,8 @@ class Analysis:
         self.may_correct = frozenset(s.ae_title for s in self.settings.listener.senders if s.may_correct_identity)
         self.owner = owner("analysis")
         self.stage = _Stage()
+        self.unread: Volume | None = None
+        """The volume of the study at hand that was assembled last, for the page of a study that is declined."""
 
     def work(self) -> bool:
         """Take one study and bring it as far as it goes. False when there is none."""
@@ -110,12 +113,14 @@ class Analysis:
             return False
         uid = study.study_instance_uid
         self._stand()
+        self.unread = None
         try:
             self._analyse(study)
         except StudyRejected as rejected:
             if isinstance(rejected, CrashedDecoder):
                 instances.quarantine(self.store, rejected.path.stem, rejected.reason)
             self._end(study, StudyEvent.DECLINED, rejected.reason)
+            self._show_unread(uid)
         except Exception as error:
             log.exception("study=%s stage=%s", uid, self.stage.name)
             reason = f"{type(error).__name__}: {error}"[:200]
@@ -194,6 +199,7 @@ class Analysis:
                 apart, why = self.standing.apart, self.standing.why
                 commit_decision(self.store, record, decision, flag, how, now(), apart, why, self.teller, repeat)
         self.running.beat()
+        display.keep(built_folder(self.settings), uid, volume, detection, record.revision)
         with self._at("prognosis"):
             predictions = self._predictions(record, volume, detection, held, chosen) if decision.flagged else ()
         with self._at("report"):
@@ -216,6 +222,14 @@ class Analysis:
                 self.reporter.queue_withdrawals(c, record, notes)
                 studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects, revision {record.revision}")
                 self._finish(c, study, StudyEvent.REPORTED, "")
+
+    def _show_unread(self, uid: str) -> None:
+        """A declined study shows what was assembled of it, and nothing of an earlier reading."""
+        if self.unread is None:
+            display.forget(built_folder(self.settings), uid)
+        else:
+            display.keep(built_folder(self.settings), uid, self.unread, None, 0)
+            self.unread = None
 
     def _stand(self, scan: ScanSource | None = None) -> None:
         """Ask anew what may be done: evidence, thresholds and scan decide, and they change while the node runs."""
@@ -319,6 +333,7 @@ class Analysis:
         by_uid = {i.sop_instance_uid: i.sha256 for i in chosen}
         instances.set_pixel_digests(self.store, {by_uid[u]: d for u, d in pixels.pixel_digests.items() if u in by_uid})
         volume = assemble_volume(pixels)
+        self.unread = volume
         check_head(volume)
         with self.store.write() as c:
             words = "; ".join((f"{len(volume.hu)} slices", *volume.notes))

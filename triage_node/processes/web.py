@@ -15,14 +15,17 @@ from zoneinfo import ZoneInfo
 
 import uvicorn
 
+from triage_node.console import viewer
 from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps, StudyDetails
+from triage_node.console.pages import Room
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
 from triage_node.domain.errors import StoreError
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import TimelineEntry
 from triage_node.processes import clinical, feeds
+from triage_node.processes.console.viewer import viewer_deps
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.study_details import object_file, study_details
@@ -86,6 +89,12 @@ def console_deps(running: Running) -> ConsoleDeps:
     )
 
 
+def rooms(running: Running) -> tuple[Room, ...]:
+    """The parts of the console beside the list and the study, each with its callables."""
+    built = built_folder(running.settings)
+    return (viewer.room(viewer_deps(running.store, built)),)
+
+
 def mode_in_force(running: Running, simulation: bool) -> Mode:
     """The mode in which the analysis role works: configuration, held against the evidence for the model that it runs."""
     _, said = heartbeat.heartbeats(running.store).get("analysis", (None, {}))
@@ -119,7 +128,7 @@ def listen(host: str, port: int) -> socket.socket:
 def main(running: Running) -> None:
     """Serve until told to stop."""
     web = running.settings.web
-    app = create_app(console_deps(running))
+    app = create_app(console_deps(running), rooms(running))
     with listen(web.host, web.port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,354 @@
+// Draws the slices of one study. Pixels come as packed HU (report/display.py), one request a slice, and stay in this page's
+// memory; window, overlay and place are then this script's own work and ask the node for nothing.
+"use strict";
+
+const LOWEST = -1024;
+const HIGHEST = 3071;
+const AT_ONCE = 4; // requests under way
+const KEPT = 400; // slices in memory; the farthest go first
+const FIVE_CM_AT = 150; // mm of picture from which the bar stands for 50 mm
+const MARK = [255, 196, 0];
+
+const section = document.getElementById("viewer");
+const part = (id) => document.getElementById(id);
+
+class Slices {
+  constructor(said, changed) {
+    this.said = said;
+    this.changed = changed;
+    this.pixels = new Map();
+    this.marks = new Map();
+    this.asked = new Set();
+    this.gone = false;
+    this.here = 0;
+    this.withMarks = new Set(said.found?.slices ?? []);
+  }
+
+  // Fetches what is nearest to `here` first, until everything that fits is there.
+  want(here) {
+    this.here = here;
+    const n = this.said.positions.length;
+    for (let away = 0; away < n && this.asked.size < AT_ONCE; away++) {
+      for (const index of away ? [here + away, here - away] : [here]) {
+        if (index < 0 || index >= n || 2 * away > KEPT || this.asked.size >= AT_ONCE) continue;
+        if (!this.pixels.has(index)) this.fetch(index, `${index}`, this.pixels, (bytes) => unpacked(bytes));
+        else if (this.withMarks.has(index) && !this.marks.has(index)) {
+          this.fetch(index, `${index}/findings`, this.marks, (bytes) => bytes);
+        }
+      }
+    }
+  }
+
+  async fetch(index, name, into, made) {
+    if (this.gone || this.asked.has(name)) return;
+    this.asked.add(name);
+    try {
+      const answer = await fetch(this.said.address + name);
+      if (answer.status === 404) this.gone = true;
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      into.set(index, made(new Uint8Array(await answer.arrayBuffer())));
+      for (const old of into.keys()) {
+        if (into.size <= KEPT) break;
+        if (Math.abs(old - this.here) > KEPT / 2) into.delete(old);
+      }
+      this.asked.delete(name);
+      this.changed(index);
+    } catch {
+      setTimeout(() => this.asked.delete(name), 2000); // then it may be asked for again
+      this.changed(index, true);
+      return;
+    }
+    this.want(this.here);
+  }
+}
+
+function unpacked(bytes) {
+  const n = bytes.length / 2;
+  const hu = new Int16Array(n);
+  for (let i = 0, value = 0; i < n; i++) {
+    const coded = bytes[i] | (bytes[n + i] << 8);
+    value += (coded >> 1) ^ -(coded & 1);
+    hu[i] = value;
+  }
+  return hu;
+}
+
+// Grey of every HU under a window (PS3.3 C.11.2.1.2.1, linear), as one word of an ImageData.
+function greys(width, level) {
+  const table = new Uint32Array(HIGHEST - LOWEST + 1);
+  for (let i = 0; i < table.length; i++) {
+    const share = width > 1 ? (i + LOWEST - level + 0.5) / (width - 1) + 0.5 : i + LOWEST <= level - 0.5 ? 0 : 1;
+    const grey = Math.max(0, Math.min(255, Math.round(share * 255)));
+    table[i] = 0xff000000 | (grey << 16) | (grey << 8) | grey;
+  }
+  return table;
+}
+
+// From dark red by orange to a light yellow, more opaque with more probability.
+function heats() {
+  const table = new Uint32Array(256);
+  for (let v = 13; v < 256; v++) {
+    const share = v / 255;
+    const red = Math.round(150 + 105 * Math.min(1, share * 1.6));
+    const green = Math.round(225 * share ** 1.3);
+    const blue = Math.round(150 * share ** 4);
+    table[v] = (Math.round(90 + 165 * share) << 24) | (blue << 16) | (green << 8) | red;
+  }
+  return table;
+}
+
+class Viewer {
+  constructor(said) {
+    this.said = said;
+    this.n = said.positions.length;
+    this.index = Math.min(this.n - 1, Math.max(0, said.found?.key ?? Math.floor(this.n / 2)));
+    this.drawn = -1;
+    this.due = false;
+    this.pointer = null;
+    this.heat = heats();
+    this.slices = new Slices(said, (index, failed) => this.arrived(index, failed));
+    for (const id of ["pixels", "overlay"]) {
+      part(id).width = said.columns;
+      part(id).height = said.rows;
+    }
+    this.grey = part("pixels").getContext("2d", { alpha: false });
+    this.over = part("overlay").getContext("2d");
+    this.image = this.grey.createImageData(said.columns, said.rows);
+    this.words = new Uint32Array(this.image.data.buffer);
+    this.mark = this.over.createImageData(said.columns, said.rows);
+    this.markWords = new Uint32Array(this.mark.data.buffer);
+    this.frame();
+    this.setWindow(80, 40);
+    this.control();
+    this.slices.want(this.index);
+  }
+
+  // What does not change with the slice: shape of the picture, letters, scale, strip.
+  frame() {
+    const { columns, rows, spacing, letters, found } = this.said;
+    const across = columns * spacing[1];
+    part("stage").style.setProperty("--ratio", across / (rows * spacing[0]));
+    for (const edge of ["left", "right", "top", "bottom"]) part(`letter-${edge}`).textContent = letters[edge];
+    const bar = across >= FIVE_CM_AT ? 50 : 10;
+    part("scale").style.width = `${(100 * bar) / across}%`;
+    part("scale-words").textContent = `${bar} mm`;
+    const slider = part("slice");
+    slider.max = this.n;
+    slider.value = this.index + 1;
+    part("strip").setAttribute("viewBox", `0 0 ${this.n} 1`);
+    if (!found) return;
+    part("found").hidden = false;
+    part("to-key").disabled = found.key === null;
+    const strip = part("strip");
+    found.scores.forEach((score, i) => {
+      const bar = svg("rect", { x: i + 0.1, y: 1 - Math.max(0.02, score), width: 0.8, height: Math.max(0.02, score) });
+      bar.classList.toggle("is-key", i === found.key);
+      strip.append(bar);
+    });
+    if (found.raise !== null) strip.append(svg("line", { x1: 0, x2: this.n, y1: 1 - found.raise, y2: 1 - found.raise }));
+    strip.append(svg("rect", { id: "here", x: this.index, y: 0, width: 1, height: 1 }));
+    section.classList.add("has-strip");
+  }
+
+  go(index) {
+    this.index = Math.max(0, Math.min(this.n - 1, index));
+    part("slice").value = this.index + 1;
+    this.slices.want(this.index);
+    this.redraw();
+  }
+
+  arrived(index, failed) {
+    if (failed) {
+      const what = this.slices.gone
+        ? "These images are not there any more: the study was read again, or they were removed. Reload the page."
+        : "A slice could not be fetched; trying again.";
+      part("slice-words").textContent = what;
+      if (!this.slices.gone) setTimeout(() => this.slices.want(this.index), 2100);
+    } else if (index === this.index) this.redraw();
+  }
+
+  setWindow(width, level) {
+    this.width = Math.max(1, Math.min(4096, Math.round(width)));
+    this.level = Math.max(LOWEST, Math.min(HIGHEST, Math.round(level)));
+    this.table = greys(this.width, this.level);
+    part("width").value = this.width;
+    part("level").value = this.level;
+    part("window-words").textContent = `W ${this.width} L ${this.level}`;
+    for (const button of section.querySelectorAll("[data-window]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.window === `${this.width} ${this.level}`));
+    }
+    this.redraw();
+  }
+
+  redraw() {
+    if (this.due) return;
+    this.due = true;
+    requestAnimationFrame(() => {
+      this.due = false;
+      this.draw();
+    });
+  }
+
+  // Labels change with the picture and never before it: a slice must not be called by the number of another.
+  draw() {
+    const hu = this.slices.pixels.get(this.index);
+    if (hu === undefined) {
+      if (!this.slices.gone) part("slice-words").textContent = `loading slice ${this.index + 1}`;
+      return;
+    }
+    const began = performance.now();
+    const { words, table } = this;
+    for (let i = 0; i < hu.length; i++) words[i] = table[hu[i] - LOWEST];
+    this.grey.putImageData(this.image, 0, 0);
+    this.drawMarks();
+    if (this.drawn !== this.index) this.label();
+    this.tellHu();
+    if (this.drawn < 0) performance.mark("first-slice");
+    this.drawn = this.index;
+    section.dispatchEvent(new CustomEvent("drawn", { detail: { slice: this.index, ms: performance.now() - began } }));
+  }
+
+  drawMarks() {
+    const marks = this.slices.marks.get(this.index);
+    const shown = part("overlay-on").checked && marks !== undefined && marks.length > 0;
+    part("overlay").hidden = !shown;
+    if (!shown) return;
+    const n = this.words.length;
+    const out = this.markWords;
+    if (part("layer").value === "heat") {
+      for (let i = 0; i < n; i++) out[i] = this.heat[marks[n + i]];
+    } else {
+      const [red, green, blue] = MARK;
+      const colour = (blue << 16) | (green << 8) | red;
+      const columns = this.said.columns;
+      const inside = (0x40 << 24) | colour; // faint, so that the bleed below is still seen
+      const edge = (0xff << 24) | colour;
+      for (let i = 0; i < n; i++) {
+        const label = marks[i];
+        const isEdge = label && (marks[i - 1] !== label || marks[i + 1] !== label || marks[i - columns] !== label || marks[i + columns] !== label);
+        out[i] = label ? (isEdge ? edge : inside) : 0;
+      }
+    }
+    this.over.putImageData(this.mark, 0, 0);
+  }
+
+  label() {
+    const { positions, thickness, found } = this.said;
+    const i = this.index;
+    part("slice-words").textContent = `slice ${i + 1} of ${this.n}`;
+    part("place-words").textContent = `at ${positions[i].toFixed(1)} mm, ${thickness[i].toFixed(1)} mm thick`;
+    const score = found ? `, score ${found.scores[i].toFixed(2)}${i === found.key ? ", key slice" : ""}` : "";
+    const marked = found ? (this.slices.withMarks.has(i) ? ", something is marked" : ", nothing is marked") : "";
+    part("pixels").setAttribute("aria-label", `CT of the head, slice ${i + 1} of ${this.n}${score}${marked}`);
+    part("slice").setAttribute("aria-valuetext", `slice ${i + 1} of ${this.n}${score}`);
+    if (found) {
+      part("here").setAttribute("x", i);
+      part("found-words").textContent = `This slice: score ${found.scores[i].toFixed(2)}${i === found.key ? ", key slice" : ""}.`;
+    }
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => (part("viewer-said").textContent = `Slice ${i + 1} of ${this.n}${score}${marked}`), 500);
+  }
+
+  tellHu() {
+    const hu = this.slices.pixels.get(this.drawn);
+    const at = this.pointer;
+    part("hu-words").textContent = at && hu ? `${hu[at.row * this.said.columns + at.column]} HU` : "";
+  }
+
+  control() {
+    const stage = part("stage");
+    const on = (element, name, act, options) => element.addEventListener(name, act, options);
+    on(part("slice"), "input", () => this.go(part("slice").valueAsNumber - 1));
+    on(part("strip"), "click", (e) => this.go(Math.floor(((e.clientX - part("strip").getBoundingClientRect().left) / part("strip").clientWidth) * this.n)));
+    for (const button of section.querySelectorAll("[data-window]")) {
+      on(button, "click", () => this.setWindow(...button.dataset.window.split(" ").map(Number)));
+    }
+    for (const id of ["width", "level"]) {
+      on(part(id), "change", () => this.setWindow(part("width").valueAsNumber || this.width, Number.isNaN(part("level").valueAsNumber) ? this.level : part("level").valueAsNumber));
+    }
+    for (const id of ["overlay-on", "layer"]) on(part(id), "input", () => this.redraw());
+    on(part("opacity"), "input", () => (part("overlay").style.opacity = part("opacity").valueAsNumber / 100));
+    part("overlay").style.opacity = part("opacity").valueAsNumber / 100;
+    on(part("to-key"), "click", () => this.goToKey());
+    on(document, "keydown", (e) => this.key(e));
+
+    let turned = 0;
+    on(stage, "wheel", (e) => {
+      if (e.ctrlKey) return; // the browser's zoom
+      e.preventDefault();
+      turned += e.deltaMode === 0 ? e.deltaY / 50 : e.deltaY;
+      const steps = Math.trunc(turned);
+      if (steps) this.go(this.index + Math.max(-3, Math.min(3, steps)));
+      turned -= steps;
+    }, { passive: false });
+    on(stage, "contextmenu", (e) => e.preventDefault());
+    let drag = null;
+    on(stage, "pointerdown", (e) => {
+      const windows = e.button === 2;
+      drag = { x: e.clientX, y: e.clientY, windows, width: this.width, level: this.level, index: this.index };
+      stage.setPointerCapture(e.pointerId);
+    });
+    on(stage, "pointermove", (e) => {
+      const box = part("pixels").getBoundingClientRect();
+      const column = Math.floor(((e.clientX - box.left) / box.width) * this.said.columns);
+      const row = Math.floor(((e.clientY - box.top) / box.height) * this.said.rows);
+      const inside = column >= 0 && row >= 0 && column < this.said.columns && row < this.said.rows;
+      this.pointer = inside && e.pointerType === "mouse" ? { column, row } : null;
+      if (!drag) return this.tellHu();
+      const [x, y] = [e.clientX - drag.x, e.clientY - drag.y];
+      if (drag.windows) this.setWindow(drag.width * 1.006 ** x, drag.level + y * Math.max(0.25, this.width / 400));
+      else if (e.pointerType === "mouse") this.go(drag.index + Math.round(y / 8));
+      else this.go(drag.index + Math.round((x / box.width) * 24)); // sideways, so that a phone's page still scrolls
+    });
+    for (const name of ["pointerup", "pointercancel"]) on(stage, name, () => (drag = null));
+    on(stage, "pointerleave", () => {
+      this.pointer = null;
+      this.tellHu();
+    });
+  }
+
+  goToKey() {
+    if (this.said.found && this.said.found.key !== null) this.go(this.said.found.key);
+  }
+
+  // Letters act on the whole page, keys that also scroll the page only where the slices have the focus.
+  key(e) {
+    if (e.ctrlKey || e.altKey || e.metaKey || e.target.closest("input, select, textarea")) return;
+    const anywhere = {
+      j: () => this.go(this.index + 1),
+      k: () => this.go(this.index - 1),
+      w: () => this.nextPreset(),
+      o: () => part("overlay-on").click(),
+      f: () => this.goToKey(),
+    };
+    const focused = {
+      ArrowDown: () => this.go(this.index + 1),
+      ArrowRight: () => this.go(this.index + 1),
+      ArrowUp: () => this.go(this.index - 1),
+      ArrowLeft: () => this.go(this.index - 1),
+      PageDown: () => this.go(this.index + 5),
+      PageUp: () => this.go(this.index - 5),
+      Home: () => this.go(0),
+      End: () => this.go(this.n - 1),
+    };
+    section.querySelectorAll("[data-window]").forEach((button, i) => (anywhere[String(i + 1)] = () => button.click()));
+    const act = anywhere[e.key] ?? (part("stage").contains(document.activeElement) ? focused[e.key] : undefined);
+    if (act === undefined) return;
+    e.preventDefault();
+    act();
+  }
+
+  nextPreset() {
+    const buttons = [...section.querySelectorAll("[data-window]")];
+    const now = buttons.findIndex((b) => b.getAttribute("aria-pressed") === "true");
+    buttons[(now + 1) % buttons.length].click();
+  }
+}
+
+function svg(name, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+if (section?.dataset.viewer) new Viewer(JSON.parse(section.dataset.viewer));

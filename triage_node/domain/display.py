@@ -1,0 +1,25 @@
+"""Slices as a page draws them: what their pixels mean in the room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Geometry of the slices of one volume, slice 0 lowest along the normal, in LPS (domain/volume.py).
+
+    Units: mm. `pixel_spacing_mm` is (row step, column step); `positions_mm` along the normal and `thickness_mm`, one a slice.
+    """
+
+    rows: int
+    columns: int
+    pixel_spacing_mm: tuple[float, float]
+    row_cosine: tuple[float, float, float]
+    column_cosine: tuple[float, float, float]
+    positions_mm: tuple[float, ...]
+    thickness_mm: tuple[float, ...]
+
+    @property
+    def slices(self) -> int:
+        return len(self.positions_mm)

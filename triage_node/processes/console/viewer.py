@@ -1,0 +1,46 @@
+"""The slices of a study for its page, from the file that analysis left and from the stored result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from triage_node.console.viewer import Shown, ViewerDeps
+from triage_node.domain.finding import EvidenceLevel
+from triage_node.domain.study import StudyState
+from triage_node.report import display
+from triage_node.store import results, studies
+from triage_node.store.engine import Store
+
+
+def viewer_deps(store: Store, built_folder: Path) -> ViewerDeps:
+    """The viewer's callables on this store."""
+
+    def path(uid: str) -> Path:
+        return display.path_of(built_folder, uid)
+
+    def shown(uid: str) -> Shown | None:
+        study = studies.get(store, uid)
+        held = display.read(path(uid)) if study is not None else None
+        # in quarantine it is not clear whose slices they are
+        if study is None or held is None or study.state is StudyState.QUARANTINED:
+            return None
+        record = results.latest(store, uid)
+        is_of_result = record is not None and record.revision == held.revision
+        detail = record.detail if record is not None and is_of_result else {}
+        return Shown(
+            digest=held.digest,
+            frame=held.frame,
+            revision=held.revision,
+            with_findings=held.has_findings,
+            probabilities=tuple(detail.get("slice_probabilities") or ()),
+            key_slice=detail.get("key_slice_index"),
+            raise_probability=detail.get("raise_probability"),
+            evidence=EvidenceLevel(detail.get("evidence") or EvidenceLevel.E0),
+            apart=bool(detail.get("apart")),
+        )
+
+    return ViewerDeps(
+        shown=shown,
+        pixels=lambda uid, digest, i: display.pixels_of(path(uid), digest, i),
+        findings=lambda uid, digest, i: display.findings_of(path(uid), digest, i),
+    )
