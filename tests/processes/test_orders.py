@@ -306,6 +306,36 @@ def test_without_trust_a_change_of_identity_is_a_conflict_for_a_person(site):
     assert "identity conflict" in node.row.status_words
 
 
+@pytest.mark.parametrize(
+    ("kind", "segments", "accession"),
+    [
+        ("OMI^O23", (PID, "ORC|NW", "OBR|1", f"IPC|A9|X|{UID}|X"), "A9"),
+        ("ORM^O01", (PID, "ORC|XO", f"OBR|1{'|' * 17}A9", f"ZDS|{UID}^HIS^Application^DICOM"), "A9"),
+        ("ORM^O01", (PID, "ORC|XO", "OBR|1||A9", f"ZDS|{UID}^HIS^Application^DICOM"), "A1"),
+        ("ORU^R01", (PID, f"OBR|1{'|' * 17}A9", f"OBX|1|ST|110180^u^DCM||{UID}"), "A1"),
+        ("OMI^O23", (PID.replace("P77", "P78"), "ORC|NW", "OBR|1", f"IPC|A9|X|{UID}|X"), "A1"),
+        ("OMI^O23", ("ORC|NW", "OBR|1", f"IPC|A9|X|{UID}|X"), "A1"),
+        ("OMI^O23", (PID, "ORC|NW", "OBR|1", f"IPC|A9|X|{UID}|X", "ORC|NW", "OBR|2", f"IPC|A8|X|{UID}|X"), "A1"),
+        ("OMI^O23", (PID, "ORC|NW", "OBR|1", "IPC|A9|X|1.2.99|X"), "A1"),
+    ],
+    ids=[
+        "IPC",
+        "OBR-18",
+        "filler number",
+        "result",
+        "other patient",
+        "no patient",
+        "two orders, one scan",
+        "other study",
+    ],
+)
+def test_the_order_that_names_the_study_by_its_uid_says_its_accession_number(node, kind, segments, accession):
+    node.arrives()
+    node.hears(kind, *segments)
+    assert node.identity.accession_number == accession
+    assert len(studies.identity_corrections(node.store, UID)) == (accession != "A1")
+
+
 def test_another_spelling_of_the_same_name_changes_nothing(node):
     node.arrives(patient_birth_date="19510302", patient_sex="F")
     node.hears("ADT^A08", "PID|1||P77||Doe^Jane^^^^^L||19510302|F")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,25 @@ def analysis(settings: Settings) -> Iterator[Analysis]:
 
 def receive(role: Analysis, files: Sequence[Path]) -> str:
     """Store the files of one study as the listener does, and close it. Returns its UID."""
+    header = take_in(role, files)[0].header
+    assert header is not None
+    uid, at = header.study_instance_uid, now()
+    with role.store.write() as c:
+        worklist.add_row(c, WorklistRow(uid, OrderClass.ROUTINE, at - timedelta(seconds=5)), "acquired now")
+    close(role, uid)
+    return uid
+
+
+def close(role: Analysis, uid: str) -> None:
+    """A study that arrives, or was opened again, is complete."""
+    study = studies.get(role.store, uid)
+    assert study is not None
+    with role.store.write() as c:
+        assert studies.close(c, uid, "released", False, now(), study.instances)
+
+
+def take_in(role: Analysis, files: Sequence[Path], calling_ae_title: str = "MODALITY") -> list[ReceivedInstance]:
+    """Store files as the listener does. Returns what is new."""
     buffers = Buffers()
     archive = Archive(role.settings.store.data_folder)
     archive.prepare()
@@ -95,11 +115,6 @@ def receive(role: Analysis, files: Sequence[Path]) -> str:
         keep_bytes(archive, buffers, file.read_bytes())
     rows = _Rows()
     reindex(archive, lambda digests: instances.blobs_without_row(role.store, digests), rows)  # type: ignore[arg-type]
-    instances.record_batch(role.store, rows.made)
-    header = rows.made[0].header
-    assert header is not None
-    uid, at = header.study_instance_uid, now()
-    with role.store.write() as c:
-        worklist.add_row(c, WorklistRow(uid, OrderClass.ROUTINE, at - timedelta(seconds=5)), "acquired now")
-        assert studies.close(c, uid, "released", False, at, expected_instances=len(files))
-    return uid
+    made = [replace(i, calling_ae_title=calling_ae_title) for i in rows.made]
+    instances.record_batch(role.store, made)
+    return made

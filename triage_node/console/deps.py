@@ -101,6 +101,22 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class ToCorrect:
+    """What lies at a peer and does not hold any more. `uid`: of the object or message; `why`: since when it is wrong.
+
+    `carries`: the values that were corrected since, as far as the site lets a page show them; `done`: what the node did about it.
+    """
+
+    peer: str
+    what: str
+    uid: str
+    at: datetime
+    why: str
+    carries: str
+    done: str
+
+
+@dataclass(frozen=True, slots=True)
 class StudyDetails:
     """Everything the node knows about one study. `result_words` says in words what was found, or that nothing was."""
 
@@ -126,6 +142,8 @@ class StudyDetails:
     """Why the node only observes this study while it acts on others; empty when it does not."""
     told: tuple[ToldPeer, ...] = ()
     """Messages to other worklists, oldest first."""
+    to_correct: tuple[ToCorrect, ...] = ()
+    """What others hold under an identity, or from images, that do not hold any more."""
     facts_wanted: bool = True
     """False where it is not clear whose study it is."""
 

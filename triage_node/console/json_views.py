@@ -60,6 +60,7 @@ def study(details: StudyDetails, mode: Mode, simulation: bool, shows_result: boo
                 for built, deliveries in details.objects
             ],
             "messages": [asdict(m) | {"at": _instant(m.at)} for m in details.told],
+            "to_correct": [asdict(t) | {"at": _instant(t.at)} for t in details.to_correct],
             "sr_text": details.sr_text,
         }
     selection = details.selection

@@ -65,3 +65,5 @@ class OutboxRow:
     reason: str = ""
     transaction_uid: str = ""
     refers_to: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    sent_at: datetime | None = None

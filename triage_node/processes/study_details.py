@@ -15,6 +15,7 @@ from triage_node.domain.prognosis import Prediction
 from triage_node.domain.study import StudyState
 from triage_node.instances.archive import Archive
 from triage_node.processes.clinical import statements
+from triage_node.processes.corrections import to_correct
 from triage_node.processes.listing import study_label
 from triage_node.processes.told import told_peers
 from triage_node.report.sr_text import sr_as_text
@@ -61,6 +62,7 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
         ),
         apart=str(record.detail.get("apart") or "") if record is not None else "",
         told=told_peers(messages.of_study(store, uid)),
+        to_correct=to_correct(store, uid, shows_names),
         facts_wanted=study.state is not StudyState.QUARANTINED,
     )
 

@@ -319,4 +319,6 @@ def _from_row(r: Row[Any]) -> OutboxRow:
         reason=r.reason,
         transaction_uid=r.transaction_uid,
         refers_to=tuple(r.refers_to),
+        created_at=r.created_at,
+        sent_at=r.sent_at,
     )

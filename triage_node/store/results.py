@@ -113,6 +113,15 @@ def objects_of(store: Store, study_instance_uid: str) -> list[BuiltObject]:
         return [_object(r) for r in c.execute(query.order_by(built_object.c.revision, built_object.c.kind))]
 
 
+def rejection_notes(store: Store, study_instance_uid: str) -> list[BuiltObject]:
+    """Every note by which we withdrew objects of a study, oldest first."""
+    which = (built_object.c.study_instance_uid == study_instance_uid) & (
+        built_object.c.kind == ObjectKind.REJECTION_NOTE.value
+    )
+    with store.read() as c:
+        return [_object(r) for r in c.execute(select(built_object).where(which).order_by(built_object.c.revision))]
+
+
 def object_by_uid(store: Store, sop_instance_uid: str) -> BuiltObject | None:
     with store.read() as c:
         row = c.execute(select(built_object).where(built_object.c.sop_instance_uid == sop_instance_uid)).one_or_none()
