@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,26 @@ def test_between_silence_and_raise_the_answer_is_not_sure(probability, flagged, 
 
 def test_policy_without_such_a_band_is_never_unsure():
     assert not decide(detection(0.599, KNOWN), POINT, E0).unsure
+
+
+SDH = OperatingPoint("sdh", 0.3, 0.7, version=4, unsure_from=0.2)
+
+
+@pytest.mark.parametrize(
+    ("study", "sdh", "level", "said", "by"),
+    [
+        (0.1, 0.3, E2, "raised", "sdh"),
+        (0.1, 0.29, E2, "not sure", "sdh"),
+        (0.1, 0.1, E2, "not raised", "ich"),
+        (0.7, 0.8, E2, "raised", "sdh"),  # notified: the stronger answer decides
+        (0.95, 0.8, E2, "raised", "ich"),
+        (0.7, 0.1, E2, "raised", "ich"),  # never taken away
+        (0.1, 0.9, E1, "not raised", "ich"),  # an output without the level that the action needs decides nothing
+        (0.1, float("nan"), E2, "not raised", "ich"),
+    ],
+)
+def test_a_subtype_with_a_point_of_its_own_adds_a_flag_when_its_output_has_the_level(study, sdh, level, said, by):
+    found = replace(detection(study, {"ich": E2, "sdh": level}), subtype_probabilities={"sdh": sdh})
+    d = decide(found, POINT, E2, (SDH,))
+    assert (d.answer, d.operating_point.finding, d.finding) == (said, by, by)
+    assert d.probability == (sdh if by == "sdh" else study)

@@ -16,6 +16,7 @@ from tests.support.analysed import analysis, receive, settings_in
 from triage_node.config.schema import ArchiveSettings, Settings, WorklistSettings
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.finding import EvidenceLevel, OperatingPoint
+from triage_node.domain.policy import Scope, ScopedPoint
 from triage_node.domain.priority import ListPolicy, Mode
 from triage_node.domain.scan_source import ScanSource
 from triage_node.processes.analysis import Analysis
@@ -119,6 +120,23 @@ def test_an_evaluation_lets_the_node_act_and_a_shift_of_thresholds_takes_it_back
         role._stand()
         assert role.standing.mode is Mode.OBSERVE
         assert role.reporter.wanted(frozenset({ObjectKind.SEG})) == {"research": frozenset({ObjectKind.SEG})}
+
+
+def test_a_scanner_with_thresholds_of_its_own_is_judged_by_them_and_observed_until_they_are_evaluated(tmp_path, bleed):
+    made = made_by(bleed)
+    with site(tmp_path) as role:
+        evaluate(role, made)
+        ich = policy.current(role.store)["ich"]
+        own = ScopedPoint(Scope(made.scanner, made.kernel), OperatingPoint("ich", 0.9999, 0.9999, 0))
+        policy.add(role.store, [ich], "two people", "a noisy scanner", now(), scoped=(own,))
+        uid = receive(role, bleed)
+        role.work()
+        found = results.latest(role.store, uid)
+        assert (found.policy_version, found.detail["raise_probability"]) == (2, 0.9999)
+        assert found.flagged is (found.probability >= 0.9999)
+        assert (role.standing.mode, role.standing.apart) == (Mode.OBSERVE, True)
+        assert role.standing.why.endswith("was not made at the thresholds of this scanner or sender")
+        assert standing(role.store, role.settings, False, role.bundle, made).mode is Mode.ACTIVE
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,23 @@ class Detection:
     bundle: BundleIdentity
 
 
+class Answer(StrEnum):
+    """What an operating point says of a probability. "not raised" is no statement that there is no bleed."""
+
+    NOT_RAISED = "not raised"
+    NOT_SURE = "not sure"
+    RAISED = "raised"
+    NOTIFIED = "notified"
+
+    @property
+    def is_flag(self) -> bool:
+        return self in (Answer.RAISED, Answer.NOTIFIED)
+
+    @property
+    def rank(self) -> int:
+        return list(Answer).index(self)
+
+
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
     """Thresholds in force for one finding; `raise_probability` <= `notify_probability`. `version` names the policy row.
@@ -131,6 +148,13 @@ class OperatingPoint:
     notify_probability: float
     version: int
     unsure_from: float | None = None
+
+    def answer(self, probability: float) -> Answer:
+        """A probability that is no number is not raised."""
+        if probability >= self.raise_probability:
+            return Answer.NOTIFIED if probability >= self.notify_probability else Answer.RAISED
+        is_unsure = self.unsure_from is not None and probability >= self.unsure_from
+        return Answer.NOT_SURE if is_unsure else Answer.NOT_RAISED
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from enum import StrEnum
 from triage_node.domain.finding import OperatingPoint
 from triage_node.domain.scan_source import ScanSource
 
+MAIN = "ich"
+"""The finding that every policy has a point for."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Scope:
@@ -73,6 +76,15 @@ class Policy:
         if not fitting:
             return self.points.get(finding)
         return max(fitting, key=lambda s: (s.scope.conditions, s.scope)).point
+
+    def points_for(self, scan: ScanSource | None, ae_title: str) -> tuple[OperatingPoint, tuple[OperatingPoint, ...]]:
+        """For one study: the point of hemorrhage of any kind, and those of findings that have one of their own.
+
+        Raises: KeyError for a policy without the first.
+        """
+        points = {finding: self.point(finding, scan, ae_title) for finding in self.points}
+        main = points.pop(MAIN) or self.points[MAIN]
+        return main, tuple(p for p in points.values() if p is not None)
 
     def of_scope(self, scope: Scope) -> dict[str, OperatingPoint]:
         """finding -> the point that stands for exactly this scope."""

@@ -21,7 +21,7 @@ from triage_node.bundle.load import load_bundle
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.operating_point import decide
 from triage_node.domain.errors import DecodeError, DuplicatePositions, MissingSlices, MixedOrientation, StudyRejected
-from triage_node.domain.finding import Detection, FindingDecision
+from triage_node.domain.finding import Detection, FindingDecision, OperatingPoint
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.prognosis import Prediction
 from triage_node.domain.rejection import KEY_OBJECT_SELECTION
@@ -158,12 +158,12 @@ class Analysis:
             patient = identity.issued_under(told, study.identity, corrections)
             identity_digest = identity.digest(patient)
         with self._at("detection"):
-            point = policy.current(self.store)["ich"]
+            thresholds = policy.in_force(self.store)
             earlier = results.latest(self.store, uid)
             # the same pixels, identity, model and thresholds: an earlier run, or a re-send that changed nothing
             # facts enter the UIDs of objects that hold a prognosis, and of no others
             facts_digest = self.prognosis.digest_now(uid, held) if self.reporter.may_tell_prognosis() else ""
-            made_from = (input_digest, identity_digest, facts_digest, self.bundle.digest, point.version)
+            made_from = (input_digest, identity_digest, facts_digest, self.bundle.digest, thresholds.version)
             same = earlier is not None and made_from == (
                 earlier.input_digest,
                 earlier.detail["identity_digest"],
@@ -181,10 +181,12 @@ class Analysis:
                 found = self.detector.detect(other.volume)
                 if found.study_probability > detection.study_probability:
                     chosen, volume, detection = other.instances, other.volume, found
-            self._stand(source_of(i.header for i in chosen))
+            scan = source_of(i.header for i in chosen)
+            point, others = thresholds.points_for(scan, study.calling_ae_title)
+            self._stand(scan, point)
             detection = replace(detection, bundle=self.standing.bundle)
             least = least_level(self.simulation)
-            decision = decide(detection, point, least)
+            decision = decide(detection, point, least, others)
         with self._at("decision"):
             record = earlier
             if record is None or not same:
@@ -231,9 +233,9 @@ class Analysis:
             display.keep(built_folder(self.settings), uid, self.unread, None, 0)
             self.unread = None
 
-    def _stand(self, scan: ScanSource | None = None) -> None:
+    def _stand(self, scan: ScanSource | None = None, point: OperatingPoint | None = None) -> None:
         """Ask anew what may be done: evidence, thresholds and scan decide, and they change while the node runs."""
-        self.standing = gate.standing(self.store, self.settings, self.simulation, self.bundle, scan)
+        self.standing = gate.standing(self.store, self.settings, self.simulation, self.bundle, scan, point)
         self.reporter = reporting.Reporter(
             self.store, self.settings, self.standing.bundle, self.simulation, self.standing.mode
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from triage_node.config.schema import Settings
-from triage_node.domain.finding import BundleIdentity
+from triage_node.domain.finding import BundleIdentity, OperatingPoint
 from triage_node.domain.priority import Mode
 from triage_node.domain.scan_source import ScanSource, not_covered
 from triage_node.processes.wiring import effective_mode
@@ -31,9 +31,17 @@ class Standing:
 
 
 def standing(
-    store: Store, settings: Settings, simulation: bool, shipped: BundleIdentity, scan: ScanSource | None = None
+    store: Store,
+    settings: Settings,
+    simulation: bool,
+    shipped: BundleIdentity,
+    scan: ScanSource | None = None,
+    point: OperatingPoint | None = None,
 ) -> Standing:
-    """`shipped`: the bundle with the levels that it brings. `scan`: what made the study; None: of the node as a whole."""
+    """`shipped`: the bundle with the levels that it brings. `scan`: what made the study; None: of the node as a whole.
+
+    `point`: what judges this scan where its scanner or sender has thresholds of its own, which need an evaluation of their own.
+    """
     site = site_levels(store, shipped.digest)
     bundle = replace(shipped, evidence={**shipped.evidence, **site})
     mode, why = effective_mode(settings, simulation, bundle.level("ich"))
@@ -41,6 +49,8 @@ def standing(
         why = "observe: this site's evaluation was made at other thresholds than those in force"
     if simulation or mode is Mode.OBSERVE or scan is None:
         return Standing(bundle, mode, why)
-    if reason := not_covered(scan, scans_covered(store, shipped.digest, "ich")):
+    covered = scans_covered(store, shipped.digest, "ich", point)
+    reason = not_covered(scan, covered) if covered else "was not made at the thresholds of this scanner or sender"
+    if reason:
         return Standing(shipped, Mode.OBSERVE, f"observe: this site's evaluation {reason}", apart=True)
     return Standing(bundle, mode, why)

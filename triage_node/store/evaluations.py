@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -31,26 +32,33 @@ def add(
         audit.record(c, at, by, "evaluation stored", what, new=json.dumps(body.get("figures", {})))
 
 
-def site_levels(store: Store, bundle_digest: str) -> dict[str, EvidenceLevel]:
+def site_levels(
+    store: Store, bundle_digest: str, at: Mapping[str, OperatingPoint] | None = None
+) -> dict[str, EvidenceLevel]:
     """output -> highest level that a stored evaluation of exactly this bundle gives it.
 
-    An evaluation that was made at other thresholds than those in force gives nothing: a shift falls back to observe.
+    An evaluation that was made at other thresholds than those in force gives nothing: a shift falls back to observe. `at`: the
+    points to hold it against; None: the site's own in force.
     """
+    points = _in_force(store) if at is None else at
     query = select(evaluation.c.output, evaluation.c.level, evaluation.c.body)
     with store.read() as c:
         rows = c.execute(query.where(evaluation.c.bundle_digest == bundle_digest)).all()
     levels: dict[str, EvidenceLevel] = {}
     for output, level, body in rows:
         found = EvidenceLevel(level)
-        if not _thresholds_hold(store, output, body):
+        if not _thresholds_hold(points.get(output), body):
             continue
         if output not in levels or levels[output].value < found.value:
             levels[output] = found
     return levels
 
 
-def scans_covered(store: Store, bundle_digest: str, output: str) -> frozenset[ScanSource]:
-    """What the evaluations were made on that give `output` of this bundle a level at the thresholds in force."""
+def scans_covered(
+    store: Store, bundle_digest: str, output: str, at: OperatingPoint | None = None
+) -> frozenset[ScanSource]:
+    """What the evaluations were made on that give `output` of this bundle a level at a point; None: the site's in force."""
+    point = at or _in_force(store).get(output)
     query = select(evaluation.c.body).where(
         evaluation.c.bundle_digest == bundle_digest,
         evaluation.c.output == output,
@@ -58,7 +66,7 @@ def scans_covered(store: Store, bundle_digest: str, output: str) -> frozenset[Sc
     )
     with store.read() as c:
         bodies = list(c.execute(query).scalars())
-    keys = [body.get("key", {}) for body in bodies if _thresholds_hold(store, output, body)]
+    keys = [body.get("key", {}) for body in bodies if _thresholds_hold(point, body)]
     return frozenset(
         ScanSource(str(scan["scanner"]), str(scan["kernel"]), str(scan["software"]))
         for key in keys
@@ -71,15 +79,19 @@ def measured_at_other_thresholds(store: Store, bundle_digest: str, output: str) 
     query = select(evaluation.c.body).where(evaluation.c.bundle_digest == bundle_digest, evaluation.c.output == output)
     with store.read() as c:
         bodies = list(c.execute(query).scalars())
-    return bool(bodies) and not any(_thresholds_hold(store, output, body) for body in bodies)
+    point = _in_force(store).get(output)
+    return bool(bodies) and not any(_thresholds_hold(point, body) for body in bodies)
 
 
-def _thresholds_hold(store: Store, output: str, body: dict[str, Any]) -> bool:
+def _thresholds_hold(point: OperatingPoint | None, body: dict[str, Any]) -> bool:
     measured_at = body.get("key", {}).get("operating_point")
     if not measured_at:
         return True
+    return point is not None and all(measured_at.get(t) == getattr(point, t) for t in _THRESHOLDS)
+
+
+def _in_force(store: Store) -> dict[str, OperatingPoint]:
     try:
-        in_force: OperatingPoint | None = policy.current(store).get(output)
+        return policy.current(store)
     except StoreError:
-        return False
-    return in_force is not None and all(measured_at.get(t) == getattr(in_force, t) for t in _THRESHOLDS)
+        return {}
