@@ -26,7 +26,7 @@ from triage_node.domain.message import MessageRow, MessageState
 from triage_node.domain.priority import Mode, ReadingState
 from triage_node.processes import housekeeping, messages, peers, withdrawal
 from triage_node.processes.running import Running, now, owner
-from triage_node.processes.told import alarms, told_at
+from triage_node.processes.told import alarms, told_at, told_peers
 from triage_node.store import audit, worklist
 from triage_node.store import messages as stored
 
@@ -241,6 +241,39 @@ def test_a_stored_message_that_cannot_be_read_is_parked_and_ends_no_thread(tmp_p
         with telling(site):
             reaches(site, MessageState.ACKNOWLEDGED, "1.2.2")
             assert "cannot be read" in reaches(site, MessageState.PARKED).words
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "said"),
+    [
+        ("AR", MessageState.IN_PART, "told, but it refuses to re-order the study"),
+        ("AE", MessageState.NOT_CONFIRMED, "told, not confirmed"),
+    ],
+)
+def test_a_result_whose_order_change_failed_is_told_as_such_and_corrected_after_a_disagreement(
+    tmp_path, code, state, said
+):
+    def orders_fail(peer, connection, control_id, text):
+        replies.accepts(peer, connection, control_id, text, code if "|ORM^O01" in text else "AA")
+
+    with ris() as peer:
+        peer.reply = orders_fail
+        site = flagged(tmp_path, peer.settings())
+        with telling(site):
+            wait_until(lambda: site.told("1.2.1")[0].words, HANGING_S, "a try ends")
+            if code == "AE":
+                wait_until(lambda: site.told("1.2.1")[0].tries >= 5, HANGING_S, "it is tried again and again")
+                (alarm,) = alarms(stored.of_open_studies(site.store))
+                assert "result received (AA); order not changed" in alarm
+                wait_until(lambda: stored.expire(site.store, now() + timedelta(hours=25)), HANGING_S, "it is given up")
+            told = reaches(site, state)
+            assert "result received (AA); order not changed" in told.words
+            assert told_peers([told])[0].words == said
+            assert told_at([told]).reordered == ()
+            assert bool(alarms(stored.of_open_studies(site.store))) is (code == "AR")
+            withdrawal.withdraw(site.store, "1.2.1", "dr. lee", now())
+            reaches(site, MessageState.NOT_CONFIRMED, n=1)
+    assert peer.effects == {"ORU^R01": 2, "ORM^O01": 1}, "the result and its correction; the order was left"
 
 
 def test_a_peer_whose_adapter_cannot_be_made_stops_no_other(tmp_path, monkeypatch):

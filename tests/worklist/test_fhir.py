@@ -259,7 +259,7 @@ def test_a_reading_that_begins_in_between_is_left_and_its_report_withdrawable(se
 def test_a_server_that_takes_the_report_and_refuses_the_priority_has_the_report_withdrawable(server):
     server.instead = lambda request, verb, path: verb == "PATCH" and answer(request, 403)
     told = adapter(server).raise_study(message())
-    assert (told.outcome, told.held, told.written) == (Outcome.NOT_CONFIRMED, "", "")
+    assert (told.outcome, told.held, told.written) == (Outcome.IN_PART, "", "")
     assert told.words == "report received; priority not changed: changing ServiceRequest/o1 answered 403"
     assert adapter(server).withdraw_raise(message(), told).words == "report withdrawn"
 

@@ -316,14 +316,25 @@ def test_commit_codes_count_like_the_others_but_confirm_no_order(running, code, 
             adapter.raise_study(message())
 
 
-@pytest.mark.parametrize("error", ["", "204", "206"])
-def test_a_refused_order_after_an_accepted_result_is_said_and_the_result_can_still_be_withdrawn(running, error):
+@pytest.mark.parametrize(
+    ("error", "outcome"), [("", Outcome.IN_PART), ("204", Outcome.IN_PART), ("206", Outcome.NOT_CONFIRMED)]
+)
+def test_a_refused_order_after_an_accepted_result_is_said_and_the_result_can_still_be_withdrawn(
+    running, error, outcome
+):
     running.replies = [accepts, lambda r, c, i, t: accepts(r, c, i, t, "AR", error)]
     answer = Hl7Adapter(settings(running.port, order_update="ORM")).raise_study(message())
-    assert answer.outcome is Outcome.NOT_CONFIRMED
+    assert answer.outcome is outcome
     assert "order not changed" in answer.words
     assert "AR" in answer.words
     assert running.effects == {"ORU^R01": 1, "ORM^O01": 1}
+
+
+def test_an_order_that_fails_after_an_accepted_result_is_tried_again_and_the_result_is_not_forgotten(running):
+    running.replies = [accepts, lambda r, c, i, t: accepts(r, c, i, t, "AE")]
+    with pytest.raises(TransientDeliveryError, match="result received .* order not changed: .* AE") as error:
+        Hl7Adapter(settings(running.port, order_update="ORM")).raise_study(told())
+    assert (error.value.held, error.value.written) == ("R", "the result")
 
 
 def test_a_refused_result_is_for_good_and_no_order_follows(running):

@@ -20,11 +20,13 @@ class MessageKind(StrEnum):
 
 
 class MessageState(StrEnum):
-    """NOT_SENT: nothing left the node, on purpose (read meanwhile, the node observes, the peer takes no such message)."""
+    """NOT_SENT: nothing left the node, on purpose (read meanwhile, the node observes, the peer takes no such message).
+    IN_PART: the peer has the result, and refuses to change its order for good."""
 
     PENDING = "pending"
     ACKNOWLEDGED = "acknowledged"
     NOT_CONFIRMED = "sent, not confirmed"
+    IN_PART = "told, order refused"
     UNKNOWN_STUDY = "unknown study"
     TOO_LATE = "too late"
     NOT_SENT = "not sent"
@@ -32,11 +34,11 @@ class MessageState(StrEnum):
     EXPIRED = "expired"
 
 
-GONE_OUT = frozenset({MessageState.ACKNOWLEDGED, MessageState.NOT_CONFIRMED})
+GONE_OUT = frozenset({MessageState.ACKNOWLEDGED, MessageState.NOT_CONFIRMED, MessageState.IN_PART})
 """The peer holds what it says, or may hold it."""
 
-FAILED = frozenset({MessageState.PARKED, MessageState.UNKNOWN_STUDY, MessageState.EXPIRED})
-"""It was due and will never arrive: an alarm while the study waits to be read."""
+FAILED = frozenset({MessageState.PARKED, MessageState.UNKNOWN_STUDY, MessageState.EXPIRED, MessageState.IN_PART})
+"""It was due and will never arrive, or not have its effect: an alarm while the study waits to be read."""
 
 _NEVER_ARRIVED = frozenset({MessageState.NOT_SENT, MessageState.EXPIRED, MessageState.UNKNOWN_STUDY})
 

@@ -48,6 +48,7 @@ RENAMED = "the identity was corrected, it is told under the new one"
 _STATES = {
     Outcome.ACKNOWLEDGED: MessageState.ACKNOWLEDGED,
     Outcome.NOT_CONFIRMED: MessageState.NOT_CONFIRMED,
+    Outcome.IN_PART: MessageState.IN_PART,
     Outcome.NOTHING_SENT: MessageState.NOT_SENT,
     Outcome.UNKNOWN_STUDY: MessageState.UNKNOWN_STUDY,
     Outcome.TOO_LATE: MessageState.TOO_LATE,

@@ -14,6 +14,7 @@ SILENT_TRIES = 5
 _RAISE = {
     MessageState.PENDING: "not told yet",
     MessageState.NOT_CONFIRMED: "told, not confirmed",
+    MessageState.IN_PART: "told, but it refuses to re-order the study",
     MessageState.UNKNOWN_STUDY: "does not know this study",
     MessageState.TOO_LATE: "too late, it is being read there or was read",
     MessageState.NOT_SENT: "not told",
@@ -24,6 +25,7 @@ _WITHDRAW = {
     MessageState.ACKNOWLEDGED: "taken back",
     MessageState.PENDING: "not taken back yet",
     MessageState.NOT_CONFIRMED: "asked to take it back, not confirmed",
+    MessageState.IN_PART: "told to take it back, but it refuses to order the study as before",
     MessageState.UNKNOWN_STUDY: "not taken back, does not know this study any more",
     MessageState.TOO_LATE: "not taken back: somebody changed it since, or it is being read",
     MessageState.NOT_SENT: "not asked to take it back",

@@ -22,12 +22,14 @@ from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
 from triage_node.store.schema import message, worklist_row
 
+WAS_READ = "the study was read"
+"""Why a raise was not sent."""
 _PENDING = message.c.state == MessageState.PENDING.value
 _EARLIER = message.alias("earlier")
 
 
-def put(c: Connection, messages: Sequence[NewMessage], at: datetime) -> int:
-    """Queue messages, each once for ever. Returns how many are new."""
+def put(c: Connection, messages: Sequence[NewMessage], at: datetime, not_before: datetime | None = None) -> int:
+    """Queue messages, each once for ever, to go out now or at `not_before`. Returns how many are new."""
     new = 0
     for m in messages:
         same = select(message.c.id).where(message.c.peer == m.peer, message.c.message_id == m.message_id)
@@ -42,7 +44,7 @@ def put(c: Connection, messages: Sequence[NewMessage], at: datetime) -> int:
                 revision=m.revision,
                 payload=dict(m.payload),
                 state=MessageState.PENDING.value,
-                not_before=at,
+                not_before=not_before or at,
                 created_at=at,
                 expires_at=m.expires_at,
             )
@@ -111,7 +113,10 @@ def cancel_raises(c: Connection, study_instance_uid: str, at: datetime, why: str
 
 
 def expire(store: Store, now: datetime) -> int:
-    """End what nobody took in time, whatever the peer. Returns how many."""
+    """End what nobody took in time, whatever the peer. Returns how many.
+
+    Where a try had written something before the peer fell silent, it may hold that: such a message can still be taken back.
+    """
     late = and_(_PENDING, message.c.expires_at <= now, _free(now))
     with store.read() as c:
         if c.execute(select(message.c.id).where(late).limit(1)).scalar() is None:
@@ -119,7 +124,8 @@ def expire(store: Store, now: datetime) -> int:
     with store.write() as c:
         rows = c.execute(select(message).where(late).with_for_update(skip_locked=True)).all()
         for row in rows:
-            _set(c, row, MessageState.EXPIRED, now, f"no answer in time{f': {row.words}' if row.words else ''}")
+            state = MessageState.NOT_CONFIRMED if row.written else MessageState.EXPIRED
+            _set(c, row, state, now, f"no answer in time{f': {row.words}' if row.words else ''}")
         return len(rows)
 
 

@@ -9,6 +9,7 @@ An adapter SHALL
 - be idempotent by `message_id`: the same message twice has the effect of once;
 - answer UNKNOWN_STUDY when the peer does not know the study, and TOO_LATE when it is being read or was read;
 - say ACKNOWLEDGED only when the peer itself confirmed it: "re-ordered" is shown to people on nothing less;
+- say IN_PART when the peer took the result and will never change its order: people are alarmed, and the result can be taken back;
 - raise TransientDeliveryError when the peer cannot be reached or does not answer within `timeout_s`, and
   PermanentDeliveryError when it will never take the message; it keeps no queue and does not retry.
 
@@ -32,6 +33,7 @@ from triage_node.domain.priority import Urgency
 class Outcome(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     NOT_CONFIRMED = "sent, not confirmed"
+    IN_PART = "told, order refused"
     NOTHING_SENT = "nothing sent"
     UNKNOWN_STUDY = "unknown study"
     TOO_LATE = "too late"

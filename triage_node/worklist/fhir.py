@@ -346,13 +346,13 @@ def _too_late(server: _Server, message: RaiseMessage, words: str) -> Answer:
 def _raise_all(server: _Server, waiting: Sequence[Found], before: Mapping[str, str], wanted: str) -> Answer:
     """Raise what waits. The report stands by now, so a refusal is an answer in words and no error."""
     after: dict[str, str] = {}
-    refused = "the request was begun or ended while we looked"
+    refused, outcome = "the request was begun or ended while we looked", Outcome.NOT_CONFIRMED
     for request in waiting:
         try:
             now = _raise(server, request, wanted)
         except PermanentDeliveryError as error:
             log.error("%s", error)
-            refused = f"priority not changed: {error}"
+            refused, outcome = f"priority not changed: {error}", Outcome.IN_PART
             continue
         except (NoAnswer, TransientDeliveryError) as error:
             # the change may have arrived
@@ -362,7 +362,7 @@ def _raise_all(server: _Server, waiting: Sequence[Found], before: Mapping[str, s
         if now is not None:
             after[request.reference] = now
     if not after:
-        return Answer(Outcome.NOT_CONFIRMED, words=f"{_REPORTED}; {refused}")
+        return Answer(outcome, words=f"{_REPORTED}; {refused}")
     return _read_back(server, {k: before[k] for k in after}, after, rank(wanted))
 
 

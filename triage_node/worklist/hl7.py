@@ -1,8 +1,10 @@
 """HL7 v2 towards a RIS or a worklist engine: a result (ORU^R01), and if the site wants it an order's priority after it.
 
 What an answer means: AA or CA of a result confirms that it was received, no more; AA of an order change that the RIS took
-it. AE, CE and silence are tried again; AR and CR of a result are for good, of an order change after it a word in the answer. A peer that knows no such study says so with 204 in ERR-3, one
-where it is being read or was read with 206 (table 0357). No answer tells what the peer holds, so `Answer.written` is empty.
+it. AE, CE and silence are tried again. AR and CR of a result are for good; of an order change after it they are IN_PART, for the
+result was received. A peer that knows no such study says so with 204 in ERR-3, one where it is being read or was read with 206
+(table 0357). No answer tells what the peer holds, so `Answer.written` is empty; only where an order change fails after a result
+that was received does the error say so, since that result can be taken back.
 
 An order is only ever asked to become STAT, the highest: a weaker word could lower what the peer has. It goes back only to
 what an order message had told the node before, and what somebody changed there since cannot be seen; else it is left.
@@ -56,6 +58,8 @@ CORRECTED, VOID = "C", "X"
 
 log = logging.getLogger(__name__)
 
+_RESULT = "the result"
+
 Action = Literal["result", "order", "correction", "order back"]
 
 
@@ -106,7 +110,7 @@ class Hl7Adapter:
 
     def _change_order(self, message: RaiseMessage, action: Action, priority: str, held: str, before: str) -> Answer:
         """What the RIS makes of an order change. Its refusal is an answer in words, no error: the result before it was
-        received, and must be corrected when a person disagrees. Raises: TransientDeliveryError.
+        received, and must be corrected when a person disagrees. Raises: TransientDeliveryError, which says so too.
         """
         head = self._head(message, action)
         kind = self._settings.order_update
@@ -114,9 +118,13 @@ class Hl7Adapter:
             answer = self._send(order_change(kind, head, _patient(message), _order(message), priority), head)
         except PermanentDeliveryError as refused:
             log.error("study=%s %s", message.study_instance_uid, refused)
-            return Answer(Outcome.NOT_CONFIRMED, held, words=f"{before}; order not changed: {refused}")
-        if _refused(answer) is not None:
-            return Answer(Outcome.NOT_CONFIRMED, held, words=f"{before}; order not changed: {_said(answer)}")
+            return Answer(Outcome.IN_PART, held, words=f"{before}; order not changed: {refused}")
+        except TransientDeliveryError as error:
+            raise TransientDeliveryError(f"{before}; order not changed: {error}", held, _RESULT) from error
+        if (left := _refused(answer)) is not None:
+            # being read or read there is no refusal, and nobody's alarm
+            outcome = Outcome.NOT_CONFIRMED if left.outcome is Outcome.TOO_LATE else Outcome.IN_PART
+            return Answer(outcome, held, words=f"{before}; order not changed: {_said(answer)}")
         if answer.code != "AA":  # CA says that it was stored, not that the order was changed
             return Answer(Outcome.NOT_CONFIRMED, held, words=f"{before}; order change received ({_said(answer)})")
         return Answer(Outcome.ACKNOWLEDGED, held, words=f"{before}; order set to {priority} ({_said(answer)})")
