@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from datetime import date
 
 import pytest
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as FIND
@@ -92,6 +94,20 @@ def test_series_are_asked_for_by_study():
     assert (asked[0].StudyInstanceUID, asked[0].QueryRetrieveLevel) == ("1.2.3", "SERIES")
 
 
+def test_counts_are_read_where_they_are_some():
+    told = {"1.2.3.1": "28", "1.2.3.2": "0", "1.2.3.3": "-5", "1.2.3.4": "999999999", "1.2.3.5": "", "1.2.x": "7"}
+
+    def answers(_):
+        for uid, count in told.items():
+            answer = study("1.2.3")
+            answer["SeriesInstanceUID"] = DataElement(0x0020000E, "UI", uid, validation_mode=IGNORE)
+            answer.NumberOfSeriesRelatedInstances = count
+            yield 0xFF00, answer
+
+    with archive(answers) as port, FindScu(callee(port)) as scu:
+        assert scu.counts("1.2.3") == {"1.2.3.1": 28}
+
+
 def floods(_):
     for k in range(10**6):
         yield 0xFF00, study(f"1.2.{k}")
@@ -99,7 +115,7 @@ def floods(_):
 
 def floods_with_bytes(_):
     for k in range(10**6):
-        yield 0xFF00, study(f"1.2.{k}", StudyComments="x" * 10_000)
+        yield 0xFF00, study(f"1.2.{k}", StudyComments="x" * 1_000_000)  # more than buffers hold before the line is cut
 
 
 def refuses(_):

@@ -99,6 +99,17 @@ def test_series_of_a_study():
         assert archive.series("1.2.3") == [ArchivedSeries("CT", "", "", "CT2")]
 
 
+@pytest.mark.parametrize(
+    ("told", "counts"),
+    [([28], {"1.2.3.1": 28}), (["28"], {"1.2.3.1": 28}), ([0], {}), ([-3], {}), ([10**9], {}), ([2.5], {}), ([None], {}),
+     ([], {}), ("28", {}), ([{"a": 1}], {}), ([10**30], {})],
+)  # fmt: skip
+def test_counts_are_read_where_they_are_some(told, counts):
+    one = {"0020000E": {"Value": ["1.2.3.1"]}, "00201209": {"vr": "IS", "Value": told}}
+    with server(lambda path, said: (200, json.dumps([one]).encode())) as url, search(url) as archive:
+        assert archive.counts("1.2.3") == counts
+
+
 def floods(path, said):
     start = int(said["offset"])
     return 200, json.dumps([study(f"1.2.{start + k}") for k in range(40)]).encode()

@@ -109,3 +109,4 @@ def test_gateway_runs_only_where_it_has_something_to_do():
     assert "gateway" not in roles_for(Settings())
     assert "gateway" in roles_for(Settings(gateway={"ups_port": 11113}))
     assert "gateway" in roles_for(Settings(hl7_inbound={}))
+    assert "gateway" in roles_for(Settings(announcements={}))
