@@ -33,7 +33,7 @@ def listening(site: Site) -> Iterator[int]:
     role = threading.Thread(target=gateway.main, args=[Running("gateway", settings, site.store, stop)], daemon=True)
     role.start()
     try:
-        wait_until(lambda: _answers(settings.announcements.port), 60, "the gateway to answer")
+        wait_until(lambda: answers(settings.announcements.port), 60, "the gateway to answer")
         yield settings.announcements.port
     finally:
         stop.set()
@@ -41,11 +41,11 @@ def listening(site: Site) -> Iterator[int]:
         assert not role.is_alive()
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether somebody takes MPPS and IAN there."""
     announcer = Announcer(port)
-    answers = announcer.association.is_established
     announcer.close()
-    return answers
+    return bool(announcer.association.is_released)
 
 
 class Announcer:
