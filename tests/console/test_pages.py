@@ -45,6 +45,16 @@ def test_the_list_is_served_urgent_first_with_the_reason_in_words(client):
     assert "Dr. Lee" in text
 
 
+@pytest.mark.parametrize(("role", "is_told"), [(Role.ADMINISTRATOR, True), (Role.READER, False)])
+def test_the_list_tells_administrators_why_escalation_is_off(node, role, is_told):
+    node.role = role
+    deps = replace(node.deps(), escalation=lambda: "off: nobody has told of a reading for 3 d")
+    with TestClient(create_app(deps).guarded, base_url="http://127.0.0.1:8080") as client:
+        for path in ("/", "/fragments/list"):
+            said = "Escalation of notices is off: nobody has told of a reading for 3 d." in client.get(path).text
+            assert said is is_told
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_says_what_it_is_not(client, path):
     text = client.get(path).text

@@ -144,6 +144,7 @@ def test_something_more_urgent_begins_anew_even_after_it_was_opened(site):
 def test_it_is_off_until_a_reading_was_told_and_leaves_alone_what_was_flagged_before(tmp_path):
     site = make(tmp_path, read_here=False)
     assert escalation.in_force(site.settings, site.store, now()).words.startswith("off: nobody has told of a reading")
+    assert escalation.for_the_page(site.settings, site.store, now()).startswith("off: nobody has told of a reading")
     assert tick(site, 15) == ["c1"]
     site.arrive("1.2.2", "1.2.3")
     with site.store.write() as c:
@@ -162,6 +163,12 @@ def test_one_order_of_contacts_passes_nothing_on(tmp_path):
     site = make(tmp_path, contacts=1)
     assert tick(site, 15) == ["c1"]
     assert escalation.in_force(site.settings, site.store, now()).words == "off: there are no contacts of a second order"
+    site.store.close()
+
+
+def test_where_nobody_is_notified_the_page_says_nothing_of_it(tmp_path):
+    site = make(tmp_path, contacts=0)
+    assert escalation.for_the_page(site.settings, site.store, now()) == ""
     site.store.close()
 
 

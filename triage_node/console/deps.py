@@ -181,6 +181,8 @@ class ConsoleDeps:
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
     feeds: Callable[[], Mapping[str, Any]] = dict
     """How the senders stand and which head CTs of the archive never came, with UIDs: for administrators."""
+    escalation: Callable[[], str] = lambda: ""
+    """Whether studies that nobody opens are passed on to further contacts, and why not; empty where nobody is notified."""
     viewed: Callable[[str, str], None] = lambda study_instance_uid, viewer: None
     """Writes to the audit trail that somebody opened a study (DESIGN.md invariant 6)."""
     state_facts: Callable[[str, ClinicalEntry, str, str, int], ClinicalRevision] = _nothing_is_taken_in

@@ -43,6 +43,7 @@ def routes(deps: ConsoleDeps, pages: Pages, events: Events) -> APIRouter:
             "version": reading.version,
             "list": list_view(reading, now),
             "may_see_would_move": told_more(deps, request),
+            "escalation": deps.escalation() if deps.person_of(request).has(Role.ADMINISTRATOR) else "",
         }
 
     @router.get("/", response_class=HTMLResponse)

@@ -28,6 +28,11 @@ def in_force(settings: Settings, store: Store, at: datetime) -> Escalation:
     return standing([c.order for c in settings.contacts], settings.escalation.read_here, readings, within, at)
 
 
+def for_the_page(settings: Settings, store: Store, at: datetime) -> str:
+    """Whether studies are passed on, and why not; empty where nobody is notified at all."""
+    return in_force(settings, store, at).words if settings.contacts else ""
+
+
 def pass_on(running: Running, now: Callable[[], datetime] = process.now) -> None:
     """Write the notices that are due. What has expired as a notice is passed on no more."""
     settings, store, at = running.settings, running.store, now()

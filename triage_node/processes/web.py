@@ -24,7 +24,7 @@ from triage_node.domain.errors import StoreError
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import TimelineEntry
-from triage_node.processes import clinical, feeds
+from triage_node.processes import clinical, escalation, feeds
 from triage_node.processes.console.viewer import viewer_deps
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import Running, now, run_role
@@ -84,6 +84,7 @@ def console_deps(running: Running) -> ConsoleDeps:
         study_link=settings.web.study_link,
         hosts=host_names(settings.web.host),
         feeds=lambda: feeds.as_json(store, settings, now()),
+        escalation=lambda: escalation.for_the_page(settings, store, now()),
         viewed=viewed,
         state_facts=state_facts,
     )
