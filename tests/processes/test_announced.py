@@ -56,6 +56,19 @@ def test_last_slice_closes_the_study_that_an_archive_announced_before(site):
     assert closed_by(site, arrivals) == "IAN"
 
 
+def test_series_that_follows_on_the_same_association_is_not_left_out_by_haste(site):
+    """The modality named two; the first is whole before the second begins."""
+    first, second = series(slices=28), series(3, slices=28)
+    with listening(site) as port, Announcer(port) as modality:
+        modality.begin("9.1", STUDY)
+        both = {s.series_instance_uid: [h.sop_instance_uid for h in s.headers] for s in (first, second)}
+        modality.complete("9.1", both)
+    come(site, first.headers, is_open=True)
+    assert closed_by(site, looking(site, NEVER_S, NEVER_S)) == ""
+    come(site, second.headers, is_open=True)
+    assert closed_by(site, looking(site, NEVER_S, NEVER_S)) == "MPPS COMPLETED"
+
+
 def test_discontinued_step_shortens_nothing(site):
     come(site, series(slices=28).headers, is_open=True)
     with listening(site) as port, Announcer(port) as modality:

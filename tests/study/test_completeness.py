@@ -242,6 +242,16 @@ def test_whoever_does_not_know_what_is_here_neither_closes_nor_holds(told: Expec
     assert closed.signal is Signal.RELEASED
 
 
+def test_series_that_was_named_and_has_not_begun_takes_the_haste_away_and_nothing_else() -> None:
+    """The one that ranks higher may follow on the same association; or it is never sent here."""
+    whole = series(slices=28)
+    first = replace(progress(whole, open_=True, expected=(named(whole),)), more_series=True)
+    assert evaluate(first, at(10)) == StillArriving("its association is open", at(60))
+    closed = evaluate(replace(first, association_open=False), at(3))
+    assert isinstance(closed, Closed)
+    assert closed.signal is Signal.RELEASED
+
+
 def test_sources_that_contradict_each_other_wait_for_the_one_that_told_more() -> None:
     here = series(slices=28)
     both = (named(here), named(series(slices=30), CountSource.IAN))

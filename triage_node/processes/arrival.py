@@ -124,12 +124,14 @@ class Arrivals:
         for i in held:
             if i.header is not None:
                 by_series[i.header.series_instance_uid].append(i)
+        named = {uid for uid, counts in told.items() if any(c.sop_instance_uids for c in counts)}
         return [
             SeriesProgress(
                 series_instance_uid=uid,
                 arrivals=tuple(Arrival(i.header, i.received_at) for i in members if i.header is not None),
                 association_open=any(i.association_id in open_associations for i in members),
                 expected=told.get(uid, ()),
+                more_series=not named <= by_series.keys(),
                 quiet=self._quiet.get(members[-1].calling_ae_title),
             )
             for uid, members in by_series.items()

@@ -2,7 +2,7 @@
 
 A series closes
 - at once when all is here that a modality (MPPS COMPLETED) or an archive (IAN) named, or that Images in Acquisition (0020,1002)
-  counts when that is plausible; a gap or too little coverage forbids it;
+  counts when that is plausible; a gap, too little coverage, or a series that was named and has not begun forbids it;
 - when the association that sent it is released, nothing came for the quiet time, there is no gap and enough is covered;
 - after the quiet time, the association open or too little covered, when all is here that MPPS, IAN or two equal answers of an
   archive (C-FIND) told: those say that nothing more will come;
@@ -49,13 +49,14 @@ class SeriesProgress:
     """What is known of a series now.
 
     `association_open`: an association that sent to this series has not ended. `expected`: what others told, at most one word of
-    each source, the most trusted first. `quiet`: the time of the sending AE title; None takes the policy's.
+    each source, the most trusted first. `more_series`: they named series of this study of which nothing has come. `quiet`: the time of the sending AE title; None takes the policy's.
     """
 
     series_instance_uid: str
     arrivals: tuple[Arrival, ...]
     association_open: bool
     expected: tuple[ExpectedCount, ...] = ()
+    more_series: bool = False
     quiet: timedelta | None = None
 
     @property
@@ -158,7 +159,7 @@ def _judge_series(
     told = _told(series)
     lacking = next((t for t in told if t.there < t.announced), None)
     whole = next((t for t in told if t.is_settled), None) if lacking is None else None
-    if whole is not None and whole.is_named and not shape:
+    if whole is not None and whole.is_named and not shape and not series.more_series:
         return Closed(whole.signal, False, whole.words, uid)
     announced = _images_in_acquisition(series.headers)
     if announced is not None and count >= announced and not shape and lacking is None:
@@ -170,7 +171,8 @@ def _judge_series(
         missing = "its association is open"
     quiet = policy.quiet if series.quiet is None else series.quiet
     quiet_at, deadline = series.last_received_at + quiet, series.last_received_at + policy.deadline
-    nothing_more = whole is not None and not stack.gaps
+    # a series that was named and has not begun may never be sent here: it is not waited for longer than without the word
+    nothing_more = whole is not None and not stack.gaps and not (series.association_open and series.more_series)
     if not missing and now >= quiet_at:
         return Closed(
             Signal.RELEASED, False, f"{stack.slices} slices without a gap over {stack.coverage_mm:.0f} mm", uid
