@@ -28,6 +28,7 @@ from tests.counterparts.hl7_node import program as node_program
 from tests.counterparts.ups_peer import dcmjs_managers
 from tests.delivery.web_archive import web_archive
 from tests.support.certificates import server_certificate
+from tests.support.deciding import Site
 from tests.support.pacs import free_port, orthanc
 from tests.support.ris import accepts, answers_garbage, knows_no_such_study, refuses, ris
 from tests.worklist.fhir_server import answer as fhir_answer
@@ -40,6 +41,7 @@ from triage_node.config.load import load
 from triage_node.domain.errors import TriageNodeError
 from triage_node.processes import connecting_archive
 from triage_node.processes.connecting import TEST_ACCESSION, TEST_PATIENT_ID, TEST_STUDY_UID
+from triage_node.store.schema import audit as audit_table
 
 PROGRAM = Path(sys.executable).with_name("triage-node")
 BEFORE = '# ours\n[worklist]\nmode = "observe"  # for now\n'
@@ -255,6 +257,24 @@ def test_tls_towards_a_peer_without_it_is_told(archive):
 
 
 # ---- HL7
+
+
+def test_each_run_stands_in_the_audit_of_the_node_whose_configuration_it_was_given(tmp_path):
+    site = Site(tmp_path)
+    with ris() as peer:
+        assert Run("hl7", "ris", f"127.0.0.1:{peer.port}", config=site.config, yes=True).status == 0
+        peer.reply = refuses
+        assert Run("hl7", "other", f"127.0.0.1:{peer.port}", config=site.config, yes=True).status == 1
+    with site.store.read() as c:
+        said = {r.subject: (r.actor, r.new) for r in c.execute(audit_table.select()) if r.action == "peer tried"}
+    at = f"hl7 at 127.0.0.1:{peer.port}"
+    assert said["ris"] == ("triage-node connect", f"{at}: 3 of 3 steps ok; added to the configuration")
+    assert said["other"][1].startswith(f"{at}: 1 of 3 steps ok, failed: ORU^R01 and its ACK; the configuration is left")
+    with site.store.write() as c:
+        c.exec_driver_sql("DROP TABLE audit")
+    run = Run("hl7", "third", f"127.0.0.1:{peer.port}", config=site.config, yes=True)
+    assert "The audit trail was not written: the database does not answer or refuses" in run.text
+    site.store.close()
 
 
 def test_a_ris_gets_a_test_result_and_its_correction_and_both_acks_are_explained(config):

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from triage_node.config.append import append_section, refuse_known_name, section_text
+from triage_node.config.load import load
 from triage_node.config.schema import ArchiveSettings
 from triage_node.config.section import Section
 from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
@@ -29,6 +30,7 @@ from triage_node.processes.connecting import (
     Result,
     walk,
 )
+from triage_node.processes.connecting_audit import remember
 
 Ask = Callable[[str], bool]
 
@@ -88,12 +90,17 @@ def connect(
             console.print("Nobody could be asked here, so nothing was sent: run it on a terminal, or with --yes.")
             break
     failed = any(line.result is Result.FAILED for line in lines)
+    is_added = False
     if failed:
         console.print("The configuration is left as it was.")
     else:
-        _write(
-            walking, name, config, yes, ask, console, proven=all(line.result is not Result.NOT_ASKED for line in lines)
-        )
+        proven = all(line.result is not Result.NOT_ASKED for line in lines)
+        is_added = _write(walking, name, config, yes, ask, console, proven)
+    if config is not None:
+        outcome = "added to the configuration" if is_added else "the configuration is left as it was"
+        missed = remember(load(config)[0], name, f"{kind} at {address}", lines, outcome, datetime.now(UTC))
+        if missed:
+            console.print(f"The audit trail was not written: {escape(_plain(missed))}", highlight=False)
     return 1 if failed else 0
 
 
@@ -215,16 +222,17 @@ def _show(walking: Any, console: Console) -> str:
 
 def _write(
     walking: Any, name: str, config: Path | None, yes: bool, ask: Ask | None, console: Console, proven: bool
-) -> None:
+) -> bool:
+    """Whether the section was added."""
     text = _show(walking, console)
     if config is None:
         console.print("No file was named (-c FILE): put the section into your configuration, then restart the node.")
-        return
+        return False
     if not yes and not _asked(
         ask, f"Add it to {config}?" if proven else f"Not every step was taken. Add it to {config} all the same?"
     ):
         console.print("The configuration is left as it was.")
-        return
+        return False
     backup = append_section(config, text, walking.table, name, datetime.now(UTC))
     console.print(
         f"Added to {escape(str(config))}; the file as it was: {escape(str(backup))}. Restart the node to use it. "
@@ -232,3 +240,4 @@ def _write(
         highlight=False,
         soft_wrap=True,
     )
+    return True

@@ -81,6 +81,12 @@ def open_store(database_url: str) -> Store:
     return Store(engine)
 
 
+def is_made(database_url: str) -> bool:
+    """False while the file of an SQLite store is not there yet, which connecting would make."""
+    url = make_url(database_url)
+    return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
+
+
 def _sqlite_pragmas(connection: object, _: object) -> None:
     connection.isolation_level = None  # type: ignore[attr-defined]  # we say BEGIN IMMEDIATE ourselves
     cursor = connection.cursor()  # type: ignore[attr-defined]
