@@ -10,9 +10,9 @@ from tests.store.conftest import NOW
 from triage_node.domain.mode_switch import REQUEST_FOR, ModeAction, ModeChange, ModeSwitch, switch_after
 from triage_node.store import audit, modes
 
-PAUSE, REQUEST, APPROVE, REFUSE = (
+PAUSE, REQUEST, APPROVE, REFUSE, RESUME = (
     ModeChange(NOW, by, ModeAction(action), "why", "d1")
-    for by, action in (("lee", "pause"), ("ada", "request"), ("bob", "approve"), ("bob", "refuse"))
+    for by, action in (("lee", "pause"), ("ada", "request"), ("bob", "approve"), ("bob", "refuse"), ("lee", "resume"))
 )
 
 
@@ -27,6 +27,7 @@ PAUSE, REQUEST, APPROVE, REFUSE = (
         ([PAUSE, REQUEST], ModeSwitch(paused=PAUSE, request=REQUEST)),
         ([PAUSE, REQUEST, REFUSE], ModeSwitch(paused=PAUSE)),
         ([PAUSE, REQUEST, APPROVE], ModeSwitch(approval=APPROVE)),
+        ([REQUEST, APPROVE, PAUSE, RESUME], ModeSwitch(approval=APPROVE)),
         ([REQUEST, APPROVE, REQUEST], ModeSwitch(approval=APPROVE, request=REQUEST)),
     ],
 )

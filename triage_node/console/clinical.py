@@ -87,7 +87,7 @@ async def limited_body(request: Request) -> bytes:
     async for part in request.stream():
         data += part
         if len(data) > LARGEST_BODY:
-            raise HTTPException(413, "That is more than clinical facts need.")
+            raise HTTPException(413, "That is more than is taken here.")
     return bytes(data)
 
 

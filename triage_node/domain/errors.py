@@ -116,6 +116,10 @@ class StatementConflict(StatementRefused):
     """The statement may be true, but it does not fit what the node holds now: look again, then state again."""
 
 
+class RefusedAction(TriageNodeError):
+    """What a person asked for cannot be done now; the message is a sentence for that person."""
+
+
 class DataSetError(TriageNodeError):
     """A folder of labelled images does not fit; the message names the file or column expected and what was found."""
 

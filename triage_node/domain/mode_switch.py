@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -17,6 +17,8 @@ class ModeAction(StrEnum):
     APPROVE = "approve"
     """The second one. In a simulation, which harms nobody, one person is enough and no request is needed."""
     REFUSE = "refuse"
+    RESUME = "resume"
+    """The same person takes a pause back, within a minute: what held before it holds again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class ModeChange:
 
 @dataclass(frozen=True, slots=True)
 class ModeSwitch:
-    """What people decided last. `paused`: somebody stopped it. `approved`: two people switched it on since, for `bundle_digest`."""
+    """What people decided last. `paused`: somebody stopped it. `approval`: two people switched it on since."""
 
     paused: ModeChange | None = None
     request: ModeChange | None = None
@@ -47,14 +49,17 @@ class ModeSwitch:
 
 def switch_after(changes: list[ModeChange]) -> ModeSwitch:
     """What holds after these changes, oldest first. A pause ends approval and request; an approval ends the pause."""
-    switch = ModeSwitch()
+    switch = before_pause = ModeSwitch()
     for change in changes:
-        if change.action is ModeAction.PAUSE:
-            switch = ModeSwitch(paused=change)
-        elif change.action is ModeAction.REQUEST:
-            switch = ModeSwitch(switch.paused, change, switch.approval)
-        elif change.action is ModeAction.APPROVE:
-            switch = ModeSwitch(approval=change)
-        else:
-            switch = ModeSwitch(switch.paused, None, switch.approval)
+        match change.action:
+            case ModeAction.PAUSE:
+                before_pause, switch = switch, ModeSwitch(paused=change)
+            case ModeAction.RESUME:
+                switch = before_pause
+            case ModeAction.REQUEST:
+                switch = replace(switch, request=change)
+            case ModeAction.APPROVE:
+                switch = ModeSwitch(approval=change)
+            case ModeAction.REFUSE:
+                switch = replace(switch, request=None)
     return switch

@@ -250,7 +250,7 @@ def set_reading_state(
     )
     audit.record(c, at, actor, "reading state", uid, old, state.value)
     if state is ReadingState.READ:
-        messages.cancel_raises(c, uid, at, "the study was read")
+        messages.cancel_raises(c, uid, at, messages.WAS_READ)
     touch_list(c)
 
 
