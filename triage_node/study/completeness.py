@@ -172,17 +172,18 @@ def _judge_series(
     quiet = policy.quiet if series.quiet is None else series.quiet
     quiet_at, deadline = series.last_received_at + quiet, series.last_received_at + policy.deadline
     # a series that was named and has not begun may never be sent here: it is not waited for longer than without the word
-    nothing_more = whole is not None and not stack.gaps and not (series.association_open and series.more_series)
+    if stack.gaps or (series.association_open and series.more_series):
+        whole = None
     if not missing and now >= quiet_at:
         return Closed(
             Signal.RELEASED, False, f"{stack.slices} slices without a gap over {stack.coverage_mm:.0f} mm", uid
         )
-    if whole is not None and nothing_more and now >= quiet_at:
+    if whole is not None and now >= quiet_at:
         return Closed(whole.signal, False, whole.words, uid)
     if now >= deadline:
         why = f"nothing came for {policy.deadline.total_seconds():.0f} s"
         return Closed(Signal.DEADLINE, True, why + (f"; {missing}" if missing else ""), uid)
-    if missing and not nothing_more:
+    if missing and whole is None:
         return StillArriving(missing, deadline)
     return StillArriving(f"waiting for {quiet.total_seconds():g} s of quiet", min(quiet_at, deadline))
 
