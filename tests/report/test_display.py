@@ -51,7 +51,7 @@ def test_every_slice_comes_back_with_its_hu_place_and_marks(tmp_path, volume):
     for i in range(5):
         piece = display.pixels_of(path, held.digest, i)
         assert (display.unpacked(piece, 12, 18) == np.clip(volume.hu[i], -1024, 3071)).all()
-    assert held.has_findings == (2,)
+    assert held.with_findings == (2,)
     assert display.findings_of(path, held.digest, 0) == b""
     planes = zlib.decompress(display.findings_of(path, held.digest, 2))
     assert planes == found.mask[2].tobytes() + found.heat[2].tobytes()
@@ -83,15 +83,15 @@ def test_a_uid_that_is_none_becomes_no_path(tmp_path):
 
 def _with_header(header: object) -> bytes:
     text = json.dumps(header).encode()
-    return b"TRIAGE DISPLAY 1\n" + struct.pack("<I", len(text)) + text
+    return b"TRIAGE SLICES 1\n" + struct.pack("<I", len(text)) + text
 
 
 @pytest.mark.parametrize(
     "data",
     [
         b"",
-        b"TRIAGE DISPLAY 1\n",
-        b"TRIAGE DISPLAY 1\n\xff\xff\xff\xff",
+        b"TRIAGE SLICES 1\n",
+        b"TRIAGE SLICES 1\n\xff\xff\xff\xff",
         _with_header([]),
         _with_header({"frame": {"rows": 1}}),
         _with_header({"revision": 1, "digest": "a", "frame": {}, "pixels": [-4], "findings": []}),

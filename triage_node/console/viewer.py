@@ -2,6 +2,7 @@
 
 GET /studies/{uid}/slices/{digest}/{index}            pixels of one slice, HU, as report/display.py packs them
 GET /studies/{uid}/slices/{digest}/{index}/findings   mask and heat of one slice, for those who may see the result
+GET /studies/{uid}/maps/{revision}/{index}            where a network looked for one task, likewise
 
 `digest` names the pixels, so that a page never mixes slices of two volumes: when the study was read again, the old address is
 gone and the page says so. The page keeps what it fetched in its own memory; answers are `no-store` like all others, since a
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -21,7 +22,7 @@ from fastapi.responses import Response
 from triage_node.console.deps import ConsoleDeps
 from triage_node.console.pages import Pages, Room
 from triage_node.console.study import is_due, may_show
-from triage_node.domain.display import Frame
+from triage_node.domain.display import Frame, HeatMap
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.identifiers import is_uid
 
@@ -34,7 +35,8 @@ class Shown:
     """What there is to draw of one study. What the model says is empty where the slices were not analysed (`revision` 0).
 
     `probabilities`: one a slice; `with_findings`: slices that have mask or heat; `evidence` of the detection; `apart`: the node
-    only observes this study.
+    only observes this study. `maps`: where networks looked; `silent`: (label, why) of what has no map; `maps_come`: there will be
+    maps, they are not made yet.
     """
 
     digest: str
@@ -46,15 +48,21 @@ class Shown:
     raise_probability: float | None = None
     evidence: EvidenceLevel = EvidenceLevel.E0
     apart: bool = False
+    maps: tuple[HeatMap, ...] = ()
+    silent: tuple[tuple[str, str], ...] = ()
+    maps_come: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ViewerDeps:
-    """`shown(uid)`: None where no slices are kept. `pixels`, `findings` (uid, digest, index): compressed; None: not there."""
+    """`shown(uid)`: None where no slices are kept. `pixels`, `findings` (uid, digest, index), `heat_map` (uid, revision, index):
+    compressed; None: not there.
+    """
 
     shown: Callable[[str], Shown | None]
     pixels: Callable[[str, str, int], bytes | None]
     findings: Callable[[str, str, int], bytes | None]
+    heat_map: Callable[[str, int, int], bytes | None]
 
 
 def room(viewer: ViewerDeps) -> Room:
@@ -67,10 +75,17 @@ def _routes(deps: ConsoleDeps, pages: Pages, viewer: ViewerDeps) -> APIRouter:
     def may_see_findings(request: Request, shown: Shown) -> bool:
         return may_show(deps, request, deps.mode(), shown) and is_due(deps, request, shown.evidence)
 
+    def due_maps(request: Request, shown: Shown) -> dict[int, HeatMap]:
+        """By place; a task's own evidence decides, as for its figures."""
+        return {i: m for i, m in enumerate(shown.maps) if is_due(deps, request, m.evidence)}
+
     def viewer_of(request: Request, uid: str) -> str:
         """What viewer.js needs, as JSON; empty where there are no slices."""
         shown = viewer.shown(uid)
-        return "" if shown is None else json.dumps(_for_page(uid, shown, may_see_findings(request, shown)))
+        if shown is None:
+            return ""
+        found = _found(uid, shown, due_maps(request, shown)) if may_see_findings(request, shown) else None
+        return json.dumps(_for_page(uid, shown, found))
 
     pages.environment.globals["viewer_of"] = viewer_of
 
@@ -87,6 +102,13 @@ def _routes(deps: ConsoleDeps, pages: Pages, viewer: ViewerDeps) -> APIRouter:
             raise HTTPException(404, "There are no such findings.")
         return _packed(viewer.findings(study_instance_uid, digest, index))
 
+    @router.get("/studies/{study_instance_uid}/maps/{revision}/{index}", include_in_schema=False)
+    def show_map(request: Request, study_instance_uid: str, revision: int, index: int) -> Response:
+        shown = viewer.shown(study_instance_uid) if is_uid(study_instance_uid) else None
+        if shown is None or not may_see_findings(request, shown) or index not in due_maps(request, shown):
+            raise HTTPException(404, "There is no such map.")
+        return _packed(viewer.heat_map(study_instance_uid, revision, index))
+
     return router
 
 
@@ -98,16 +120,8 @@ def _packed(piece: bytes | None) -> Response:
     return Response(piece, media_type="application/octet-stream", headers=headers)
 
 
-def _for_page(uid: str, shown: Shown, with_findings: bool) -> dict[str, Any]:
+def _for_page(uid: str, shown: Shown, found: dict[str, Any] | None) -> dict[str, Any]:
     frame = shown.frame
-    found = None
-    if with_findings and shown.probabilities:
-        found = {
-            "slices": shown.with_findings,
-            "scores": shown.probabilities,
-            "key": shown.key_slice,
-            "raise": shown.raise_probability,
-        }
     return {
         "address": f"/studies/{uid}/slices/{shown.digest}/",
         "rows": frame.rows,
@@ -118,6 +132,27 @@ def _for_page(uid: str, shown: Shown, with_findings: bool) -> dict[str, Any]:
         "letters": _letters(frame),
         "analysed": shown.revision > 0,
         "found": found,
+    }
+
+
+def _found(uid: str, shown: Shown, maps: dict[int, HeatMap]) -> dict[str, Any] | None:
+    if not shown.probabilities:
+        return None
+    kept_back = len(shown.maps) - len(maps)
+    silent = [f"{label}: {why}" for label, why in shown.silent]
+    if shown.maps_come:
+        silent.append("Grad-CAM: not made yet; it is when no other study waits. Reload the page then")
+    elif not shown.maps and not shown.silent:
+        silent.append("Grad-CAM: made of studies that are raised or not sure")
+    if kept_back:
+        silent.append(f"{kept_back} maps: not yet evaluated at this site, so they are shown to administrators only")
+    return {
+        "slices": shown.with_findings,
+        "scores": shown.probabilities,
+        "key": shown.key_slice,
+        "raise": shown.raise_probability,
+        "maps": [asdict(m) | {"address": f"/studies/{uid}/maps/{shown.revision}/{i}"} for i, m in maps.items()],
+        "silent": silent,
     }
 
 

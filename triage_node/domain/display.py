@@ -23,3 +23,22 @@ class Frame:
     @property
     def slices(self) -> int:
         return len(self.positions_mm)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """Where a network looked for one task, on a coarse grid over the slices.
+
+    `shape`: (map, row, column) of its values, 0 to 255 on its own scale; `of_slice`: for each slice which map is its, -1: none.
+    `box`: what of the native picture a map covers, (row, column, height, width) in pixels. `evidence` of the task's output,
+    `by`: the model; `what`: what the map is, in words.
+    """
+
+    task: str
+    label: str
+    what: str
+    by: str
+    evidence: str
+    shape: tuple[int, int, int]
+    of_slice: tuple[int, ...]
+    box: tuple[float, float, float, float]

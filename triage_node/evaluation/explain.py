@@ -20,6 +20,7 @@ from scipy import ndimage
 from scipy.special import expit
 
 from triage_node.bundle.load import Bundle
+from triage_node.detection.gradcam import GradCam
 from triage_node.detection.ich import MASK_PROBABILITY, BloodNetDetector
 from triage_node.detection.pictures import grey_of, grid_of_pictures
 from triage_node.detection.preprocess import GRID, GridStudy, Square, network_input, on_grid
@@ -29,7 +30,6 @@ from triage_node.domain.errors import EvaluationError, StudyRejected
 from triage_node.domain.finding import SUBTYPES
 from triage_node.evaluation.answering import ASSUMED_SPACING_MM, ASSUMED_STEP_MM
 from triage_node.evaluation.explain_prognosis import Salient, prognosis_pages
-from triage_node.evaluation.gradcam_onnx import GradCam
 from triage_node.volume.checks import BONE_HU, check_head
 
 WINDOW_HU = (0.0, 80.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from triage_node.domain.finding import BundleIdentity, EvidenceLevel
 from triage_node.domain.volume import Volume
 from triage_node.prognosis.expansion import picture_of
+from triage_node.prognosis.predictor import Salient
 
 SHOWN = 5
 """Slices of a task, those with most of its map."""
@@ -27,16 +28,6 @@ FAINT = 0.05
 """Less of a map than this is left out of the colours."""
 
 Floats = NDArray[np.float32]
-
-
-class Salient(Protocol):
-    """A predictor that can say where it looked. Shape: each map (24, 96, 96), 0..1; or in words why there is none."""
-
-    name: str
-    label: str
-    identity: BundleIdentity
-
-    def saliency(self, volume: Volume) -> dict[str, Floats] | str: ...
 
 
 def prognosis_pages(volume: Volume, predictors: Sequence[Salient], out: Path) -> tuple[list[Path], dict[str, str]]:

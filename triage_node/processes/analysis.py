@@ -31,7 +31,7 @@ from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.processes import gate, identity, repeats, reporting
 from triage_node.processes import rejections as iocm
-from triage_node.processes.console import display
+from triage_node.processes.console.display import Displays
 from triage_node.processes.decision import commit_decision, flag_of
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.prognosis import Prognosis
@@ -97,6 +97,7 @@ class Analysis:
             log.warning("mode=%s %s", self.standing.mode, self.standing.why)
         Archive(built_folder(self.settings)).prepare()
         self.prognosis = Prognosis(self.store, self.settings)
+        self.displays = Displays(built_folder(self.settings), bundle, self.prognosis.networks)
         self.teller = Teller(self.settings, self.simulation)
         self.rules = rules_of(self.settings)
         self.zone = ZoneInfo(self.settings.node.time_zone)
@@ -201,7 +202,9 @@ class Analysis:
                 apart, why = self.standing.apart, self.standing.why
                 commit_decision(self.store, record, decision, flag, how, now(), apart, why, self.teller, repeat)
         self.running.beat()
-        display.keep(built_folder(self.settings), uid, volume, detection, record.revision)
+        self.displays.keep(uid, volume, detection, record.revision)
+        if decision.flagged or decision.unsure:
+            self.displays.explain_later(uid, record.revision, volume, detection)
         with self._at("prognosis"):
             predictions = self._predictions(record, volume, detection, held, chosen) if decision.flagged else ()
         with self._at("report"):
@@ -228,9 +231,9 @@ class Analysis:
     def _show_unread(self, uid: str) -> None:
         """A declined study shows what was assembled of it, and nothing of an earlier reading."""
         if self.unread is None:
-            display.forget(built_folder(self.settings), uid)
+            self.displays.forget(uid)
         else:
-            display.keep(built_folder(self.settings), uid, self.unread, None, 0)
+            self.displays.keep(uid, self.unread, None, 0)
             self.unread = None
 
     def _stand(self, scan: ScanSource | None = None, point: OperatingPoint | None = None) -> None:
@@ -442,7 +445,7 @@ def main(running: Running) -> None:
         while not running.stop.is_set():
             running.beat()
             studies.take_from_dead(running.store, is_dead, now())
-            if not analysis.work() and not analysis.restate():
+            if not analysis.work() and not analysis.restate() and not analysis.displays.explain():
                 running.stop.wait(POLL_S)
     finally:
         analysis.decoder.close()

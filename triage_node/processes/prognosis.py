@@ -63,7 +63,8 @@ class Prognosis:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._zone: tzinfo = ZoneInfo(settings.node.time_zone)
-        self._models = (*scores.WITH_PIXELS, *load_models(settings))
+        self.networks = load_models(settings)
+        self._models = (*scores.WITH_PIXELS, *self.networks)
 
     def first(
         self,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from triage_node.domain.finding import BundleIdentity, Detection
 from triage_node.domain.prognosis import ClinicalFacts, Prediction
@@ -37,3 +40,15 @@ class ImagePredictor(Protocol):
 
     def predict(self, measured: Mapping[str, Any], detection: Detection, facts: ClinicalFacts) -> Prediction:
         """Value, interval, inputs used and missing, model and evidence level (fields of `Prediction`)."""
+
+
+@runtime_checkable
+class Salient(Protocol):
+    """A predictor that can say where it looked."""
+
+    name: str
+    label: str
+    identity: BundleIdentity
+
+    def saliency(self, volume: Volume) -> dict[str, NDArray[np.float32]] | str:
+        """Task -> map of 0..1 on the coarse picture (24, 96, 96) of expansion.picture_of; or in words why there is none."""

@@ -1,104 +1,127 @@
-"""What the study page draws: the slices of one study in a file that a browser can be served from without any decoder.
+"""What the study page draws: the slices of one study, and what the model marked on them, in files that need no decoder.
 
-One file a study, replaced whole: a magic, the length of a header, the header as JSON, then pieces that are each compressed with
-zlib (RFC 1950, which HTTP calls "deflate"). A piece of pixels holds, per slice and in raster order, the difference of each HU to
-the one before it, zigzag-coded (small numbers of either sign become small numbers), all low bytes before all high bytes: a head
-then takes half of what plain 16 bit take. A piece of findings holds mask and heat of one slice, one byte a pixel each.
+One file of pieces a study (report/pieces.py), replaced whole. First the pixels of each slice: in raster order the difference of
+each HU to the one before it, zigzag-coded (small numbers of either sign become small numbers), all low bytes before all high
+bytes; a head then takes two thirds of what plain 16 bit take. Then mask and heat of each slice, one byte a pixel each. A second
+file holds heat maps on coarse grids, one piece a task: they are made later, and not of every study.
 
-The pixels were decoded by the analysis process; whoever reads this file needs numpy at most (DESIGN.md section 8).
+The pixels were decoded by the analysis process; whoever reads this needs numpy at most (DESIGN.md section 8).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import struct
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from triage_node.domain.display import Frame
+from triage_node.domain.display import Frame, HeatMap
 from triage_node.domain.errors import StoreError
 from triage_node.domain.finding import Detection
 from triage_node.domain.identifiers import is_uid
 from triage_node.domain.volume import Volume
+from triage_node.report import pieces
+from triage_node.report.pieces import Header
 
 LOWEST_HU, HIGHEST_HU = -1024, 3071
-_MAGIC = b"TRIAGE DISPLAY 1\n"
-_LENGTH = struct.Struct("<I")
-_LARGEST_HEADER = 4 << 20
-_LEVEL = 1
-"""Of zlib: level 6 takes four times as long for 6 % less (28 slices of 512 x 512)."""
+_SLICES, _MAPS = b"SLICES", b"MAPS"
 
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """What lies in a file. `revision` of the result whose findings are in it, 0 where the series was not analysed.
+    """What lies in a file of slices. `revision` of the result whose findings are in it, 0 where the series was not analysed.
 
-    `digest` names the pixels and nothing else. `has_findings`: slices on which mask or heat has anything.
-    `pixels`, `findings`: (offset, length) of the piece of each slice.
+    `digest` names the pixels and nothing else. `with_findings`: slices on which mask or heat has anything.
     """
 
     revision: int
     digest: str
     frame: Frame
-    has_findings: tuple[int, ...]
-    pixels: tuple[tuple[int, int], ...]
-    findings: tuple[tuple[int, int], ...]
+    with_findings: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """Heat maps of one result. `silent`: (label, why) of what has none."""
+
+    revision: int
+    maps: tuple[HeatMap, ...]
+    silent: tuple[tuple[str, str], ...]
 
 
 def path_of(folder: Path, study_instance_uid: str) -> Path:
-    """Where the file of a study lies under `folder`. Raises: StoreError when that is no UID."""
+    """Where the slices of a study lie under `folder`. Raises: StoreError when that is no UID."""
     if not is_uid(study_instance_uid):
         raise StoreError(f"{study_instance_uid[:80]!r} is no UID")
     name = hashlib.sha256(study_instance_uid.encode()).hexdigest()
     return folder / "display" / name[:2] / f"{name}.slices"
 
 
+def remove(path: Path) -> None:
+    """Slices and maps of a study; nothing happens where there are none."""
+    path.unlink(missing_ok=True)
+    _maps_beside(path).unlink(missing_ok=True)
+
+
 def write(path: Path, volume: Volume, detection: Detection | None, revision: int) -> None:
-    """Put the display of a volume in place of what was there. Atomic, not flushed: it can be made again. Raises: OSError."""
+    """Put the slices of a volume in place of what was there. Raises: OSError."""
     named = hashlib.sha256()
     pixels, findings = [], []
     for i, image in enumerate(volume.hu):
-        packed = zlib.compress(_packed(image), _LEVEL)
+        packed = pieces.packed(_packed(image))
         named.update(packed)
         pixels.append(packed)
         seen = detection is not None and (detection.mask[i].any() or detection.heat[i].any())
         planes = detection.mask[i].tobytes() + detection.heat[i].tobytes() if detection is not None and seen else b""
-        findings.append(zlib.compress(planes, _LEVEL) if planes else b"")
-    header = {
-        "revision": revision,
-        "digest": named.hexdigest()[:32],
-        "frame": asdict(_frame(volume)),
-        "pixels": [len(p) for p in pixels],
-        "findings": [len(f) for f in findings],
-    }
-    _replace(path, [_MAGIC, *_head(header), *pixels, *findings])
+        findings.append(pieces.packed(planes))
+    frame = _frame(volume)
+    header = {"revision": revision, "digest": named.hexdigest()[:32], "frame": asdict(frame)}
+    pieces.write(path, _SLICES, header, [*pixels, *findings])
 
 
 def read(path: Path) -> Display | None:
     """What a study's file holds, None where there is none or where it is broken: then there is nothing to show."""
-    try:
-        with path.open("rb") as file:
-            return _header(file)
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
-        return None
+    return pieces.read(path, _SLICES, _display)
 
 
 def pixels_of(path: Path, digest: str, index: int) -> bytes | None:
     """The compressed pixels of one slice; None where the file is gone or shows other pixels by now, or has no such slice."""
-    return _piece(path, digest, index, lambda display: display.pixels)
+    return pieces.piece(path, _SLICES, lambda h: index if _has(h, digest, index) else None)
 
 
 def findings_of(path: Path, digest: str, index: int) -> bytes | None:
     """Compressed mask and heat of one slice, empty where nothing was found on it. None: as `pixels_of`."""
-    return _piece(path, digest, index, lambda display: display.findings)
+    return pieces.piece(path, _SLICES, lambda h: len(h["pieces"]) // 2 + index if _has(h, digest, index) else None)
+
+
+def write_maps(
+    path: Path,
+    revision: int,
+    maps: Sequence[tuple[HeatMap, NDArray[np.uint8]]],
+    silent: Sequence[tuple[str, str]],
+) -> None:
+    """Put maps beside the slices at `path`. Shape: each as HeatMap.shape says. Raises: OSError."""
+    header = {"revision": revision, "maps": [asdict(m) for m, _ in maps], "silent": [list(s) for s in silent]}
+    pieces.write(_maps_beside(path), _MAPS, header, [pieces.packed(values.tobytes()) for _, values in maps])
+
+
+def read_maps(path: Path) -> Maps | None:
+    """The maps beside the slices at `path`, None where there are none."""
+    return pieces.read(_maps_beside(path), _MAPS, _maps)
+
+
+def map_of(path: Path, revision: int, index: int) -> bytes | None:
+    """One compressed map by its place in `Maps.maps`; None where there is none of this result."""
+    return pieces.piece(
+        _maps_beside(path),
+        _MAPS,
+        lambda h: index if h["revision"] == revision and 0 <= index < len(h["maps"]) else None,
+    )
 
 
 def unpacked(piece: bytes, rows: int, columns: int) -> NDArray[np.int16]:
@@ -116,6 +139,14 @@ def _packed(image: NDArray[np.int16]) -> bytes:
     return coded.view(np.uint8).reshape(-1, 2).T.tobytes()
 
 
+def _maps_beside(path: Path) -> Path:
+    return path.with_name(path.stem + "-maps.slices")
+
+
+def _has(header: Header, digest: str, index: int) -> bool:
+    return header["digest"] == digest and 0 <= index < len(header["pieces"]) // 2
+
+
 def _frame(volume: Volume) -> Frame:
     def three(v: NDArray[np.float64]) -> tuple[float, float, float]:
         return float(v[0]), float(v[1]), float(v[2])
@@ -131,67 +162,27 @@ def _frame(volume: Volume) -> Frame:
     )
 
 
-def _frame_from(stored: dict[str, Any]) -> Frame:
-    lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    return Frame(**lists)
-
-
-def _head(header: dict[str, Any]) -> tuple[bytes, bytes]:
-    text = json.dumps(header, separators=(",", ":")).encode()
-    return _LENGTH.pack(len(text)), text
-
-
-def _places(lengths: Sequence[int], start: int) -> tuple[tuple[tuple[int, int], ...], int]:
-    """(offset, length) of each piece, and where the last one ends. Raises: ValueError for a length that is none."""
-    places = []
-    for length in lengths:
-        if not isinstance(length, int) or length < 0:
-            raise ValueError("a piece has no length")
-        places.append((start, length))
-        start += length
-    return tuple(places), start
-
-
-def _header(file: BinaryIO) -> Display:
-    """Raises: ValueError, KeyError, TypeError, struct.error for what is no such file."""
-    if file.read(len(_MAGIC)) != _MAGIC:
-        raise ValueError("another kind of file")
-    (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-    if length > _LARGEST_HEADER:
-        raise ValueError("a header that long is none")
-    header: dict[str, Any] = json.loads(file.read(length))
-    frame = _frame_from(header["frame"])
-    pixels, end = _places(header["pixels"], file.tell())
-    findings, end = _places(header["findings"], end)
-    if end != os.fstat(file.fileno()).st_size or not len(pixels) == len(findings) == frame.slices:
-        raise ValueError("cut off")
+def _display(header: Header) -> Display:
+    frame = Frame(**_tuples(header["frame"], Frame))
+    lengths = header["pieces"]
+    if len(lengths) != 2 * frame.slices:
+        raise ValueError("not two pieces a slice")
+    marked = lengths[frame.slices :]
     return Display(
         revision=int(header["revision"]),
         digest=str(header["digest"]),
         frame=frame,
-        has_findings=tuple(i for i, (_, n) in enumerate(findings) if n),
-        pixels=pixels,
-        findings=findings,
+        with_findings=tuple(i for i, n in enumerate(marked) if n),
     )
 
 
-def _piece(path: Path, digest: str, index: int, of: Callable[[Display], tuple[tuple[int, int], ...]]) -> bytes | None:
-    # header and piece from one open file: another may take its place meanwhile
-    try:
-        with path.open("rb") as file:
-            display = _header(file)
-            if display.digest != digest or not 0 <= index < display.frame.slices:
-                return None
-            offset, length = of(display)[index]
-            file.seek(offset)
-            return file.read(length)
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
-        return None
+def _maps(header: Header) -> Maps:
+    maps = tuple(HeatMap(**_tuples(m, HeatMap)) for m in header["maps"])
+    if len(maps) != len(header["pieces"]):
+        raise ValueError("not one piece a map")
+    silent = tuple((str(label), str(why)) for label, why in header["silent"])
+    return Maps(int(header["revision"]), maps, silent)
 
 
-def _replace(path: Path, parts: Sequence[bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")  # one name: what a killed process left is written over, and a study has one writer
-    with new.open("wb") as file:
-        file.writelines(parts)
-    os.replace(new, path)
+def _tuples(stored: dict[str, Any], kind: type[Frame] | type[HeatMap]) -> dict[str, Any]:
+    return {f.name: tuple(v) if isinstance(v := stored[f.name], list) else v for f in fields(kind)}

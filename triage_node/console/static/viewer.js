@@ -8,6 +8,7 @@ const AT_ONCE = 4; // requests under way
 const KEPT = 400; // slices in memory; the farthest go first
 const FIVE_CM_AT = 150; // mm of picture from which the bar stands for 50 mm
 const MARK = [255, 196, 0];
+const FAINTEST = 13; // of 255: less of a heat is not drawn
 
 const section = document.getElementById("viewer");
 const part = (id) => document.getElementById(id);
@@ -87,7 +88,7 @@ function greys(width, level) {
 // From dark red by orange to a light yellow, more opaque with more probability.
 function heats() {
   const table = new Uint32Array(256);
-  for (let v = 13; v < 256; v++) {
+  for (let v = FAINTEST; v < 256; v++) {
     const share = v / 255;
     const red = Math.round(150 + 105 * Math.min(1, share * 1.6));
     const green = Math.round(225 * share ** 1.3);
@@ -139,6 +140,9 @@ class Viewer {
     if (!found) return;
     part("found").hidden = false;
     part("to-key").disabled = found.key === null;
+    found.maps.forEach((map, i) => part("layer").append(new Option(map.label, `map${i}`)));
+    part("silent").hidden = found.silent.length === 0;
+    part("silent-list").append(...found.silent.map((words) => made("li", words)));
     const strip = part("strip");
     found.scores.forEach((score, i) => {
       const bar = svg("rect", { x: i + 0.1, y: 1 - Math.max(0.02, score), width: 0.8, height: Math.max(0.02, score) });
@@ -147,6 +151,8 @@ class Viewer {
     });
     if (found.raise !== null) strip.append(svg("line", { x1: 0, x2: this.n, y1: 1 - found.raise, y2: 1 - found.raise }));
     strip.append(svg("rect", { id: "here", x: this.index, y: 0, width: 1, height: 1 }));
+    const dashed = found.raise === null ? "" : ` Dashed: ${found.raise.toFixed(2)}, from which a study as a whole is raised.`;
+    part("strip-words").textContent = `Bars: score of each slice, 0 to 1; yellow: key slice.${dashed}`;
     section.classList.add("has-strip");
   }
 
@@ -201,7 +207,7 @@ class Viewer {
     for (let i = 0; i < hu.length; i++) words[i] = table[hu[i] - LOWEST];
     this.grey.putImageData(this.image, 0, 0);
     this.drawMarks();
-    if (this.drawn !== this.index) this.label();
+    this.label();
     this.tellHu();
     if (this.drawn < 0) performance.mark("first-slice");
     this.drawn = this.index;
@@ -209,8 +215,11 @@ class Viewer {
   }
 
   drawMarks() {
+    const on = part("overlay-on").checked && this.said.found !== null;
+    const map = this.layer();
+    if (on && map) return this.drawMap(map);
     const marks = this.slices.marks.get(this.index);
-    const shown = part("overlay-on").checked && marks !== undefined && marks.length > 0;
+    const shown = on && marks !== undefined && marks.length > 0;
     part("overlay").hidden = !shown;
     if (!shown) return;
     const n = this.words.length;
@@ -232,21 +241,76 @@ class Viewer {
     this.over.putImageData(this.mark, 0, 0);
   }
 
+  // A coarse map, laid over what of the picture it is about; fetched whole when it is first asked for.
+  drawMap(map) {
+    const which = map.of_slice[this.index];
+    const [, rows, columns] = map.shape;
+    if (map.values === undefined) this.fetchMap(map);
+    part("overlay").hidden = which < 0 || !map.values;
+    if (part("overlay").hidden) return;
+    const small = new ImageData(columns, rows);
+    const out = new Uint32Array(small.data.buffer);
+    for (let i = 0; i < out.length; i++) out[i] = this.heat[map.values[which * out.length + i]];
+    const canvas = new OffscreenCanvas(columns, rows);
+    canvas.getContext("2d").putImageData(small, 0, 0);
+    const [row, column, height, width] = map.box;
+    this.over.clearRect(0, 0, this.said.columns, this.said.rows);
+    this.over.drawImage(canvas, column, row, width, height);
+  }
+
+  async fetchMap(map) {
+    map.values = null;
+    try {
+      const answer = await fetch(map.address);
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      map.values = new Uint8Array(await answer.arrayBuffer());
+    } catch {
+      map.values = undefined;
+      part("layer-words").textContent = "This map could not be fetched. Choose it again, or reload the page.";
+      return;
+    }
+    this.redraw();
+  }
+
+  // The map that is chosen, null for mask and probability.
+  layer() {
+    const chosen = part("layer").value;
+    return chosen.startsWith("map") ? this.said.found.maps[Number(chosen.slice(3))] : null;
+  }
+
+  chooseLayer() {
+    const map = this.layer();
+    part("layer-words").textContent = map ? `${map.by}: ${map.what}. On its own scale; what it used, not what is true. ${map.evidence}.` : "";
+    this.redraw();
+  }
+
+  // What the overlay has on a slice, in words: an empty overlay must not look like one that is off.
+  marked(i) {
+    const map = this.layer();
+    if (map === null) return this.slices.withMarks.has(i) ? "something is marked" : "nothing is marked";
+    if (map.of_slice[i] < 0) return "no map of this slice";
+    if (!map.values) return "the map is being fetched";
+    const n = map.shape[1] * map.shape[2];
+    const speaks = map.values.subarray(map.of_slice[i] * n, (map.of_slice[i] + 1) * n).some((v) => v >= FAINTEST);
+    return speaks ? "the map shows something" : "nothing here speaks for it";
+  }
+
   label() {
     const { positions, thickness, found } = this.said;
     const i = this.index;
     part("slice-words").textContent = `slice ${i + 1} of ${this.n}`;
     part("place-words").textContent = `at ${positions[i].toFixed(1)} mm, ${thickness[i].toFixed(1)} mm thick`;
-    const score = found ? `, score ${found.scores[i].toFixed(2)}${i === found.key ? ", key slice" : ""}` : "";
-    const marked = found ? (this.slices.withMarks.has(i) ? ", something is marked" : ", nothing is marked") : "";
-    part("pixels").setAttribute("aria-label", `CT of the head, slice ${i + 1} of ${this.n}${score}${marked}`);
-    part("slice").setAttribute("aria-valuetext", `slice ${i + 1} of ${this.n}${score}`);
+    let words = "";
     if (found) {
+      words = `score ${found.scores[i].toFixed(2)}${i === found.key ? ", key slice" : ""}, ${this.marked(i)}`;
       part("here").setAttribute("x", i);
-      part("found-words").textContent = `This slice: score ${found.scores[i].toFixed(2)}${i === found.key ? ", key slice" : ""}.`;
+      part("found-words").textContent = `This slice: ${words}.`;
     }
+    const said = `Slice ${i + 1} of ${this.n}${words && ", "}${words}`;
+    part("pixels").setAttribute("aria-label", `CT of the head. ${said}`);
+    part("slice").setAttribute("aria-valuetext", said);
     clearTimeout(this.saying);
-    this.saying = setTimeout(() => (part("viewer-said").textContent = `Slice ${i + 1} of ${this.n}${score}${marked}`), 500);
+    this.saying = setTimeout(() => (part("viewer-said").textContent = said), 500);
   }
 
   tellHu() {
@@ -266,11 +330,16 @@ class Viewer {
     for (const id of ["width", "level"]) {
       on(part(id), "change", () => this.setWindow(part("width").valueAsNumber || this.width, Number.isNaN(part("level").valueAsNumber) ? this.level : part("level").valueAsNumber));
     }
-    for (const id of ["overlay-on", "layer"]) on(part(id), "input", () => this.redraw());
+    on(part("overlay-on"), "input", () => this.redraw());
+    on(part("layer"), "input", () => this.chooseLayer());
     on(part("opacity"), "input", () => (part("overlay").style.opacity = part("opacity").valueAsNumber / 100));
     part("overlay").style.opacity = part("opacity").valueAsNumber / 100;
     on(part("to-key"), "click", () => this.goToKey());
-    on(document, "keydown", (e) => this.key(e));
+    on(stage, "keydown", (e) => this.key(e));
+    addKey("j", "next slice", () => this.go(this.index + 1));
+    addKey("k", "slice before", () => this.go(this.index - 1));
+    addKey("w", "next window", () => this.nextPreset());
+    if (this.said.found) addKey("o", "overlay", () => part("overlay-on").click());
 
     let turned = 0;
     on(stage, "wheel", (e) => {
@@ -311,31 +380,22 @@ class Viewer {
     if (this.said.found && this.said.found.key !== null) this.go(this.said.found.key);
   }
 
-  // Letters act on the whole page, keys that also scroll the page only where the slices have the focus.
+  // Letters act on the whole page (keys.js), keys that also scroll it only where the slices have the focus.
   key(e) {
-    if (e.ctrlKey || e.altKey || e.metaKey || e.target.closest("input, select, textarea")) return;
-    const anywhere = {
-      j: () => this.go(this.index + 1),
-      k: () => this.go(this.index - 1),
-      w: () => this.nextPreset(),
-      o: () => part("overlay-on").click(),
-      f: () => this.goToKey(),
+    if (e.ctrlKey || e.altKey || e.metaKey) return;
+    const to = {
+      ArrowDown: this.index + 1,
+      ArrowRight: this.index + 1,
+      ArrowUp: this.index - 1,
+      ArrowLeft: this.index - 1,
+      PageDown: this.index + 5,
+      PageUp: this.index - 5,
+      Home: 0,
+      End: this.n - 1,
     };
-    const focused = {
-      ArrowDown: () => this.go(this.index + 1),
-      ArrowRight: () => this.go(this.index + 1),
-      ArrowUp: () => this.go(this.index - 1),
-      ArrowLeft: () => this.go(this.index - 1),
-      PageDown: () => this.go(this.index + 5),
-      PageUp: () => this.go(this.index - 5),
-      Home: () => this.go(0),
-      End: () => this.go(this.n - 1),
-    };
-    section.querySelectorAll("[data-window]").forEach((button, i) => (anywhere[String(i + 1)] = () => button.click()));
-    const act = anywhere[e.key] ?? (part("stage").contains(document.activeElement) ? focused[e.key] : undefined);
-    if (act === undefined) return;
+    if (!(e.key in to)) return;
     e.preventDefault();
-    act();
+    this.go(to[e.key]);
   }
 
   nextPreset() {
@@ -343,6 +403,12 @@ class Viewer {
     const now = buttons.findIndex((b) => b.getAttribute("aria-pressed") === "true");
     buttons[(now + 1) % buttons.length].click();
   }
+}
+
+function made(name, words) {
+  const element = document.createElement(name);
+  element.textContent = words;
+  return element;
 }
 
 function svg(name, attributes) {

@@ -1,32 +1,158 @@
-"""What analysis leaves behind for the study page: the slices of every volume that it assembled.
+"""What analysis leaves behind for the study page: the slices of every volume that it assembled, and what the networks looked at.
 
-Beside the way to the flag: it is written after the decision is committed, and a failure costs the picture, never the study.
+Beside the way to the flag: slices are written after the decision is committed, maps while no other study waits. A failure costs
+the picture, never the study.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from triage_node.domain.finding import Detection
+import numpy as np
+from numpy.typing import NDArray
+
+from triage_node.bundle.load import Bundle
+from triage_node.detection.gradcam import GradCam
+from triage_node.detection.preprocess import network_input, on_grid
+from triage_node.domain.display import HeatMap
+from triage_node.domain.finding import FINDINGS, SUBTYPES, Detection
 from triage_node.domain.volume import Volume
+from triage_node.prognosis.predictor import ImagePredictor, Salient
+from triage_node.prognosis.salient_slices import on_slices
 from triage_node.report import display
 
 log = logging.getLogger(__name__)
 
+LOOKED_AT = 12
+"""Slices, or blocks of thin ones, that get a Grad-CAM: the likeliest. Each costs a run of the network."""
+WAITING = 2
+"""Volumes that are kept until there is time; the oldest is not kept longer than that."""
+_TASKS = ("ich", *SUBTYPES)
+_IN_WORDS = {"volume": "hematoma volume", "outcome": "outcome", "prognosis": "outcome", "gcs": "GCS"}
+"""Tasks of the prognosis networks."""
 
-def keep(
-    built_folder: Path, study_instance_uid: str, volume: Volume, detection: Detection | None, revision: int
-) -> None:
-    """Put the slices of a study where the page finds them, in place of earlier ones. `revision` 0: nothing was detected."""
-    path = display.path_of(built_folder, study_instance_uid)
-    try:
-        display.write(path, volume, detection, revision)
-    except OSError as error:
-        log.warning("event=no_slices study=%s %s", study_instance_uid, error.strerror)
-        path.unlink(missing_ok=True)  # what lies there belongs to an earlier result
+Made = tuple[HeatMap, NDArray[np.uint8]]
 
 
-def forget(built_folder: Path, study_instance_uid: str) -> None:
-    """Remove the slices of a study; nothing happens where there are none."""
-    display.path_of(built_folder, study_instance_uid).unlink(missing_ok=True)
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    study_instance_uid: str
+    revision: int
+    volume: Volume
+    detection: Detection
+
+
+class Displays:
+    """Writes slices at once and maps when there is time."""
+
+    def __init__(self, built_folder: Path, bundle: Bundle, predictors: Sequence[ImagePredictor]) -> None:
+        self._folder = built_folder
+        self._predictors = predictors
+        self._waiting: deque[_Waiting] = deque()
+        try:
+            self._cam: GradCam | str = GradCam(bundle)
+        except LookupError as error:
+            self._cam = str(error)
+
+    def keep(self, study_instance_uid: str, volume: Volume, detection: Detection | None, revision: int) -> None:
+        """Put the slices of a study in place of earlier ones. `revision` 0: nothing was detected."""
+        path = display.path_of(self._folder, study_instance_uid)
+        try:
+            display.write(path, volume, detection, revision)
+        except OSError as error:
+            log.warning("event=no_slices study=%s %s", study_instance_uid, error.strerror)
+            display.remove(path)  # what lies there belongs to an earlier result
+
+    def forget(self, study_instance_uid: str) -> None:
+        """There is nothing to show of this study."""
+        display.remove(display.path_of(self._folder, study_instance_uid))
+
+    def explain_later(self, study_instance_uid: str, revision: int, volume: Volume, detection: Detection) -> None:
+        """Make the maps of a result when there is time."""
+        self._waiting.append(_Waiting(study_instance_uid, revision, volume, detection))
+        if len(self._waiting) > WAITING:
+            self.explain()
+
+    def explain(self) -> bool:
+        """Make the maps of the study that waits longest. False when none does."""
+        if not self._waiting:
+            return False
+        of = self._waiting.popleft()
+        try:
+            maps, silent = self._detection(of)
+            for predictor in self._predictors:
+                more, without = _prognosis(predictor, of.volume)
+                maps, silent = maps + more, silent + without
+            display.write_maps(display.path_of(self._folder, of.study_instance_uid), of.revision, maps, silent)
+        except Exception:  # whatever a network does: its study is analysed, told and reported already
+            log.exception("event=no_maps study=%s", of.study_instance_uid)
+        return True
+
+    def _detection(self, of: _Waiting) -> tuple[list[Made], list[tuple[str, str]]]:
+        """Grad-CAM of the detector for each of its outputs, over the likeliest slices."""
+        if isinstance(self._cam, str):
+            return [], [("Grad-CAM of the detector", self._cam)]
+        study = on_grid(of.volume)
+        block = study.block_of_slice
+        first = np.unique(block, return_index=True)[1]  # a block's slices share one probability
+        order = np.sort(np.argsort(-of.detection.slice_probabilities[first], kind="stable")[:LOOKED_AT])
+        inputs = network_input(study.hu, study.tissue_hu)
+        features = np.concatenate([self._cam.features(inputs[b : b + 1]) for b in order])
+        place = {int(b): i for i, b in enumerate(order)}
+        of_slice = tuple(place.get(int(b), -1) for b in block)
+        native = study.square
+        box = (float(native.row), float(native.column), float(native.side), float(native.side))
+        maps: list[Made] = []
+        silent: list[tuple[str, str]] = []
+        bundle = of.detection.bundle
+        for output, task in enumerate(_TASKS):
+            label = f"Grad-CAM: {FINDINGS[task].name}"
+            heat = np.maximum(self._cam.of_features(features, output), 0)
+            if not heat.max() > 0:
+                silent.append((label, "nothing in the likeliest slices speaks for it"))
+                continue
+            made = HeatMap(
+                task=task,
+                label=label,
+                what=f"what the picture head used, for the {len(order)} likeliest {'slices' if len(block) == len(first) else 'blocks of slices'}",
+                by=f"{bundle.name} {bundle.version}",
+                evidence=bundle.level(task).value,
+                shape=(len(order), heat.shape[1], heat.shape[2]),
+                of_slice=of_slice,
+                box=box,
+            )
+            maps.append((made, _bytes(heat)))
+        return maps, silent
+
+
+def _prognosis(predictor: ImagePredictor, volume: Volume) -> tuple[list[Made], list[tuple[str, str]]]:
+    """Grad-CAM of a prognosis network for each of its tasks."""
+    if not isinstance(predictor, Salient):
+        return [], [(predictor.label, "its network gives away no feature map")]
+    found = predictor.saliency(volume)
+    laid = on_slices(volume, found) if not isinstance(found, str) else found
+    if isinstance(laid, str):
+        return [], [(predictor.label, laid)]
+    maps: list[Made] = []
+    for task, heat in laid.maps.items():
+        made = HeatMap(
+            task=f"{predictor.name}.{task}",
+            label=f"Grad-CAM: {_IN_WORDS.get(task, task)} ({predictor.identity.name})",
+            what="what a prognosis network used; never a reason to limit care",
+            by=f"{predictor.identity.name} {predictor.identity.version}",
+            evidence=predictor.identity.level(task).value,
+            shape=(heat.shape[0], heat.shape[1], heat.shape[2]),
+            of_slice=laid.of_slice,
+            box=laid.box,
+        )
+        maps.append((made, _bytes(heat)))
+    return maps, []
+
+
+def _bytes(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    largest = float(heat.max())
+    return np.rint(heat / largest * 255 if largest > 0 else heat).astype(np.uint8)

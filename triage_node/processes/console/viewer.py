@@ -27,20 +27,27 @@ def viewer_deps(store: Store, built_folder: Path) -> ViewerDeps:
         record = results.latest(store, uid)
         is_of_result = record is not None and record.revision == held.revision
         detail = record.detail if record is not None and is_of_result else {}
+        maps = display.read_maps(path(uid)) if is_of_result else None
+        if maps is not None and maps.revision != held.revision:
+            maps = None
         return Shown(
             digest=held.digest,
             frame=held.frame,
             revision=held.revision,
-            with_findings=held.has_findings,
+            with_findings=held.with_findings,
             probabilities=tuple(detail.get("slice_probabilities") or ()),
             key_slice=detail.get("key_slice_index"),
             raise_probability=detail.get("raise_probability"),
             evidence=EvidenceLevel(detail.get("evidence") or EvidenceLevel.E0),
             apart=bool(detail.get("apart")),
+            maps=maps.maps if maps is not None else (),
+            silent=maps.silent if maps is not None else (),
+            maps_come=maps is None and bool(detail.get("unsure") or (record is not None and record.flagged)),
         )
 
     return ViewerDeps(
         shown=shown,
         pixels=lambda uid, digest, i: display.pixels_of(path(uid), digest, i),
         findings=lambda uid, digest, i: display.findings_of(path(uid), digest, i),
+        heat_map=lambda uid, revision, i: display.map_of(path(uid), revision, i),
     )

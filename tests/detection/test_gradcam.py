@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 
 from triage_node.bundle.load import load_bundle
+from triage_node.detection.gradcam import GradCam, with_output
 from triage_node.detection.ich import BloodNetDetector
-from triage_node.evaluation.gradcam_onnx import GradCam, with_output
 from triage_node.networks.bloodnet import BloodNet
 
 FOLDER = Path(__file__).resolve().parents[2] / "models" / "bloodnet"

@@ -62,7 +62,10 @@ class GradCam:
 
     def weighted(self, pictures: Array, output: int = 0) -> Array:
         """The same before what speaks against it is cut off."""
-        seen = self.features(pictures)
+        return self.of_features(self.features(pictures), output)
+
+    def of_features(self, seen: Array, output: int) -> Array:
+        """As `weighted`, from feature maps that `features` gave: all outputs share them."""
         n = seen.shape[1]
         both = self._weights[output, :n] + self._weights[output, n : 2 * n]  # of the mean, of the maximum
         alpha = both / (seen.shape[2] * seen.shape[3]) / HEADS
