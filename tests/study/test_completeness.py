@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.study.headers import read_series, series
@@ -272,6 +272,7 @@ def test_dose_report_inside_a_series_is_no_slice() -> None:
     assert isinstance(evaluate(progress(mixed, open_=True, expected=(named(some),)), at(0)), Closed)
 
 
+@settings(deadline=None)
 @given(
     st.sets(st.integers(0, 29), min_size=1),
     st.sets(st.integers(0, 40)),
@@ -359,6 +360,7 @@ def test_exam_a_closes_on_series_201() -> None:
     assert outcome.signal is Signal.RELEASED
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 29), min_size=1), st.booleans(), st.floats(0, 200))
 def test_any_subset_is_closed_at_the_deadline_and_due_at_lies_ahead_before(
     there: set[int], open_: bool, seconds: float
