@@ -40,6 +40,7 @@ class Medplum:
             self._process = subprocess.Popen([program("node"), str(FOLDER / "server.js"), str(self.port)])
             wait_until(self._answers, BOUND_S, "Medplum's server answers")
         self._process.send_signal(signal.SIGCONT)
+        self.take_ids(True)
         for reference in (f"DiagnosticReport/{report_id(KNOWN)}", *observations_of(KNOWN)):
             self.ask("DELETE", reference)
         for reference, versions in FhirServer("http", "ServiceRequest").store.items():
@@ -54,6 +55,14 @@ class Medplum:
         url = f"http://127.0.0.1:{self.port}/fhir/{reference}"
         reply = httpx.request(method, url, content=json.dumps(resource).encode() if resource else None, timeout=BOUND_S)
         return reply.status_code, reply.json()
+
+    def take_ids(self, takes: bool) -> None:
+        """Whether a PUT may create; servers that give ids of their own refuse it."""
+        httpx.post(f"http://127.0.0.1:{self.port}/takes-ids", content=json.dumps(takes), timeout=BOUND_S)
+
+    def named(self, kind: str, system: str, value: str) -> list[Any]:
+        _, bundle = self.ask("GET", f"{kind}?identifier={system}|{value}")
+        return [entry["resource"] for entry in bundle.get("entry", ())]
 
     def now(self, reference: str) -> Any:
         status, resource = self.ask("GET", reference)

@@ -5,6 +5,9 @@ it is about (If-Match); when somebody else was faster (409, 412) it is looked at
 shows. `held` and `written` of an Answer list each request with its priority: "ServiceRequest/1=routine"; nothing after = means
 that it had none.
 
+A server that takes no ids from its clients is given the report by conditional create (If-None-Exist on an identifier of ours),
+and what it made of it is found by that identifier from then on.
+
 A peer is not believed in what it says of itself: only ids of FHIR's own form are put into a URL, only resources that name the
 study or the accession number count, and nothing is asked of another server.
 
@@ -20,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from triage_node.config.worklist_peers import FhirPeerSettings
 from triage_node.domain.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
@@ -27,7 +31,9 @@ from triage_node.rest.calling import Caller, NoAnswer, Reply, calling
 from triage_node.worklist.adapter import Answer, Outcome, RaiseMessage
 from triage_node.worklist.fhir_codes import PRELIMINARY, WAITING, WANTED, WITHDRAWN, rank
 from triage_node.worklist.fhir_report import (
+    OURS,
     Json,
+    elsewhere,
     held_of,
     message_of,
     observations_of,
@@ -53,7 +59,15 @@ _GONE = frozenset({404, 410})
 _CHANGED = frozenset({409, 412})
 _TEST_FAILED = frozenset({400, 422})
 """What some servers answer to a patch whose `test` failed; there are some that know no If-Match with a patch."""
+_TAKES_NO_IDS = frozenset({400, 404, 405, 422})
+"""What servers answer to a PUT that would create. Others that mean something else with it answer the same to a create."""
 _REPORTED = "report received"
+
+
+class _Refused(PermanentDeliveryError):
+    def __init__(self, words: str, status: int) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +181,15 @@ class _Server:
             raise TransientDeliveryError(f"reading {reference} gave something else")
         return Found(reference, resource, _version(reply, resource))
 
+    def ours(self, reference: str) -> Found | None:
+        """One of our resources, under the id that we gave it or under one of the server's own."""
+        kind, _, identity = reference.partition("/")
+        found = self.read(reference)
+        if found is not None:
+            return found
+        named = [f for f in self.search(kind, identifier=f"{OURS}|{identity}") if _is_named(f, OURS, identity)]
+        return named[0] if named else None
+
     def search(self, kind: str, **params: str) -> list[Found]:
         reply = self._ask("GET", f"/{kind}", params=params | {"_count": str(MOST_RESULTS)})
         bundle = _object(_judged(f"searching {kind}", reply))
@@ -212,6 +235,36 @@ class _Server:
         _judged(f"changing {request.reference}", reply)
         return True
 
+    def report(self, wanted: Sequence[Json], there: Found | None) -> bool:
+        """The report, last of `wanted`, and what it refers to. `there`: as it stands now. False when somebody else was faster."""
+        if there is None:
+            try:
+                return self.put_all(wanted)
+            except _Refused as refused:
+                if refused.status not in _TAKES_NO_IDS:
+                    raise
+                log.info("%s; created conditionally instead", refused)
+                return self._put_or_create(wanted, {})
+        if there.reference == _own(wanted[-1]):
+            return self.put_all(wanted, there.version)
+        known = {r: f.reference for r in map(_own, wanted) if (f := self.ours(r)) is not None}
+        return self._put_or_create(wanted, known, there.version)
+
+    def _put_or_create(self, wanted: Sequence[Json], known: Mapping[str, str], version: str = "") -> bool:
+        """Under the server's own ids: `known` are ours and how it calls them, the others are created unless they are there."""
+        places = {r: known.get(r) or f"urn:uuid:{uuid5(NAMESPACE_OID, r)}" for r in map(_own, wanted)}
+        entries: list[Json] = []
+        for ours, moved in zip(wanted, elsewhere(wanted, places), strict=True):
+            if place := known.get(_own(ours)):
+                entries.append({"resource": moved, "request": {"method": "PUT", "url": place}})
+                continue
+            unless = f"identifier={OURS}|{ours['id']}"
+            request = {"method": "POST", "url": ours["resourceType"], "ifNoneExist": unless}
+            entries.append({"fullUrl": places[_own(ours)], "resource": moved, "request": request})
+        if version:
+            entries[-1]["request"]["ifMatch"] = version
+        return self._transaction(entries)
+
     def put_all(self, wanted: Sequence[Json], version: str = "") -> bool:
         """All of them or none, in one transaction. False when the last was changed since `version`."""
         entries: list[Json] = [
@@ -223,6 +276,9 @@ class _Server:
         ]
         if version:
             entries[-1]["request"]["ifMatch"] = version
+        return self._transaction(entries)
+
+    def _transaction(self, entries: Sequence[Json]) -> bool:
         bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
         reply = self._ask("POST", "", {"Content-Type": _JSON}, _bytes(bundle))
         if reply.status in _CHANGED:
@@ -304,7 +360,7 @@ def _report(server: _Server, study: Study, message: RaiseMessage, before: Mappin
     """See that the report of this message is there. Returns what was held before the first try of this message."""
     held = _listed(before)
     for _ in range(LOOKS):
-        there = server.read(f"DiagnosticReport/{report_id(message.study_instance_uid)}")
+        there = server.ours(f"DiagnosticReport/{report_id(message.study_instance_uid)}")
         if there is not None and message_of(there.resource) == message.message_id:
             return _parse(held_of(there.resource))
         if there is not None and there.status not in (PRELIMINARY, WITHDRAWN):
@@ -315,7 +371,7 @@ def _report(server: _Server, study: Study, message: RaiseMessage, before: Mappin
             wanted = resources(message, subject, [o.reference for o in study.orders], study.imaging_study, held)
         except (ValueError, TypeError, KeyError) as error:
             raise PermanentDeliveryError(f"the message cannot be said in FHIR: {error}") from error
-        if server.put_all(wanted, there.version if there is not None else ""):
+        if server.report(wanted, there):
             return {}
     raise TransientDeliveryError("the report is changed by somebody else again and again")
 
@@ -323,12 +379,12 @@ def _report(server: _Server, study: Study, message: RaiseMessage, before: Mappin
 def _withdraw_report(server: _Server, study_instance_uid: str) -> str:
     """Take back report and observations while the report is still as we left it. Returns what was done, in words."""
     for _ in range(LOOKS):
-        there = server.read(f"DiagnosticReport/{report_id(study_instance_uid)}")
+        there = server.ours(f"DiagnosticReport/{report_id(study_instance_uid)}")
         if there is None or there.status == WITHDRAWN:
             return ""
         if there.status != PRELIMINARY or not message_of(there.resource):
             return f"the report is {there.status} by now and was left"
-        ours = [o for r in observations_of(study_instance_uid) if (o := server.read(r)) is not None]
+        ours = [o for r in observations_of(study_instance_uid) if (o := server.ours(r)) is not None]
         back = [withdrawn(f.resource) for f in (*ours, there)]
         if server.put_all(back, there.version):
             return "report withdrawn"
@@ -337,7 +393,7 @@ def _withdraw_report(server: _Server, study_instance_uid: str) -> str:
 
 def _too_late(server: _Server, message: RaiseMessage, words: str) -> Answer:
     """TOO_LATE, unless a try before this one has left its report there, which a disagreement must then take back."""
-    there = server.read(f"DiagnosticReport/{report_id(message.study_instance_uid)}")
+    there = server.ours(f"DiagnosticReport/{report_id(message.study_instance_uid)}")
     if there is None or message_of(there.resource) != message.message_id:
         return Answer(Outcome.TOO_LATE, words=words)
     return Answer(Outcome.NOT_CONFIRMED, words=f"{_REPORTED}; {words}")
@@ -426,7 +482,11 @@ def _judged(what: str, reply: Reply) -> bytes:
     words = f"{what} answered {reply.status}"
     if reply.status in _BUSY or reply.status in _CHANGED or (reply.status >= 500 and reply.status not in (501, 505)):
         raise TransientDeliveryError(words)
-    raise PermanentDeliveryError(words)
+    raise _Refused(words, reply.status)
+
+
+def _own(resource: Json) -> str:
+    return f"{resource['resourceType']}/{resource['id']}"
 
 
 def _object(body: bytes) -> Json:

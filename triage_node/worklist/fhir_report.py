@@ -1,6 +1,7 @@
 """A raise as FHIR R4 resources: a preliminary DiagnosticReport, its Observations, and the Device that made them.
 
-Their ids follow from the study, so that sending again replaces and adds nothing; the report names the message that it says.
+Their ids follow from the study, so that sending again replaces and adds nothing; a server that gives ids of its own knows them by
+an identifier of the same value. The report names the message that it says.
 What the peer held before is kept in the report too: a try whose answer was lost has raised already, and the next one must
 not take our own priority for the one from before.
 
@@ -32,6 +33,8 @@ NOT_DIAGNOSTIC = "Not for diagnostic use."
 SIMULATED = "SIMULATED DATA: no real patient."
 MESSAGE = f"urn:oid:{deterministic_uid('fhir', 'message')}"
 """System of the identifier that names the message."""
+OURS = f"urn:oid:{deterministic_uid('fhir', 'resource')}"
+"""System of the identifier that is also the id, where the server takes ours."""
 HELD = f"urn:oid:{deterministic_uid('fhir', 'priority before')}"
 """URL of the extension that keeps what the peer held before."""
 
@@ -69,7 +72,7 @@ def resources(
     device = _device()
     observed = common | {"effectiveDateTime": at, "device": {"reference": f"Device/{device['id']}"}}
     observations = [
-        {"resourceType": "Observation", "id": _id(name, uid), **observed, **said}
+        {"resourceType": "Observation", **_named(_id(name, uid)), **observed, **said}
         for name, said in (
             ("finding", _finding(message)),
             ("probability", {"code": _PROBABILITY} | _quantity(message.probability, "1", 3)),
@@ -78,9 +81,8 @@ def resources(
     ]
     report: Json = {
         "resourceType": "DiagnosticReport",
-        "id": report_id(uid),
+        **_named(report_id(uid), {"system": MESSAGE, "value": message.message_id}),
         **common,
-        "identifier": [{"system": MESSAGE, "value": message.message_id}],
         "category": [_RADIOLOGY],
         "code": _IMAGING,
         "effectiveDateTime": at,
@@ -92,6 +94,17 @@ def resources(
     if imaging_study:
         report["imagingStudy"] = [{"reference": imaging_study}]
     return [_checked(r) for r in (device, *observations, report)]
+
+
+def elsewhere(resources: Sequence[Json], places: Mapping[str, str]) -> list[Json]:
+    """The same with other ids: `places` maps "Type/id" of ours to how the server calls it. Without a place: without an id."""
+    found = []
+    for resource in resources:
+        place = places.get(f"{resource['resourceType']}/{resource['id']}", "")
+        moved = {k: _moved(v, places) for k, v in resource.items() if k != "id"}
+        kind, _, identity = place.partition("/")
+        found.append(moved | ({"id": identity} if kind == resource["resourceType"] else {}))
+    return found
 
 
 def withdrawn(resource: Mapping[str, Any]) -> Json:
@@ -110,6 +123,16 @@ def held_of(report: Mapping[str, Any]) -> str:
 
 def observations_of(study_instance_uid: str) -> list[str]:
     return [f"Observation/{_id(name, study_instance_uid)}" for name in ("finding", "probability", "volume")]
+
+
+def _named(identity: str, *others: Json) -> Json:
+    return {"id": identity, "identifier": [{"system": OURS, "value": identity}, *others]}
+
+
+def _moved(value: Any, places: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {k: places.get(v, v) if k == "reference" else _moved(v, places) for k, v in value.items()}
+    return [_moved(v, places) for v in value] if isinstance(value, list) else value
 
 
 def _finding(message: RaiseMessage) -> Json:
@@ -143,7 +166,7 @@ def _device() -> Json:
     name, version = "Triage Node", triage_node.__version__
     return {
         "resourceType": "Device",
-        "id": _id("device", version),
+        **_named(_id("device", version)),
         "status": "active",
         "deviceName": [{"name": name, "type": "manufacturer-name"}],
         "version": [{"value": version}],

@@ -13,6 +13,14 @@ const router = new FhirRouter()
 const repository = new MemoryRepository()
 const statuses = { ok: 200, created: 201, accepted: 202, 'not-found': 404, gone: 410, 'not-modified': 304, 'precondition-failed': 412 }
 
+// as a server that gives ids of its own: a PUT creates nothing
+let takesIds = true
+const update = repository.updateResource.bind(repository)
+repository.updateResource = async (resource, options) => {
+  if (!takesIds) await repository.readResource(resource.resourceType, resource.id)
+  return update(resource, options)
+}
+
 function statusOf (outcome) {
   return statuses[outcome.id] ?? (outcome.issue?.[0]?.code === 'conflict' ? 409 : 400)
 }
@@ -24,6 +32,11 @@ const server = http.createServer((request, response) => {
     const url = new URL(request.url, 'http://here')
     const text = Buffer.concat(pieces).toString('utf8')
     let status, resource
+    if (url.pathname === '/takes-ids') {
+      takesIds = text === 'true'
+      response.writeHead(200).end('{}')
+      return
+    }
     try {
       const result = await router.handleRequest({
         method: request.method,
