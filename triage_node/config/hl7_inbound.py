@@ -33,7 +33,9 @@ OBSERVATIONS = {
     "14749-6": "glucose_mg_dl",
     "711150003": "on_anticoagulant",
 }
-"""LOINC codes; for anticoagulation, which has none, SNOMED CT "long-term current use of anticoagulant"."""
+"""LOINC: Glasgow coma score total, eye opening, verbal, motor; Total score [NIH Stroke Scale]; Illness or injury onset date and time;
+systolic blood pressure; glucose in serum or plasma and in blood. For anticoagulation, which has none there, SNOMED CT "Long-term
+current use of anticoagulant". Source: LOINC 2.82; the IHE PCS stroke scale profile; HL7 Austria's patient summary."""
 
 
 class Hl7InboundSettings(Section):
