@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from triage_node.domain.priority import Mode
 from triage_node.processes import withdrawal
 from triage_node.processes.running import Running, now
 from triage_node.processes.web import console_deps
-from triage_node.store import messages
+from triage_node.store import messages, studies
 
 RIS = Hl7PeerSettings(name="RIS <Nord>", host="127.0.0.1")
 
@@ -109,3 +110,18 @@ def test_a_flag_that_a_person_ended_says_so_and_stands_as_unflagged(site):
     assert (row["flag"], row["reordered_at"]) == (None, [])
     assert client.get("/api/studies/1.2.1").json()["result"] == "Was flagged; a person disagreed"
     assert "not taken back yet" in client.get("/studies/1.2.1").text
+
+
+def test_what_others_hold_under_an_identity_that_was_corrected_is_listed_on_the_page_and_in_the_api(site):
+    answer(site, MessageState.ACKNOWLEDGED)
+    client = client_of(site)
+    assert client.get("/api/studies/1.2.1").json()["to_correct"] == []
+    assert "To be corrected elsewhere" not in client.get("/studies/1.2.1").text
+    with site.store.write() as c:
+        new = replace(studies.identity_of(c, "1.2.1"), accession_number="A<2>")
+        studies.correct_identity(c, "1.2.1", new, now(), "HL7 HIS")
+    [listed] = client.get("/api/studies/1.2.1").json()["to_correct"]
+    assert (listed["peer"], listed["what"], listed["carries"]) == (RIS.name, "raise", "accession number A1")
+    page = client.get("/studies/1.2.1").text
+    assert "To be corrected elsewhere" in page
+    assert "accession number A1" in page

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triage_node.domain.study import StudyIdentity
-from triage_node.study.identity import IdentityMove, OtherPixels, Same, judge_repeat, two_patients
+from triage_node.domain.study import IdentityCorrection, StudyIdentity
+from triage_node.study.identity import IdentityMove, OtherPixels, Same, corrected, judge_repeat, two_patients
 
 DOE = StudyIdentity("4711", "", "DOE^JANE", "19600102", "F", "A100")
 PIXELS, OTHERS = "aa" * 32, "bb" * 32
@@ -78,3 +79,19 @@ def test_any_text_is_judged_and_order_does_not_matter(identities: list[StudyIden
 def test_thousands_of_identities_are_refused_quickly() -> None:
     crowd = [replace(DOE, patient_name=f"DOE^{i}") for i in range(5000)]
     assert two_patients(crowd) == "many identities under one Study Instance UID"
+
+
+def correction(old: StudyIdentity, **changed: str) -> IdentityCorrection:
+    return IdentityCorrection(datetime(2026, 11, 21, tzinfo=UTC), "HIS", old, replace(old, **changed))
+
+
+def test_what_a_header_says_is_read_as_it_was_corrected_since_and_nothing_else_is_touched() -> None:
+    merge = correction(DOE, patient_id="P99")
+    name = correction(merge.new, patient_name="ROE^JANE")
+    spelled = replace(DOE, patient_name="doe^jane^^^", accession_number="A7")
+    assert corrected(spelled, [merge, name]) == replace(spelled, patient_id="P99", patient_name="ROE^JANE")
+    assert corrected(name.new, [merge, name]) == name.new
+    stranger = replace(DOE, patient_id="OTHER")
+    assert corrected(stranger, [merge]) == stranger
+    assert corrected(DOE, [merge, correction(merge.new, patient_id=DOE.patient_id)]) == DOE
+    assert corrected(DOE, []) == DOE
