@@ -56,7 +56,9 @@ class Hl7InboundSettings(Section):
         8, ge=1, le=1000, description="Connections at a time from one address."
     )
     may_correct_identity: bool = Field(
-        True, description="ADT^A08 and A40 correct identities; false: they are shown as conflicts."
+        True,
+        description="ADT^A08 and A40, and orders that name a study by its UID with another accession number, correct "
+        "identities; false: they are shown as conflicts.",
     )
     completed_means_read: bool = Field(
         False, description="ORC-5 CM says that a study was read; at many sites it says that it was scanned."

@@ -60,7 +60,7 @@ class SenderSettings(Section):
         3.0, gt=0, le=600, description="Seconds without an instance after which its series may close."
     )
     may_correct_identity: bool = Field(
-        False, description="Same pixels under another identity are taken as a correction."
+        False, description="Same pixels under another identity are a correction, and its rejection notes (IOCM) count."
     )
 
 

@@ -18,6 +18,7 @@ from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.study import TRANSITIONS
 from triage_node.gateway import announcement_scp, announcements, ups_scp
 from triage_node.gateway.ups_rs import HTTP_CODES
+from triage_node.instances.rejection_note import LONGEST_NOTE_BYTES, MOST_REFERENCES
 from triage_node.store import workitems
 from triage_node.workitems import status as workitem_status
 from triage_node.workitems.status import WORDS
@@ -97,6 +98,15 @@ def conformance_statement() -> str:
         "SR: TID 1500 with TID 1501 and 1411 groups, algorithm by TID 4019. SEG: BINARY, one segment, no empty frames.",
         "Secondary Capture: RGB with the position attributes of the source (Standard Extended SOP class).",
         "Revised SRs name their predecessor; superseded objects are rejected by a Key Object Selection (IHE IOCM).",
+        "",
+        "## Changes of others",
+        "",
+        "A Key Object Selection titled 113001, 113037 or 113038 (DCM) of a sender with `may_correct_identity` takes the instances",
+        "of its own study that it names out of use, before and after they come (IHE RAD-66); 113039 is shown and changes nothing.",
+        "What is left is analysed again. A flag stays until a person or a report closes it. At most "
+        f"{MOST_REFERENCES} references and {LONGEST_NOTE_BYTES >> 20} MiB.",
+        "After ADT^A08 or A40, and an order that names a study by its UID with another accession number, results are issued again",
+        "under the new identity and the old objects are rejected by a Key Object Selection.",
         "",
         "## Sending",
         "",
