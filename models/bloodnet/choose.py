@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -87,24 +88,25 @@ def picture_studies(detector: BloodNetDetector, pool: Pool, settings: Settings) 
     return found
 
 
-def picture_slices(detector: BloodNetDetector, pool: Pool, settings: Settings) -> tuple[Array, NDArray[np.bool_]]:
-    """Logits and truth of development slices, each as a foreign single picture."""
+def picture_slices(detector: BloodNetDetector, pool: Pool, settings: Settings) -> list[Study]:
+    """Development slices, each as a foreign single picture and so a study of its own."""
     rng = np.random.default_rng([settings.seed, 2])
     names = {s["start"] for s in judged(pool)}
     development = np.array([s["start"] in names for s in pool.studies])[pool.study_of]
-    logits, truth = [], []
+    found = []
     for positive, here in ((True, pool.positive), (False, pool.negative)):
         candidates = np.flatnonzero(here & development)
         for i in rng.choice(candidates, min(len(candidates), settings.pictures // 2), replace=False):
             hu = torch.from_numpy(np.repeat(pool.pictures[i][None].astype(np.float32) / 2, 3, axis=0))[None]
             label = torch.from_numpy(pool.labels[i])[None]
             hu, _ = posed(hu, label, np.ones(1, bool), rng)
-            read, _ = exported(hu[0].numpy(), float(pool.studies[pool.study_of[i]]["tissue_hu"]), True, rng)
+            s = pool.studies[pool.study_of[i]]
+            read, _ = exported(hu[0].numpy(), float(s["tissue_hu"]), True, rng)
             centre = read[:1]
             tissue = tissue_density(centre, intracranial(centre))
-            logits.append(float(detector.run(channels(centre, centre, centre, tissue))[1][0, 0]))
-            truth.append(positive)
-    return np.array(logits), np.array(truth)
+            logits = detector.run(channels(centre, centre, centre, tissue))[1][:, 0]
+            found.append(told(pool, s, "single picture", logits, np.array([int(positive)])))
+    return found
 
 
 def balanced_logistic(x: Array, y: NDArray[np.bool_]) -> tuple[float, float]:
@@ -115,10 +117,10 @@ def balanced_logistic(x: Array, y: NDArray[np.bool_]) -> tuple[float, float]:
 
 def threshold(negatives: Array, specificity: float) -> float:
     """Halfway in logits between the highest negative that stays silent and the next one, or above all of them."""
-    logits = np.sort(np.log(negatives / (1 - negatives)))
+    logits = logit(np.sort(negatives))
     k = int(np.ceil(specificity * len(logits)))
     above = logits[k] if k < len(logits) else logits[-1] + 0.5
-    return float(1 / (1 + np.exp(-(logits[k - 1] + above) / 2)))
+    return float(expit((logits[k - 1] + above) / 2))
 
 
 def group_of(study: Study) -> str:
@@ -148,14 +150,6 @@ def chosen_aggregation(figures: dict[str, tuple[float, float]]) -> str:
     return max((n for n, (_, mean) in figures.items() if mean > highest - AS_GOOD), key=lambda n: figures[n][0])
 
 
-def expit(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
-
-
-def logit(p: float) -> float:
-    return float(np.log(p / (1 - p)))
-
-
 @dataclass(frozen=True)
 class Line:
     """From logits to probabilities."""
@@ -164,11 +158,12 @@ class Line:
     offset: float
 
     def __call__(self, logits: Array) -> Array:
-        return expit(self.slope * logits + self.offset)
+        p: Array = expit(self.slope * logits + self.offset)
+        return p
 
     def sharing(self, own: float, shared: float) -> Line:
         """Moved so that the threshold `own` comes to lie at `shared`."""
-        return Line(self.slope, self.offset + logit(shared) - logit(own))
+        return Line(self.slope, self.offset + float(logit(shared) - logit(own)))
 
 
 def slices_of(studies: list[Study]) -> tuple[Array, NDArray[np.bool_]]:
@@ -184,14 +179,15 @@ def shares(p: Array, y: NDArray[np.bool_], at: float) -> str:
 
 if __name__ == "__main__":
     settings = from_command_line(Settings(), sys.argv[1:])
-    pool = Pool.read(Path(settings.pool) / "train")
-    detector = BloodNetDetector(load_bundle(Path(settings.bundle)))
     if settings.scores:
         everything = kept(Path(settings.scores))
     else:
+        pool = Pool.read(Path(settings.pool) / "train")
+        detector = BloodNetDetector(load_bundle(Path(settings.bundle)))
         everything = development_studies(detector, pool, settings) + picture_studies(detector, pool, settings)
-    keep(everything, Path(settings.pool) / "development.json")
-    studies = [s for s in everything if s.scan != "picture"]
+        everything += picture_slices(detector, pool, settings)
+        keep(everything, Path(settings.pool) / "development.json")
+    studies = [s for s in everything if s.scan not in ("picture", "single picture")]
     as_pictures = [s for s in everything if s.scan == "picture"]
     by_aggregation = aggregation_figures(studies)
     for name, (real, mean) in by_aggregation.items():
@@ -214,7 +210,7 @@ if __name__ == "__main__":
     slice_x, slice_y = slices_of([s for s in studies if not s.scan])
     of_slices = Line(*balanced_logistic(slice_x, slice_y))
     of_slice = threshold(of_slices(slice_x[~slice_y]), settings.slice_specificity)
-    single_x, single_y = picture_slices(detector, pool, settings)
+    single_x, single_y = slices_of([s for s in everything if s.scan == "single picture"])
     of_singles = Line(*balanced_logistic(single_x, single_y))
     own = threshold(of_singles(single_x[~single_y]), settings.picture_specificity)
     of_singles = of_singles.sharing(own, of_slice)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.bloodnet.choose import aggregation_figures, balanced_logistic, chosen_aggregation, threshold
+from models.bloodnet.choose import (
+    Settings,
+    aggregation_figures,
+    balanced_logistic,
+    chosen_aggregation,
+    picture_slices,
+    slices_of,
+    threshold,
+)
 from models.bloodnet.evaluate import Figures, Thresholds, measure, slice_answers
 from models.bloodnet.pool import built_in
 from models.bloodnet.score import Study, keep, kept, least_blood
@@ -52,6 +60,19 @@ def test_ways_to_join_slices_are_compared_by_group():
     figures = aggregation_figures(some())
     assert set(figures) >= {"max", "pair", "top3", "noisy-or", "sequence"}
     assert all(0.8 < real <= 1 and 0.8 < mean <= 1 for real, mean in figures.values())
+
+
+def test_single_pictures_stand_in_the_scores_file_so_that_choosing_again_needs_no_network(tmp_path):
+    class Bright:
+        def run(self, pictures):
+            return None, pictures[:, 1].reshape(len(pictures), -1).max(axis=1, keepdims=True)
+
+    said = picture_slices(Bright(), built_in(1), Settings(pictures=16))
+    keep(said, tmp_path / "development.json")
+    logits, truth = slices_of(kept(tmp_path / "development.json"))
+    assert truth.tolist() == [True] * 8 + [False] * 8
+    assert logits.tolist() == [s.logits[0] for s in said]
+    assert {s.patient[-1] for s in said} == {"5"}
 
 
 def test_figures_count_by_patient_and_fit_the_manifest():
