@@ -158,7 +158,7 @@ class PolicyDraft:
         return self.policy.created_by
 
     def step(self, event: DraftEvent) -> DraftStep | None:
-        return next((s for s in reversed(self.steps) if s.event is event), None)
+        return next((s for s in reversed(self.steps) if s.event == event), None)
 
 
 @dataclass(frozen=True, slots=True)

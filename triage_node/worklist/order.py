@@ -115,3 +115,8 @@ def _reason(row: WorklistRow, places_raised: int, now: datetime, policy: ListPol
     if row.status_words:
         words.append(row.status_words)
     return " · ".join(words)
+
+
+def first_to_read(rows: Iterable[WorklistRow], now: datetime, policy: ListPolicy) -> WorklistRow:
+    """What stands first in `order`, in one pass. Raises: ValueError without rows."""
+    return min(rows, key=lambda row: _key(row, counting_flag(row, policy), now, policy))
