@@ -16,6 +16,7 @@ from tests.report import sample, validators
 from tests.support.unpacked import ge_head
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.errors import ReportError
+from triage_node.domain.study import StudyIdentity
 from triage_node.report.build import build_objects
 from triage_node.report.read_back import read
 from triage_node.report.source_headers import clean_sources, patient_orientation, patient_sides
@@ -221,3 +222,26 @@ def test_random_bytes_in_any_text_attribute_never_raise_anything_but_a_report_er
         except ReportError:
             continue
         assert pydicom.dcmread(io.BytesIO(files[0].data)).StudyInstanceUID == request.volume.study_instance_uid
+
+
+@pytest.mark.parametrize("name", ["Đặng^Müller=山田^太郎", "A\x1b$B\nB^C" + "長" * 400])
+def test_a_corrected_identity_stands_in_every_object_and_only_where_the_old_one_stood(name):
+    who = StudyIdentity("P-NEW", "NORTH", name, "19600102", "O", "A-NEW")
+    kinds = frozenset({ObjectKind.FINDINGS_SR})
+    old = build_objects(sample.request(kinds=kinds))
+    new = build_objects(dataclasses.replace(sample.request(kinds=kinds), patient=who))
+    assert len(new) == len(old)
+    for was, is_now in ((read(o.data), read(n.data)) for o, n in zip(old, new, strict=True)):
+        for keyword, value in (
+            ("PatientID", "P-NEW"),
+            ("IssuerOfPatientID", "NORTH"),
+            ("PatientBirthDate", "19600102"),
+            ("PatientSex", "O"),
+            ("AccessionNumber", "A-NEW"),
+        ):
+            assert is_now[keyword].value == value
+        assert str(is_now.PatientName) == name or "\n" not in str(is_now.PatientName)
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "StudyID"):
+            assert is_now[keyword].value == was[keyword].value
+        assert "PatientAge" not in is_now
+        assert "IssuerOfAccessionNumberSequence" not in is_now
