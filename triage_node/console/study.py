@@ -3,6 +3,7 @@
 GET /studies/{uid}                  one study
 POST /studies/{uid}/clinical        clinical facts from the form of that page
 GET /studies/{uid}/pictures/{sop}   a picture that the node built, as PNG
+GET /fragments/studies/{uid}/prognosis   its prognosis, for the page's own script
 GET /api/studies/{uid}              one study as JSON
 GET /api/studies/{uid}/timeline
 GET, POST /api/studies/{uid}/clinical
@@ -69,6 +70,14 @@ def routes(deps: ConsoleDeps, pages: Pages) -> APIRouter:
         return study_page(request, study_instance_uid)
 
     @router.post("/studies/{study_instance_uid}/clinical", response_class=HTMLResponse, include_in_schema=False)
+    @router.get(
+        "/fragments/studies/{study_instance_uid}/prognosis", response_class=HTMLResponse, include_in_schema=False
+    )
+    def show_prognosis(request: Request, study_instance_uid: str) -> HTMLResponse:
+        details = as_due(deps, request, study_of(deps, study_instance_uid))
+        shows_result = may_show(deps, request, deps.mode(), details)
+        return pages.draw(request, "_prognosis.html", details=details, shows_result=shows_result)
+
     def state_by_form(
         request: Request, study_instance_uid: str, body: Annotated[bytes, Depends(clinical.limited_body)]
     ) -> Response:

@@ -6,7 +6,8 @@ import logging
 
 from triage_node.instances.archive import Archive
 from triage_node.processes.running import Running, now
-from triage_node.processes.wiring import list_policy
+from triage_node.processes.wiring import built_folder, list_policy
+from triage_node.report import display
 from triage_node.store import audit, messages, retention, worklist
 from triage_node.worklist.leaving import departures
 
@@ -33,8 +34,14 @@ def expire_messages(running: Running) -> None:
 
 
 def remove_old_sources(running: Running) -> None:
-    """Received pixels go `source_days` after the study is delivered; never what is still on the list."""
+    """Received pixels go `source_days` after the study is delivered; never what is still on the list.
+
+    So do the slices that were made of them for the page, first: pixels must not stay in a copy that nothing points to.
+    """
     archive = Archive(running.settings.store.data_folder)
-    for sha256 in retention.removable_sources(running.store, now(), running.settings.store.source_days):
+    removable = retention.removable_sources(running.store, now(), running.settings.store.source_days)
+    for uid in dict.fromkeys(uid for _, uid in removable):
+        display.remove(display.path_of(built_folder(running.settings), uid))
+    for sha256, _ in removable:
         archive.remove(sha256)
         retention.source_removed(running.store, sha256, now())

@@ -22,7 +22,7 @@ def find(
     arrived_at = own.row.arrived_at
     scan = Scan(
         study_instance_uid,
-        _scanned(held, zone, arrived_at),
+        scanned_at(held, zone, arrived_at),
         arrived_at,
         decision.hematoma_volume_ml,
         decision.subtypes,
@@ -37,7 +37,7 @@ def find(
         record = results.latest_flagged(store, uid)
         if record is None:
             continue  # raised only as a repeat of another one
-        taken = _scanned(instances.of_study(store, uid), zone, earlier.row.arrived_at)
+        taken = scanned_at(instances.of_study(store, uid), zone, earlier.row.arrived_at)
         flagged.append(
             Scan(
                 uid,
@@ -52,7 +52,7 @@ def find(
     return repeat_of(scan, flagged)
 
 
-def _scanned(held: list[ReceivedInstance], zone: tzinfo, arrived_at: datetime) -> datetime:
+def scanned_at(held: list[ReceivedInstance], zone: tzinfo, arrived_at: datetime) -> datetime:
     """When the first image was taken; where the headers do not tell, or tell of the future, when the study arrived."""
     told = [
         acquired_at(h.acquisition_date, h.acquisition_time, zone_of(h, zone))

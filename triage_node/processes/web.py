@@ -25,6 +25,7 @@ from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import TimelineEntry
 from triage_node.processes import clinical, escalation, feeds
+from triage_node.processes.console.other_scans import other_scans
 from triage_node.processes.console.viewer import viewer_deps
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import Running, now, run_role
@@ -93,7 +94,10 @@ def console_deps(running: Running) -> ConsoleDeps:
 def rooms(running: Running) -> tuple[Room, ...]:
     """The parts of the console beside the list and the study, each with its callables."""
     built = built_folder(running.settings)
-    return (viewer.room(viewer_deps(running.store, built)),)
+    return (
+        viewer.room(viewer_deps(running.store, built)),
+        other_scans(running.store, ZoneInfo(running.settings.node.time_zone)),
+    )
 
 
 def mode_in_force(running: Running, simulation: bool) -> Mode:

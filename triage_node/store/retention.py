@@ -16,10 +16,10 @@ _KEPT = [s.value for s in (*ON_THE_LIST, ReadingState.NOT_CONFIRMED)]
 _AT_ONCE = 1000
 
 
-def removable_sources(store: Store, now: datetime, days: float) -> list[str]:
-    """SHA-256 of received instances whose study ended more than `days` ago and is on no list any more."""
+def removable_sources(store: Store, now: datetime, days: float) -> list[tuple[str, str]]:
+    """(SHA-256, study) of received instances whose study ended more than `days` ago and is on no list any more."""
     query = (
-        select(instance.c.sha256)
+        select(instance.c.sha256, instance.c.study_instance_uid)
         .join(study, study.c.study_instance_uid == instance.c.study_instance_uid)
         .outerjoin(worklist_row, worklist_row.c.study_instance_uid == study.c.study_instance_uid)
         .where(
@@ -32,7 +32,7 @@ def removable_sources(store: Store, now: datetime, days: float) -> list[str]:
         .limit(_AT_ONCE)
     )
     with store.read() as c:
-        return list(c.execute(query).scalars())
+        return [(sha256, uid) for sha256, uid in c.execute(query)]
 
 
 def source_removed(store: Store, sha256: str, at: datetime) -> None:

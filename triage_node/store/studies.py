@@ -80,11 +80,14 @@ def advance(
         values |= {"tries": 0, "closed_at": None, "close_signal": ""}
     c.execute(update(study).where(study.c.study_instance_uid == uid).values(**values))
     words = status_words(new, reason, decided=row.revision > 0)
-    c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(status_words=words))
+    row_changed = c.execute(
+        update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(status_words=words)
+    ).rowcount
     audit.record(
         c, at, actor, f"study {event.value}", uid, old.value, new.value if not reason else f"{new.value}: {reason}"
     )
-    touch_list(c)
+    if row_changed:
+        touch_list(c)
     return new
 
 
@@ -128,6 +131,16 @@ def in_states(store: Store, *states: StudyState) -> list[StudyRecord]:
     with store.read() as c:
         query = select(study).where(study.c.state.in_([s.value for s in states])).order_by(study.c.arrived_at)
         return [_from_row(r) for r in c.execute(query)]
+
+
+def of_patient(store: Store, patient_id: str, most: int) -> list[StudyRecord]:
+    """Studies whose identity bears this patient ID, newest first: whoever asks must compare the rest of the identity."""
+    of_whom = study.c.identity["patient_id"].as_string() == patient_id
+    with store.read() as c:
+        return [
+            _from_row(r)
+            for r in c.execute(select(study).where(of_whom).order_by(study.c.arrived_at.desc()).limit(most))
+        ]
 
 
 def close_series(c: Connection, series_instance_uid: str, signal: str, incomplete: bool, at: datetime) -> None:
