@@ -9,6 +9,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from triage_node.processes import archive_counts, arrival, escalation, feeds, housekeeping, orders, reconciliation
+from triage_node.processes.lab import shadow
 from triage_node.processes.running import Running, now, run_role
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def main(running: Running) -> None:
     clock.add_job(_with(running, housekeeping.expire_rows), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.expire_messages), "interval", seconds=15)
     clock.add_job(_with(running, escalation.pass_on), "interval", seconds=15)
+    clock.add_job(_with(running, shadow.tick), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
     clock.add_job(_with(running, orders.forget_old), "interval", minutes=10)
     clock.add_job(_with(running, archive_counts.forget_old), "interval", minutes=10)
