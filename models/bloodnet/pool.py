@@ -37,7 +37,7 @@ class Pool:
         self.negative = sure & ~self.positive & ((pictures > 20).mean(axis=(1, 2)) > 0.02)
         self.types = np.stack([(labels == k).sum(axis=(1, 2)) >= LEAST_PIXELS for k in range(1, len(OUTPUTS))], 1)
         self.known_logit = np.zeros(len(sure), np.float32)  # of "any", when the slice was last trained on
-        self.index: dict[str, tuple[list[NDArray[np.intp]], NDArray[np.intp]]] = {}
+        self.index: dict[str, tuple[dict[str, NDArray[np.intp]], NDArray[np.intp]]] = {}
 
     @classmethod
     def read(cls, folder: Path) -> Pool:
@@ -56,15 +56,23 @@ class Pool:
         return pool
 
     def index_for_training(self) -> None:
-        """By origin: positives of each type that occurs, and negatives; development heads are in neither."""
+        """By origin: positives of each look that occurs ("sdh chronic", or "iph" where no subtype was drawn), and negatives.
+
+        Development heads are in neither.
+        """
         trained = np.array([not is_development(s["patient"]) for s in self.studies])[self.study_of]
         origins = np.array([s["origin"] for s in self.studies])[self.study_of]
+        drawn = np.array([look(first_fact(s)) for s in self.studies])[self.study_of]
         for origin in ORIGINS:
             here = trained & (origins == origin)
-            by_type = [np.flatnonzero(here & self.positive & self.types[:, k]) for k in range(self.types.shape[1])]
+            by_look: dict[str, NDArray[np.intp]] = {}
+            for k, kind in enumerate(OUTPUTS[1:]):
+                found = np.flatnonzero(here & self.positive & self.types[:, k])
+                looks = np.where(np.char.startswith(drawn[found], kind), drawn[found], kind)
+                by_look |= {str(name): found[looks == name] for name in np.unique(looks)}
             negatives = np.flatnonzero(here & self.negative)
-            if len(negatives) and any(len(i) for i in by_type):
-                self.index[origin] = ([i for i in by_type if len(i)], negatives)
+            if len(negatives) and by_look:
+                self.index[origin] = (by_look, negatives)
 
     def development(self) -> list[dict]:
         return [s for s in self.studies if is_development(s["patient"])]
@@ -88,6 +96,17 @@ class Pool:
             part = rng.uniform(0.1, 0.3)
             stack[1] = (1 - 2 * part) * stack[1] + part * (stack[0] + stack[2])
         return stack[::-1].copy() if rng.random() < 0.5 else stack
+
+
+def first_fact(study: dict) -> dict:
+    """What was drawn first; normal heads name their mimics there, real ones nothing."""
+    facts = study.get("facts", "")
+    return json.loads(facts)[0] if facts.startswith("[") else {}
+
+
+def look(fact: dict) -> str:
+    """Kind and subtype of what was drawn, "sdh chronic"; empty for nothing."""
+    return f"{fact['kind']} {fact['subtype']}" if "subtype" in fact else ""
 
 
 def is_development(patient: str) -> bool:

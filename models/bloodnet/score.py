@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bloodnet.pool import IGNORE, LEAST_PIXELS, Pool
+from models.bloodnet.pool import IGNORE, LEAST_PIXELS, Pool, first_fact
 from triage_node.detection import preprocess
 from triage_node.detection.ich import MASK_PROBABILITY, BloodNetDetector
 from triage_node.detection.preprocess import GRID, GridStudy, Square, on_grid
@@ -98,12 +98,6 @@ def told(
         truth=tuple(int(v) for v in truth),
         dice=dice,
     )
-
-
-def first_fact(study: dict) -> dict:
-    """What was drawn first; normal heads name their mimics there, real ones nothing."""
-    facts = study.get("facts", "")
-    return json.loads(facts)[0] if facts.startswith("[") else {}
 
 
 def kept(path: Path) -> list[Study]:
