@@ -67,7 +67,8 @@ class SampleNode:
         self.rows[uid] = WorklistRow(uid, order_class, self.now - timedelta(minutes=minutes), **more)  # type: ignore[arg-type]
         label = name or _NAMES[number % len(_NAMES)]
         what = _DESCRIPTIONS[number % len(_DESCRIPTIONS)] if description is None else description
-        self.about[uid] = About(label, f"A{204100 + 7 * number} · {what}", state, live_words, 1)
+        accession, source = f"A{204100 + 7 * number}", ("CT1", "CT2")[number % 2]
+        self.about[uid] = About(label, f"{accession} · {what}", state, live_words, 1, source, accession)
         return uid
 
     def change(self, uid: str, **values: object) -> None:

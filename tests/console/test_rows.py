@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.console.sample import NOW, SampleNode, ago, flag, night
-from triage_node.console.rows import FLAG_SIGNS, MOST_ROWS, Sign, list_view
+from triage_node.console.rows import FLAG_SIGNS, MOST_ROWS, Filter, Sign, Wanted, list_view
 from triage_node.domain.priority import ListPolicy, Mode, OrderClass, ReadingState, Urgency
 from triage_node.domain.study import StudyState
 
@@ -160,3 +160,40 @@ def test_hostile_words_are_cut_and_stripped_before_they_reach_the_page():
     _, (row,) = rows_of(node)
     assert "\u202e" not in row.headline
     assert len(row.headline) == 120
+
+
+@pytest.mark.parametrize(
+    ("shown", "left"),
+    [
+        (Filter(), 40),
+        (Filter(state=Wanted.FLAGGED), 7),
+        (Filter(state=Wanted.NOT_ANALYSED), 3),
+        (Filter(state=Wanted.BEING_READ), 1),
+        (Filter(order_class="STAT"), 4),
+        (Filter(source="CT1"), 20),
+        (Filter(text="  okafor  "), 2),
+        (Filter(text="suspected IPH", source="CT1"), 1),
+        (Filter(text="nobody has this name"), 0),
+    ],
+)
+def test_a_filter_narrows_what_is_drawn_and_counts_what_it_hides(shown, left):
+    node = night()
+    reading = node.reading_list(NOW, False)
+    everything, narrowed = list_view(reading, NOW), list_view(reading, NOW, shown)
+    drawn = [row for _, rows in narrowed.groups for row in rows]
+    drawn += [*narrowed.being_read, *narrowed.late, *narrowed.not_confirmed]
+    drawn += [narrowed.first] if narrowed.first is not None else []
+    shown_rows = {row.uid: row for row in drawn}  # a late flag stands in the order as an unflagged row too
+    assert (len(shown_rows), narrowed.hidden) == (left, 40 - left)
+    for count in ("waiting", "flagged", "not_analysed", "not_sure", "sources"):
+        assert getattr(narrowed, count) == getattr(everything, count)
+    flags = sum(row.is_flagged or row.sign is Sign.LATE_FLAG for row in shown_rows.values())
+    assert flags + narrowed.hidden_flagged == 7
+
+
+def test_a_filter_changes_no_place():
+    reading = night().reading_list(NOW, False)
+    places = {p.row.study_instance_uid: p.position + 1 for p in reading.placed}
+    narrowed = list_view(reading, NOW, Filter(order_class="URGENT"))
+    rows = [narrowed.first, *(row for _, rows in narrowed.groups for row in rows)]
+    assert all(row.position == places[row.uid] for row in rows)

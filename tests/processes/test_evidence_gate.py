@@ -16,6 +16,7 @@ from tests.support.analysed import analysis, receive, settings_in
 from triage_node.config.schema import ArchiveSettings, Settings, WorklistSettings
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.finding import EvidenceLevel, OperatingPoint
+from triage_node.domain.mode_switch import ModeAction, ModeChange
 from triage_node.domain.policy import Scope, ScopedPoint
 from triage_node.domain.priority import ListPolicy, Mode
 from triage_node.domain.scan_source import ScanSource
@@ -25,7 +26,7 @@ from triage_node.processes.listing import reading_list
 from triage_node.processes.running import now
 from triage_node.processes.study_details import study_details
 from triage_node.processes.wiring import effective_mode, least_level
-from triage_node.store import evaluations, outbox, policy, results, worklist
+from triage_node.store import evaluations, modes, outbox, policy, results, worklist
 
 E0, E1, E2, E3 = EvidenceLevel
 ACTIVE = 'mode = "active"'
@@ -71,6 +72,8 @@ def evaluate(role: Analysis, *scans: ScanSource, output: str = "ich") -> None:
         },
     }
     evaluations.add(role.store, role.bundle.digest, output, E2, {"key": key}, TWO, now())
+    with role.store.write() as c:
+        modes.add(c, ModeChange(now(), TWO[1], ModeAction.APPROVE, "", role.bundle.digest))
 
 
 def made_by(files: tuple[Path, ...]) -> ScanSource:

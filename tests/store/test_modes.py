@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,9 +11,9 @@ from tests.store.conftest import NOW
 from triage_node.domain.mode_switch import REQUEST_FOR, ModeAction, ModeChange, ModeSwitch, switch_after
 from triage_node.store import audit, modes
 
-PAUSE, REQUEST, APPROVE, REFUSE, RESUME = (
+PAUSE, REQUEST, APPROVE, REFUSE, RESUME, REASON = (
     ModeChange(NOW, by, ModeAction(action), "why", "d1")
-    for by, action in (("lee", "pause"), ("ada", "request"), ("bob", "approve"), ("bob", "refuse"), ("lee", "resume"))
+    for by, action in (("lee", "pause"), ("ada", "request"), ("bob", "approve"), ("bob", "refuse"), ("lee", "resume"), ("lee", "reason"))
 )
 
 
@@ -23,6 +24,8 @@ PAUSE, REQUEST, APPROVE, REFUSE, RESUME = (
         ([REQUEST], ModeSwitch(request=REQUEST)),
         ([REQUEST, APPROVE], ModeSwitch(approval=APPROVE)),
         ([REQUEST, APPROVE, PAUSE], ModeSwitch(paused=PAUSE)),
+        ([replace(PAUSE, reason=""), REASON], ModeSwitch(paused=PAUSE)),
+        ([REASON], ModeSwitch()),
         ([REQUEST, PAUSE], ModeSwitch(paused=PAUSE)),
         ([PAUSE, REQUEST], ModeSwitch(paused=PAUSE, request=REQUEST)),
         ([PAUSE, REQUEST, REFUSE], ModeSwitch(paused=PAUSE)),

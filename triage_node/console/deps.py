@@ -34,6 +34,10 @@ class About:
     state: StudyState
     live_words: str = ""
     revision: int = 0
+    source: str = ""
+    """The AE title that sent it."""
+    accession_number: str = ""
+    patient_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

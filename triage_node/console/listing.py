@@ -1,6 +1,7 @@
 """The reading list, its stream of changes, and the node's health.
 
 GET /                   the reading list          ?view=would-move   for administrators and auditors
+                                                  ?state= &class= &ae= &q=   narrow what is drawn
 GET /fragments/list     its changing part, for the page's own script
 GET /events             server-sent events
 GET /api/worklist       the list as JSON          ?view=would-move
@@ -13,17 +14,30 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 
 from triage_node.console import json_views
 from triage_node.console.deps import ConsoleDeps, ReadingList
 from triage_node.console.events import Events
 from triage_node.console.pages import Pages, needs, stale, stale_from, told_more
-from triage_node.console.rows import list_view
+from triage_node.console.rows import Filter, Wanted, list_view
 from triage_node.domain.person import Role
 
 View = Literal["list", "would-move"]
+_STATES = [(wanted.value, wanted.value or "all") for wanted in Wanted]
+
+
+def _shown(
+    state: Annotated[Wanted, Query()] = Wanted.ALL,
+    order_class: Annotated[Literal["", "STAT", "URGENT", "ROUTINE"], Query(alias="class")] = "",
+    ae: Annotated[str, Query(max_length=16)] = "",
+    q: Annotated[str, Query(max_length=64)] = "",
+) -> Filter:
+    return Filter(state, order_class, ae, q)
+
+
+Shown = Annotated[Filter, Depends(_shown)]
 
 
 def routes(deps: ConsoleDeps, pages: Pages, events: Events) -> APIRouter:
@@ -34,25 +48,28 @@ def routes(deps: ConsoleDeps, pages: Pages, events: Events) -> APIRouter:
             raise HTTPException(403, "What would move is shown to administrators.")
         return deps.reading_list(now, view == "would-move")
 
-    def list_content(request: Request, view: View) -> dict[str, Any]:
+    def list_content(request: Request, view: View, shown: Filter) -> dict[str, Any]:
         now = deps.now()
         reading = reading_list(request, view, now)
         return {
             "reading": reading,
             "view": view,
             "version": reading.version,
-            "list": list_view(reading, now),
+            "list": list_view(reading, now, shown),
+            "about": reading.about,
+            "filter": shown,
+            "filter_states": _STATES,
             "may_see_would_move": told_more(deps, request),
             "escalation": deps.escalation() if deps.person_of(request).has(Role.ADMINISTRATOR) else "",
         }
 
     @router.get("/", response_class=HTMLResponse)
-    def show_list(request: Request, view: View = "list") -> HTMLResponse:
-        return pages.draw(request, "list.html", **list_content(request, view))
+    def show_list(request: Request, shown: Shown, view: View = "list") -> HTMLResponse:
+        return pages.draw(request, "list.html", **list_content(request, view, shown))
 
     @router.get("/fragments/list", response_class=HTMLResponse, include_in_schema=False)
-    def show_list_fragment(request: Request, view: View = "list") -> HTMLResponse:
-        return pages.draw(request, "_list.html", **list_content(request, view))
+    def show_list_fragment(request: Request, shown: Shown, view: View = "list") -> HTMLResponse:
+        return pages.draw(request, "_list.html", **list_content(request, view, shown))
 
     @router.get("/events", include_in_schema=False)
     async def stream_events() -> StreamingResponse:

@@ -22,6 +22,7 @@ from triage_node.console.freshness import Staleness, staleness
 from triage_node.console.texts import NOT_FOR_DIAGNOSIS, SILENCE, clock, figure, level_words, since, size
 from triage_node.domain.identifiers import is_uid
 from triage_node.domain.person import Person, Role
+from triage_node.domain.viewer_link import viewer_link
 
 _STATIC = resources.files("triage_node.console") / "static"
 _TOLD_MORE = (Role.ADMINISTRATOR, Role.AUDITOR)
@@ -129,7 +130,7 @@ def _environment(deps: ConsoleDeps) -> Environment:
         "figure": figure,
         "level_words": level_words,
         "items_used": lambda p: [(i.name, i.value) for i in p.items if i.known],
-        "study_link": lambda uid: deps.study_link.replace("{study_instance_uid}", uid) if deps.study_link else "",
+        "study_link": lambda uid, about: viewer_link(deps.study_link, uid, about.accession_number, about.patient_id),
     }
     return environment
 

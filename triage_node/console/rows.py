@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -86,6 +87,46 @@ class ListView:
     not_analysed: int
     not_sure: int
     left_out: int
+    hidden: int = 0
+    hidden_flagged: int = 0
+    sources: tuple[str, ...] = ()
+
+
+class Wanted(StrEnum):
+    """What the list can be narrowed to; it is a way of looking and changes no place."""
+
+    ALL = ""
+    FLAGGED = "flagged"
+    NOT_ANALYSED = "not analysed"
+    NOT_SURE = "not sure"
+    BEING_READ = "being read"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rows are shown. Counts stay those of the whole list, and what is hidden is counted."""
+
+    state: Wanted = Wanted.ALL
+    order_class: str = ""
+    source: str = ""
+    text: str = ""
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self.state or self.order_class or self.source or self.text.strip())
+
+    def admits(self, row: RowView, about: About) -> bool:
+        if self.order_class not in ("", row.order_class) or self.source not in ("", about.source):
+            return False
+        is_wanted = {
+            Wanted.ALL: True,
+            Wanted.FLAGGED: row.is_flagged or row.sign is Sign.LATE_FLAG,
+            Wanted.NOT_ANALYSED: row.sign is Sign.NOT_ANALYSED,
+            Wanted.NOT_SURE: row.sign is Sign.NOT_SURE,
+            Wanted.BEING_READ: bool(row.read_by),
+        }[self.state]
+        said = " ".join((row.label, row.description, row.headline, *row.details, row.read_by)).casefold()
+        return is_wanted and all(word in said for word in self.text.casefold().split())
 
 
 _GROUPS = {
@@ -97,22 +138,39 @@ _GROUPS = {
 }
 
 
-def list_view(reading: ReadingList, now: datetime) -> ListView:
+def list_view(reading: ReadingList, now: datetime, shown: Filter = Filter()) -> ListView:
+    """The list as it is drawn. `shown` narrows what is drawn, and nothing of what is counted."""
+
+    def wanted(rows: Iterable[RowView]) -> tuple[RowView, ...]:
+        return tuple(row for row in rows if shown.admits(row, reading.about[row.uid]))
+
     rows = [(placed.tier, _placed_row(placed, reading, now)) for placed in reading.placed]
-    waiting = [(tier, row) for tier, row in rows if row.uid not in reading.claimed]
-    first, rest = (waiting[0][1], waiting[1 : MOST_ROWS + 1]) if waiting else (None, [])
-    groups = [(title, tuple(row for t, row in rest if t == tier)) for tier, title in _GROUPS.items()]
+    tiers = {row.uid: tier for tier, row in rows}
+    waiting = [row for _, row in rows if row.uid not in reading.claimed]
+    claimed = [row for _, row in rows if row.uid in reading.claimed]
+    late = [_apart(row, reading, now) for row in reading.late]
+    not_confirmed = [_apart(row, reading, now) for row in reading.not_confirmed]
+    everything = [*waiting, *claimed, *late, *not_confirmed]
+    first, *rest = wanted(waiting) or (None,)
+    drawn = rest[:MOST_ROWS]
+    groups = [(title, tuple(row for row in drawn if tiers[row.uid] == tier)) for tier, title in _GROUPS.items()]
+    hidden = {row.uid: row for row in everything}
+    for row in wanted(everything):
+        hidden.pop(row.uid, None)
     return ListView(
         first=first,
         groups=tuple(group for group in groups if group[1]),
-        being_read=tuple(row for _, row in rows if row.uid in reading.claimed)[:MOST_ROWS],
-        late=tuple(_apart(row, reading, now) for row in reading.late[:MOST_ROWS]),
-        not_confirmed=tuple(_apart(row, reading, now) for row in reading.not_confirmed[:MOST_ROWS]),
+        being_read=wanted(claimed)[:MOST_ROWS],
+        late=wanted(late)[:MOST_ROWS],
+        not_confirmed=wanted(not_confirmed)[:MOST_ROWS],
         waiting=len(waiting),
-        flagged=sum(row.is_flagged for _, row in waiting),
+        flagged=sum(row.is_flagged for row in waiting),
         not_analysed=sum(row.sign is Sign.NOT_ANALYSED for _, row in rows),
         not_sure=sum(row.sign is Sign.NOT_SURE for _, row in rows),
-        left_out=max(len(waiting) - MOST_ROWS - 1, 0),
+        left_out=max(len(rest) - MOST_ROWS, 0),
+        hidden=len(hidden),
+        hidden_flagged=sum(row.is_flagged or row.sign is Sign.LATE_FLAG for row in hidden.values()),
+        sources=tuple(sorted({reading.about[row.uid].source for row in everything} - {""})),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+RESUME_FOR = timedelta(seconds=60)
 REQUEST_FOR = timedelta(hours=24)
 """A request that nobody approves lapses: what was looked at then may not hold any more."""
 
@@ -17,6 +18,8 @@ class ModeAction(StrEnum):
     APPROVE = "approve"
     """The second one. In a simulation, which harms nobody, one person is enough and no request is needed."""
     REFUSE = "refuse"
+    REASON = "reason"
+    """Why somebody paused, told afterwards: a pause waits for no words."""
     RESUME = "resume"
     """The same person takes a pause back, within a minute: what held before it holds again."""
 
@@ -54,6 +57,9 @@ def switch_after(changes: list[ModeChange]) -> ModeSwitch:
         match change.action:
             case ModeAction.PAUSE:
                 before_pause, switch = switch, ModeSwitch(paused=change)
+            case ModeAction.REASON:
+                if switch.paused is not None:
+                    switch = replace(switch, paused=replace(switch.paused, reason=change.reason))
             case ModeAction.RESUME:
                 switch = before_pause
             case ModeAction.REQUEST:

@@ -20,7 +20,7 @@ from triage_node.instances.archive import Archive
 from triage_node.processes import messages, notifying
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
 from triage_node.processes.wiring import built_folder, is_loopback
-from triage_node.store import meta, outbox
+from triage_node.store import meta, modes, outbox
 from triage_node.store.engine import Store
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Queue:
     def send_some(self) -> bool:
         """Send one batch. False when nothing is due or nobody was reached."""
         store, archive = self._running.store, self._archive
-        if now() < self._resume_at or archive.name not in outbox.peers_with_work(store, now()):
+        if self._is_paused() or now() < self._resume_at or archive.name not in outbox.peers_with_work(store, now()):
             return False
         rows = outbox.claim_batch(store, archive.name, self._owner, now(), LEASE, archive.batch)
         if not rows:
@@ -83,6 +83,10 @@ class Queue:
         if archive.storage_commitment:
             self._unasked += [r for r in rows if outcomes[r.sop_instance_uid].verdict is Verdict.STORED]
         return not pause
+
+    def _is_paused(self) -> bool:
+        # what was queued while the node acted waits for people to switch it on again; a research archive never did depend on it
+        return self._archive.clinical and modes.switch(self._running.store).paused is not None
 
     def ask(self) -> None:
         """Ask for commitment of what was sent since the last time, in one transaction."""

@@ -12,7 +12,8 @@ from triage_node.config.schema import Settings
 from triage_node.domain.finding import BundleIdentity, OperatingPoint
 from triage_node.domain.priority import Mode
 from triage_node.domain.scan_source import ScanSource, not_covered
-from triage_node.processes.wiring import effective_mode
+from triage_node.processes.wiring import switched_mode
+from triage_node.store import modes
 from triage_node.store.engine import Store
 from triage_node.store.evaluations import measured_at_other_thresholds, scans_covered, site_levels
 
@@ -44,7 +45,7 @@ def standing(
     """
     site = site_levels(store, shipped.digest)
     bundle = replace(shipped, evidence={**shipped.evidence, **site})
-    mode, why = effective_mode(settings, simulation, bundle.level("ich"))
+    mode, why = switched_mode(settings, simulation, bundle.level("ich"), modes.switch(store), bundle.digest)
     if why and not simulation and measured_at_other_thresholds(store, shipped.digest, "ich"):
         why = "observe: this site's evaluation was made at other thresholds than those in force"
     if simulation or mode is Mode.OBSERVE or scan is None:

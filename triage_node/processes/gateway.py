@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import uvicorn
@@ -30,8 +31,10 @@ from triage_node.gateway import announcement_scp, ups_rs, ups_scp
 from triage_node.gateway.hl7_inbound import Hl7Inbound
 from triage_node.gateway.ups_events import EventSender
 from triage_node.gateway.workitem_service import WorkitemService
+from triage_node.processes.certificates import tls_of
+from triage_node.processes.console.mode import mode_in_force
 from triage_node.processes.running import Running, now, run_role
-from triage_node.processes.web import host_names, listen, mode_in_force
+from triage_node.processes.web import host_names, listen
 from triage_node.processes.wiring import list_policy
 from triage_node.store import meta, workitems
 from triage_node.store.engine import Store
@@ -44,6 +47,7 @@ FOLLOW_ALWAYS_S = 10.0
 """The mode may change without a change of the list."""
 _STOP_S = 5.0
 _MODE_FOR_S = 1.0
+SHORTEST_TOKEN = 16
 
 
 def workitem_service(running: Running) -> WorkitemService:
@@ -66,17 +70,18 @@ class _AsReadersSee:
     def __call__(self, row: WorklistRow) -> WorklistRow:
         at = now()
         if self._asked_at is None or (at - self._asked_at).total_seconds() > _MODE_FOR_S:
-            self._policy = list_policy(self._running.settings, mode_in_force(self._running, self._simulation))
+            self._policy = list_policy(self._running.settings, mode_in_force(self._running.store, self._running.settings, self._simulation))
             self._asked_at = at
         return as_readers_see([row], self._policy)[0]
 
 
 def ups_listener(settings: GatewaySettings, service: WorkitemService) -> Listener:
-    """The DIMSE side of UPS."""
+    """The DIMSE side of UPS. Raises: ConfigError when its certificate cannot be used."""
     other = OtherService(
         ups_scp.contexts(), lambda peer: ups_scp.handlers(service, peer.calling_ae_title, peer.address)
     )
-    endpoint = Endpoint(settings.host, settings.ups_port, settings.ae_title, fast=False)
+    tls = tls_of(settings.tls, "gateway.tls")
+    endpoint = Endpoint(settings.host, settings.ups_port, settings.ae_title, tls=tls, fast=False)
     return _listener(endpoint, settings.clients, ups_scp.MESSAGE_BYTES, other)
 
 
@@ -208,9 +213,11 @@ def _start_rs(running: Running, service: WorkitemService, parts: ExitStack) -> N
         settings.rs_addresses,
         host_names(settings.host),
         running.stop.is_set,
+        read_token(settings.rs_token_file),
     )
+    tls = tls_of(settings.tls, "gateway.tls")
     listener = parts.enter_context(listen(settings.host, settings.rs_port))
-    if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+    if settings.rs_token_file is None and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
         log.warning("event=ups_rs_without_login addresses=%s see the list with its patients", settings.rs_addresses)
     config = uvicorn.Config(
         app,
@@ -223,6 +230,8 @@ def _start_rs(running: Running, service: WorkitemService, parts: ExitStack) -> N
         ws="websockets-sansio",
         ws_max_size=1 << 16,
     )
+    config.load()
+    config.ssl = tls  # uvicorn would make one of its own, with ciphers that we do not offer elsewhere
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="ups-rs", daemon=True)
     thread.start()
@@ -233,6 +242,19 @@ def _start_rs(running: Running, service: WorkitemService, parts: ExitStack) -> N
 
     parts.callback(stop)
     log.info("event=ups_rs_started host=%s port=%d", settings.host, settings.rs_port)
+
+
+def read_token(file: Path | None) -> str:
+    """The bearer token that UPS-RS asks for; empty: none. Raises: ConfigError when the file holds none."""
+    if file is None:
+        return ""
+    try:
+        token = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"gateway.rs_token_file: {file}: {type(error).__name__}") from error
+    if len(token) < SHORTEST_TOKEN:
+        raise ConfigError(f"gateway.rs_token_file: {file} holds no token of {SHORTEST_TOKEN} characters or more")
+    return token
 
 
 def _opened(peer: Peer, at: datetime) -> None:

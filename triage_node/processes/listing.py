@@ -56,7 +56,16 @@ def about(item: worklist.ListedStudy, shows_names: bool) -> About:
     """What a row of the list says beside its reason; that a live study was acquired just now goes without saying."""
     label, rest = study_label(item.identity, item.description, shows_names)
     is_plain = item.row.live and item.live_words.startswith("acquired ")
-    return About(label, rest, item.state, "" if is_plain else item.live_words, item.revision)
+    return About(
+        label,
+        rest,
+        item.state,
+        "" if is_plain else item.live_words,
+        item.revision,
+        source=item.calling_ae_title,
+        accession_number=item.identity.accession_number,
+        patient_id=item.identity.patient_id,
+    )
 
 
 def study_label(identity: StudyIdentity, description: str, shows_names: bool) -> tuple[str, str]:

@@ -23,9 +23,9 @@ from triage_node.domain.message import FAILED, GONE_OUT, MessageKind, MessageRow
 from triage_node.processes.peers import adapter_for
 from triage_node.processes.running import Running, is_dead, now, owner
 from triage_node.processes.telling import under
-from triage_node.processes.wiring import WorklistPeer, effective_mode, listener
+from triage_node.processes.wiring import WorklistPeer, listener, switched_mode
 from triage_node.processes.withdrawal import next_about
-from triage_node.store import evaluations, messages, meta, outbox, results, worklist
+from triage_node.store import evaluations, messages, meta, modes, outbox, results, worklist
 from triage_node.worklist.adapter import Answer, Outcome, WorklistAdapter
 from triage_node.worklist.gate import Listener, may_raise, may_reach
 from triage_node.worklist.payload import as_json, from_json
@@ -231,7 +231,8 @@ def why_shut(running: Running, who: Listener, study_instance_uid: str, simulatio
     record = results.latest(running.store, study_instance_uid)
     site = evaluations.site_levels(running.store, record.bundle_digest) if record is not None else {}
     level = site.get("ich", EvidenceLevel.E0)
-    mode, _ = effective_mode(running.settings, simulation, level)
+    digest = record.bundle_digest if record is not None else ""
+    mode, _ = switched_mode(running.settings, simulation, level, modes.switch(running.store), digest)
     return may_raise(who, listed.row, level, mode, simulation)[1]
 
 

@@ -15,6 +15,7 @@ from triage_node.delivery.notice import notice, who
 from triage_node.domain.finding import FindingDecision
 from triage_node.domain.message import MessageKind, MessageRow, NewMessage, message_id, was_told
 from triage_node.domain.priority import Mode
+from triage_node.domain.viewer_link import viewer_link
 from triage_node.store.worklist import ListedStudy
 from triage_node.worklist.gate import Listener, may_raise
 
@@ -69,6 +70,12 @@ class Notices:
         # what an earlier release wrote does not tell by itself whom it names
         return None if row.payload.get("who", anew.payload["who"]) == anew.payload["who"] else anew
 
+    def _link_to(self, listed: ListedStudy, contact: ContactSettings) -> str:
+        # a link names a study by no more than the words do
+        numbers = (listed.identity.accession_number, listed.identity.patient_id)
+        told = numbers[: ("none", "accession", "patient").index(contact.identifiers)]
+        return viewer_link(self._link, listed.row.study_instance_uid, *told)
+
     def _message(
         self, contact: ContactSettings, listed: ListedStudy, revision: int, at: datetime, why: str
     ) -> NewMessage:
@@ -78,7 +85,7 @@ class Notices:
             flag,
             listed.identity,
             contact.identifiers,
-            self._link.replace("{study_instance_uid}", uid),
+            self._link_to(listed, contact),
             flag.raised_at.astimezone(self._zone),
             self._simulation,
             why,

@@ -43,7 +43,16 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
         sent.setdefault(row.sop_instance_uid, []).append(row)
     return StudyDetails(
         study_instance_uid=uid,
-        about=About(label, rest, study.state, listed.live_words if listed else "", study.revision),
+        about=About(
+            label,
+            rest,
+            study.state,
+            listed.live_words if listed else "",
+            study.revision,
+            study.calling_ae_title,
+            study.identity.accession_number,
+            study.identity.patient_id,
+        ),
         reason=study.reason,
         arrived_at=study.arrived_at,
         instances=study.instances,

@@ -13,6 +13,7 @@ from triage_node.domain.finding import FindingDecision
 from triage_node.domain.message import MessageKind, MessageRow, NewMessage, message_id, was_told
 from triage_node.domain.priority import Flag, Mode
 from triage_node.domain.study import StudyIdentity
+from triage_node.domain.viewer_link import viewer_link
 from triage_node.processes.notices import Notices
 from triage_node.processes.wiring import listener
 from triage_node.store.worklist import ListedStudy
@@ -88,7 +89,7 @@ class Teller:
             hematoma_volume_ml=ml if math.isfinite(ml) and ml > 0 else None,
             evidence=decision.evidence.value,
             simulation=self._simulation,
-            link=self._link.replace("{study_instance_uid}", uid),
+            link=viewer_link(self._link, uid, listed.identity.accession_number, listed.identity.patient_id),
             issued_at=at,
         )
         return under(told, listed.identity, peer)

@@ -15,23 +15,24 @@ from zoneinfo import ZoneInfo
 
 import uvicorn
 
-from triage_node.console import viewer
+from triage_node.console import feedback, mode, viewer
 from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps, StudyDetails
 from triage_node.console.pages import Room
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
 from triage_node.domain.errors import StoreError
-from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import TimelineEntry
 from triage_node.processes import clinical, escalation, feeds
 from triage_node.processes.console.other_scans import other_scans
+from triage_node.processes.console.feedback import feedback_deps
+from triage_node.processes.console.mode import mode_deps, mode_in_force
 from triage_node.processes.console.viewer import viewer_deps
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.study_details import object_file, study_details
-from triage_node.processes.wiring import built_folder, effective_mode, list_policy
-from triage_node.store import audit, evaluations, heartbeat, meta, studies
+from triage_node.processes.wiring import built_folder, list_policy
+from triage_node.store import audit, heartbeat, meta, studies
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def console_deps(running: Running) -> ConsoleDeps:
     simulation = meta.is_simulation(store)
 
     def mode() -> Mode:
-        return mode_in_force(running, simulation)
+        return mode_in_force(store, settings, simulation)
 
     def timeline(uid: str) -> list[TimelineEntry] | None:
         return studies.timeline_of(store, uid) if studies.get(store, uid) is not None else None
@@ -95,16 +96,11 @@ def rooms(running: Running) -> tuple[Room, ...]:
     """The parts of the console beside the list and the study, each with its callables."""
     built = built_folder(running.settings)
     return (
+        feedback.room(feedback_deps(running.store, list_policy(running.settings, Mode.OBSERVE))),
+        mode.room(mode_deps(running.store, running.settings)),
         viewer.room(viewer_deps(running.store, built)),
         other_scans(running.store, ZoneInfo(running.settings.node.time_zone)),
     )
-
-
-def mode_in_force(running: Running, simulation: bool) -> Mode:
-    """The mode in which the analysis role works: configuration, held against the evidence for the model that it runs."""
-    _, said = heartbeat.heartbeats(running.store).get("analysis", (None, {}))
-    levels = evaluations.site_levels(running.store, str(said.get("bundle", "")))
-    return effective_mode(running.settings, simulation, levels.get("ich", EvidenceLevel.E0))[0]
 
 
 def host_names(host: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings,
 from triage_node.domain import address
 from triage_node.domain.errors import ConfigError
 from triage_node.domain.finding import EvidenceLevel
+from triage_node.domain.mode_switch import ModeSwitch
 from triage_node.domain.priority import ListPolicy, Mode, OrderClass
 from triage_node.worklist.gate import Listener
 
@@ -41,7 +42,7 @@ def least_level(simulation: bool) -> EvidenceLevel:
 
 
 def effective_mode(settings: Settings, simulation: bool, site_level: EvidenceLevel) -> tuple[Mode, str]:
-    """The mode in force and, when it is not the configured one, why."""
+    """The mode that configuration and evidence allow and, when it is not the configured one, why."""
     wanted = settings.worklist.mode
     if wanted is Mode.OBSERVE:
         return wanted, ""
@@ -59,6 +60,20 @@ def effective_mode(settings: Settings, simulation: bool, site_level: EvidenceLev
     if outside:
         return Mode.OBSERVE, f"observe: a simulation may act on loopback peers only, and {outside[0]} is none"
     return wanted, ""
+
+
+def switched_mode(
+    settings: Settings, simulation: bool, site_level: EvidenceLevel, switch: ModeSwitch, bundle_digest: str
+) -> tuple[Mode, str]:
+    """The mode in force: what configuration and evidence allow, as far as people have switched it on (DESIGN.md section 4)."""
+    mode, why = effective_mode(settings, simulation, site_level)
+    if mode is Mode.OBSERVE:
+        return mode, why
+    if switch.paused is not None:
+        return Mode.OBSERVE, f"observe: paused by {switch.paused.by}"
+    if not simulation and not switch.is_on_for(bundle_digest):
+        return Mode.OBSERVE, "observe, although active is configured: two people have not switched it on for this model"
+    return mode, why
 
 
 def list_policy(settings: Settings, mode: Mode) -> ListPolicy:

@@ -20,9 +20,9 @@ from triage_node.store.schema import study, worklist_move, worklist_row
 _LONGEST_WORDS = 255
 _INSTANTS = frozenset({"claimed_at", "pinned_at", "left_at"})
 _BY_PERSONS = ("reading_state", "claimed_by", "claimed_at", "pinned_at", "left_at", "live", "live_words")
-_ROWS = select(worklist_row, study.c.state, study.c.identity, study.c.description, study.c.revision).join(
-    study, study.c.study_instance_uid == worklist_row.c.study_instance_uid
-)
+_ROWS = select(
+    worklist_row, study.c.state, study.c.identity, study.c.description, study.c.revision, study.c.calling_ae_title
+).join(study, study.c.study_instance_uid == worklist_row.c.study_instance_uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class ListedStudy:
     description: str
     live_words: str
     revision: int
+    calling_ae_title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,4 +318,5 @@ def _listed(r: Row[Any]) -> ListedStudy:
         description=r.description,
         live_words=r.live_words,
         revision=r.revision,
+        calling_ae_title=r.calling_ae_title,
     )

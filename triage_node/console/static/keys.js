@@ -1,5 +1,5 @@
 // One-letter keys for what is on the page anyway: a key presses the button, follows the link or goes to the field that carries
-// it as data-key. They never work while somebody types, beside Ctrl, Alt or Meta, or while a dialog is open, and can be
+// it as aria-keyshortcuts. They never work while somebody types, beside Ctrl, Alt or Meta, or while a dialog is open, and can be
 // switched off (WCAG 2.2, 2.1.4): a screen reader and dictation have letters of their own.
 "use strict";
 
@@ -15,7 +15,7 @@ function addKey(key, words, act) {
 }
 
 function carrier(key) {
-  return [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"]`)].find((e) => !e.disabled && e.checkVisibility());
+  return [...document.querySelectorAll(`[aria-keyshortcuts="${CSS.escape(key)}"]`)].find((e) => !e.disabled && e.checkVisibility());
 }
 
 document.addEventListener("keydown", (event) => {
@@ -29,7 +29,7 @@ document.addEventListener("keydown", (event) => {
     showKeys();
     return;
   }
-  if (keysAreOff()) return;
+  if (keysAreOff() || (event.key === "Enter" && event.target.closest("a, button, summary"))) return;
   const found = carrier(event.key);
   if (found !== undefined) {
     event.preventDefault();
@@ -42,13 +42,17 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+for (const back of document.querySelectorAll('a.back[href="/"]')) {
+  back.href = `/${sessionStorage.getItem("triage-list") ?? ""}`;
+}
+
 const keysHelp = document.getElementById("keys-help");
 
 function showKeys() {
   const list = keysHelp.querySelector("dl");
-  const carried = [...document.querySelectorAll("[data-key]")]
+  const carried = [...document.querySelectorAll("[aria-keyshortcuts]")]
     .filter((e) => e.checkVisibility())
-    .map((e) => [e.dataset.key, e.dataset.keyWords ?? [...e.childNodes].filter((n) => n.nodeName !== "KBD").map((n) => n.textContent).join("").trim()]);
+    .map((e) => [e.getAttribute("aria-keyshortcuts"), e.dataset.keyWords ?? [...e.childNodes].filter((n) => n.nodeName !== "KBD").map((n) => n.textContent).join("").trim()]);
   const all = [...[...moreKeys].map(([key, { words }]) => [key, words]), ...carried, ["?", "these keys"]];
   list.replaceChildren(
     ...all.map(([key, words]) => {

@@ -41,12 +41,74 @@ function swap(html) {
   const before = places();
   const first = live.querySelector("header").dataset.first;
   const focused = live.contains(document.activeElement) ? document.activeElement.id : "";
+  keepFilter(fresh);
   live.replaceChildren(...fresh.body.childNodes);
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   slide(before);
   document.title = (bar.dataset.flagged === "0" ? "" : `(${bar.dataset.flagged}) `) + "Reading list · Triage Node";
   if (bar.dataset.first !== first) announce.textContent = `Read next: ${bar.dataset.first}`;
 }
+
+// What somebody is typing into stays the same element; only what it says about the list is new.
+function keepFilter(fresh) {
+  const form = live.querySelector("#filter-form");
+  const details = fresh.getElementById("filter");
+  if (form === null || details === null) return;
+  if (!form.contains(document.activeElement)) {
+    details.open = live.querySelector("#filter").open;
+    return;
+  }
+  form.querySelector("#filter-ae").replaceChildren(...fresh.getElementById("filter-ae").childNodes);
+  details.open = true;
+  details.querySelector("form").replaceWith(form);
+}
+
+function applyFilter() {
+  const told = new URLSearchParams(new FormData(document.getElementById("filter-form")));
+  for (const [name, value] of [...told]) if (value.trim() === "") told.delete(name);
+  const search = told.size ? `?${told}` : "";
+  if (search === location.search) return;
+  history.replaceState(null, "", `/${search}`);
+  rememberList();
+  refresh();
+}
+
+// the way back from a study leads to the list as it was narrowed
+function rememberList() {
+  sessionStorage.setItem("triage-list", location.search);
+}
+
+let typing = 0;
+document.addEventListener("input", (event) => {
+  if (event.target.form?.id !== "filter-form") return;
+  clearTimeout(typing);
+  typing = setTimeout(applyFilter, event.target.type === "search" ? 250 : 0);
+});
+document.addEventListener("submit", (event) => {
+  if (event.target.id !== "filter-form") return;
+  event.preventDefault();
+  applyFilter();
+});
+rememberList();
+
+function step(by) {
+  const rows = [...live.querySelectorAll("a.reason")];
+  const at = rows.indexOf(document.activeElement);
+  const to = at < 0 ? (by > 0 ? 0 : rows.length - 1) : Math.min(Math.max(at + by, 0), rows.length - 1);
+  rows[to]?.focus();
+  rows[to]?.scrollIntoView({ block: "nearest" });
+}
+
+addKey("j", "next study", () => step(1));
+addKey("k", "study before", () => step(-1));
+addKey("Enter", "open the study that is marked", () => {
+  if (document.activeElement === document.body) live.querySelector("a.reason")?.click();
+});
+addKey("/", "filter", () => {
+  document.getElementById("filter").open = true;
+  document.getElementById("filter-q").select();
+  document.getElementById("filter-q").focus();
+});
 
 async function refresh() {
   if (fetching) {
