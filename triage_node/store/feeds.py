@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
+from triage_node.store.operations_synthetic import is_of_patient
 from triage_node.store.schema import meta, study
 
 RECONCILIATION, SILENCE = "reconciliation", "silence"
@@ -22,7 +23,7 @@ def arrivals(store: Store, since: datetime) -> dict[str, list[datetime]]:
     found: dict[str, list[datetime]] = {}
     with store.read() as c:
         query = select(study.c.calling_ae_title, study.c.arrived_at).where(
-            study.c.arrived_at >= since, study.c.calling_ae_title != ""
+            study.c.arrived_at >= since, study.c.calling_ae_title != "", is_of_patient(study.c.study_instance_uid)
         )
         for r in c.execute(query.order_by(study.c.arrived_at)):
             found.setdefault(r.calling_ae_title, []).append(r.arrived_at)

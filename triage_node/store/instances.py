@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.study import Moment, StudyEvent, StudyIdentity, StudyState
-from triage_node.store import studies
+from triage_node.store import operations_synthetic, studies
 from triage_node.store.engine import Store
 from triage_node.store.schema import association, instance, rejected_instance, series, study, timeline
 
@@ -72,6 +72,7 @@ def record_batch(store: Store, batch: Sequence[ReceivedInstance]) -> None:
             if i.header is not None and not i.quarantine_reason:
                 by_study.setdefault(i.header.study_instance_uid, []).append(i)
         for uid, members in by_study.items():
+            operations_synthetic.arrived(c, uid, members)
             _arrived(c, uid, members)
 
 

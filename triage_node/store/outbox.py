@@ -20,6 +20,8 @@ from triage_node.store import audit, leases, studies
 from triage_node.store.engine import Store
 from triage_node.store.schema import built_object, outbox, peer, study
 
+SUPERSEDED = "superseded by revision"
+"""How the reason of what a later revision replaced begins."""
 _FINAL = [s.value for s in OUTBOX_FINAL]
 # an archive that never commits must not be sent to without a pause
 _COMMIT_AGAIN, _LONGEST = timedelta(seconds=1), timedelta(minutes=15)
@@ -214,7 +216,7 @@ def supersede(c: Connection, study_instance_uid: str, revision: int, now: dateti
     older = select(built_object.c.sop_instance_uid).where(
         built_object.c.study_instance_uid == study_instance_uid, built_object.c.revision < revision
     )
-    _park(c, outbox.c.sop_instance_uid.in_(older), f"superseded by revision {revision}", now)
+    _park(c, outbox.c.sop_instance_uid.in_(older), f"{SUPERSEDED} {revision}", now)
 
 
 def hold_back(c: Connection, study_instance_uid: str, why: str, now: datetime) -> int:

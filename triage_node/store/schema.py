@@ -603,3 +603,45 @@ heartbeat = Table(
     Column("pid", Integer, nullable=False),
     Column("detail", JSON, nullable=False),
 )
+
+synthetic_study = Table(
+    "synthetic_study",
+    metadata,
+    _uid("study_instance_uid", primary_key=True),
+    Column("calling_ae_title", String(16), nullable=False),  # images of anybody else make it an ordinary study
+    Column("address", String(64), nullable=False),
+    Column("written_at", Instant, nullable=False, index=True),
+    Column("spoiled_at", Instant),
+    Column("probability", Float),
+    Column("raise_probability", Float),
+    Column("decided_at", Instant),
+    Column("checked_at", Instant),
+    Column("passed", Boolean),
+    Column("words", Text, nullable=False, default=""),
+    Column("erased_at", Instant),
+)
+
+drift_sample = Table(
+    "drift_sample",
+    metadata,
+    _id(),
+    _uid("study_instance_uid"),
+    Column("revision", Integer, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("scanner", String(160), nullable=False),
+    Column("probability", Float, nullable=False),
+    Column("flagged", Boolean, nullable=False),
+    Column("slice_thickness_mm", Float, nullable=False),
+    Column("noise_hu", Float),  # no brain was found to measure it in
+    UniqueConstraint("study_instance_uid", "revision"),
+    Index("ix_drift_sample_scanner_id", "scanner", "id"),
+)
+
+drift_baseline = Table(
+    "drift_baseline",
+    metadata,
+    _id(),
+    Column("scanner", String(160), nullable=False, index=True),
+    Column("at", Instant, nullable=False),
+    Column("by", String(128), nullable=False),
+)

@@ -15,6 +15,7 @@ from triage_node.domain.study import Moment, StudyIdentity, StudyState
 from triage_node.store import audit, messages, studies
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
+from triage_node.store.operations_synthetic import is_of_patient
 from triage_node.store.schema import study, worklist_move, worklist_row
 
 _LONGEST_WORDS = 255
@@ -74,7 +75,7 @@ def studies_without_row(store: Store) -> list[str]:
         query = (
             select(study.c.study_instance_uid)
             .outerjoin(worklist_row, worklist_row.c.study_instance_uid == study.c.study_instance_uid)
-            .where(worklist_row.c.study_instance_uid.is_(None))
+            .where(worklist_row.c.study_instance_uid.is_(None), is_of_patient(study.c.study_instance_uid))
         )
         return list(c.execute(query.order_by(study.c.arrived_at)).scalars())
 
