@@ -13,7 +13,7 @@ from triage_node.domain.finding import FINDINGS, OperatingPoint
 from triage_node.domain.policy import MAIN, Scope
 
 ACTIONS = ("unsure", "raise", "notify")
-_LONGEST = 400
+_LONGEST = 1200
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,8 @@ _OF_ITS_OWN = {
 
 def scope_of(text: str) -> Scope:
     """Raises: StoreError for what no select of ours holds."""
-    if len(text) > _LONGEST * 3:
-        raise StoreError("There is no such scanner or sender.")
-    told = dict(parse_qsl(text, max_num_fields=3)) if text else {}
+    pairs = text.split("&") if text else []
+    told = dict(parse_qsl(text)) if len(text) <= _LONGEST and len(pairs) <= 3 else {}
     if told.keys() - {"scanner", "kernel", "ae_title"} or (text and not told):
         raise StoreError("There is no such scanner or sender.")
     return Scope(**told)
