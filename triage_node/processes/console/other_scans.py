@@ -21,39 +21,41 @@ _LOOKED_AT = 60
 
 def other_scans(store: Store, zone: tzinfo) -> Room:
     """This part of the console on a store."""
+    return room(OtherScansDeps(lambda uid: found(store, zone, uid)))
 
-    def when(study: studies.StudyRecord) -> datetime:
-        return scanned_at(instances.of_study(store, study.study_instance_uid), zone, study.arrived_at)
 
-    def others(uid: str) -> OtherScans | None:
-        own = studies.get(store, uid)
-        if own is None or own.state is StudyState.QUARANTINED:
-            return None
-        if not names_somebody(own.identity):
-            return OtherScans(is_named=False)
-        at = when(own)
-        record = results.latest(store, uid)
-        found: list[OtherScan] = []
-        for other in studies.of_patient(store, own.identity.patient_id, _LOOKED_AT):
-            is_same = same_patient(own.identity, other.identity) and other.study_instance_uid != uid
-            if not is_same or other.state is StudyState.QUARANTINED or len(found) == MOST:
-                continue
-            then = when(other)
-            earlier = results.latest(store, other.study_instance_uid)
-            found.append(
-                OtherScan(
-                    study_instance_uid=other.study_instance_uid,
-                    scanned_at=then,
-                    distance=f"{in_words(abs(at - then))} {'before' if then <= at else 'after'}",
-                    description=other.description,
-                    words=_words(other, earlier),
-                    apart=bool(earlier is not None and earlier.detail.get("apart")),
-                    comparison=_comparison(*((earlier, record) if then <= at else (record, earlier))),
-                )
+def found(store: Store, zone: tzinfo, study_instance_uid: str) -> OtherScans | None:
+    """Other scans of this study's patient, newest first; None where it is not clear whose study it is."""
+    own = studies.get(store, study_instance_uid)
+    if own is None or own.state is StudyState.QUARANTINED:
+        return None
+    if not names_somebody(own.identity):
+        return OtherScans(is_named=False)
+    at = _scanned_at(store, zone, own)
+    record = results.latest(store, study_instance_uid)
+    scans: list[OtherScan] = []
+    for other in studies.of_patient(store, own.identity.patient_id, _LOOKED_AT):
+        is_same = same_patient(own.identity, other.identity) and other.study_instance_uid != study_instance_uid
+        if not is_same or other.state is StudyState.QUARANTINED or len(scans) == MOST:
+            continue
+        then = _scanned_at(store, zone, other)
+        held = results.latest(store, other.study_instance_uid)
+        scans.append(
+            OtherScan(
+                study_instance_uid=other.study_instance_uid,
+                scanned_at=then,
+                distance=f"{in_words(abs(at - then))} {'before' if then <= at else 'after'}",
+                description=other.description,
+                words=_words(other, held),
+                apart=bool(held is not None and held.detail.get("apart")),
+                comparison=_comparison(*((held, record) if then <= at else (record, held))),
             )
-        return OtherScans(is_named=True, scans=tuple(sorted(found, key=lambda o: o.scanned_at, reverse=True)))
+        )
+    return OtherScans(is_named=True, scans=tuple(sorted(scans, key=lambda o: o.scanned_at, reverse=True)))
 
-    return room(OtherScansDeps(others))
+
+def _scanned_at(store: Store, zone: tzinfo, study: studies.StudyRecord) -> datetime:
+    return scanned_at(instances.of_study(store, study.study_instance_uid), zone, study.arrived_at)
 
 
 def _words(study: studies.StudyRecord, record: results.ResultRecord | None) -> str:
