@@ -5,6 +5,7 @@ And a rejection note of the archive (IOCM): what it names is out of use, what we
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +30,6 @@ CORRECTOR = "PACS"
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Archive, Path]]:
     folder = tmp_path_factory.mktemp("identity")
     port = free_port()
-    hl7 = {"port": free_port()}
     senders = [{"ae_title": "*"}, {"ae_title": CORRECTOR, "may_correct_identity": True}]
     with (
         orthanc(folder / "orthanc", modalities={AE_TITLE: (AE_TITLE, "127.0.0.1", port)}) as archive,
@@ -38,11 +38,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Arch
             [archive],
             dicom_port=port,
             listener={"senders": senders},
-            hl7_inbound=hl7,
+            hl7_inbound={"port": free_port()},
             prognosis={"bundles": []},
         ) as running,
     ):
-        running.hl7_port = hl7["port"]
         yield running, archive, folder
 
 
@@ -116,7 +115,8 @@ def test_a_merge_told_by_adt_is_issued_again_and_what_the_archive_rejects_then_i
     sent = sent_and_delivered(place, "adt", 9064)
     old = {str(d.SOPInstanceUID): d for d in held(archive, sent.uid)}
     [patient_id] = {str(d.PatientID) for d in old.values()}
-    client = MllpClient("127.0.0.1", running.hl7_port, 30.0)
+    port = tomllib.loads(running.config.read_text())["hl7_inbound"]["port"]
+    client = MllpClient("127.0.0.1", port, 30.0)
     head = "MSH|^~\\&|HIS|WARD|TRIAGE||20261121030000||ADT^A40|M1|P|2.5.1"
     message = "\r".join((head, "EVN|A40", "PID|1||ADT-RIGHT^^^^MR", f"MRG|{patient_id}", ""))
     assert b"MSA|AA" in client.exchange(message.encode(), lambda answer: b"MSA|" in answer)
