@@ -148,7 +148,7 @@ def test_an_approval_with_a_day_waits_for_it_and_a_withdrawn_draft_never_comes(s
 
 def test_what_it_means_for_the_gate_stands_beside_every_button_that_confirms(site_of):
     site = site_of(4, text='[worklist]\nmode = "active"\n', simulation=False)
-    said = "no evaluation of this site was made at these thresholds"
+    said = "no evaluation of this site is stored for this model"
     assert said in site.client.get("/fragments/lab/replay", params=TRIED).text
     site.post("/lab/drafts", **TRIED, why="x", replaces="1")
     page = site.as_("bea").get("/lab/drafts/1").text

@@ -51,7 +51,8 @@ def standing(
     if simulation or mode is Mode.OBSERVE or scan is None:
         return Standing(bundle, mode, why)
     covered = scans_covered(store, shipped.digest, "ich", point)
-    reason = not_covered(scan, covered) if covered else "was not made at the thresholds of this scanner or sender"
-    if reason:
+    if reason := not_covered(scan, covered):
+        if not covered and scans_covered(store, shipped.digest, "ich"):
+            reason = "was not made at the thresholds of this scanner or sender"
         return Standing(shipped, Mode.OBSERVE, f"observe: this site's evaluation {reason}", apart=True)
     return Standing(bundle, mode, why)

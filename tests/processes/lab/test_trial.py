@@ -12,11 +12,12 @@ from triage_node.console.lab_deps import Question
 from triage_node.domain.errors import StoreError
 from triage_node.domain.feedback import Feedback, Said
 from triage_node.domain.finding import Answer, EvidenceLevel, OperatingPoint
+from triage_node.domain.mode_switch import ModeAction, ModeChange
 from triage_node.domain.policy import Scope, ScopedPoint
 from triage_node.domain.scan_source import ScanSource
 from triage_node.processes.lab.trial import Lab, candidate, consequence
 from triage_node.processes.running import now
-from triage_node.store import drafts, evaluations, feedback, policy, results
+from triage_node.store import drafts, evaluations, feedback, modes, policy, results
 
 N, DAYS = 60, 20
 LOWER = OperatingPoint("ich", 0.3, 0.7, 0, 0.2)
@@ -208,10 +209,10 @@ ACTIVE = '[worklist]\nmode = "active"\n'
     [
         ("", False, (), LOWER, "set to observe"),
         (ACTIVE, True, (), LOWER, "Simulated patients"),
-        (ACTIVE, False, (), LOWER, "no evaluation of this site was made at these thresholds"),
+        (ACTIVE, False, (), LOWER, "no evaluation of this site is stored for this model"),
         (ACTIVE, False, (POINT,), LOWER, "fall back to observe until it is evaluated again"),
         (ACTIVE, False, (POINT,), POINT, "the node goes on acting"),
-        (ACTIVE, False, (LOWER,), LOWER, "the node may act again"),
+        (ACTIVE, False, (LOWER,), LOWER, "the node acts again"),
     ],
 )
 def test_what_it_means_for_the_gate_is_said_before_anybody_confirms(made, text, simulation, evaluated, tried, said):
@@ -221,6 +222,8 @@ def test_what_it_means_for_the_gate_is_said_before_anybody_confirms(made, text, 
         scan = {"scanner": "ACME CT9", "kernel": "H31s", "software": "1"}
         body = {"key": {"operating_point": at, "scans": [scan]}}
         evaluations.add(store, DIGEST, "ich", E2, body, ("A", "B"), now())
+    with store.write() as c:
+        modes.add(c, ModeChange(now(), "B", ModeAction.APPROVE, "", DIGEST))
     whole = candidate(policy.in_force(store), Question(Scope(), {"ich": tried}))
     assert said in consequence(store, settings, simulation, DIGEST, whole)[0]
     if evaluated == (POINT,) and tried is POINT:

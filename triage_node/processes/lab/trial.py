@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,8 +17,8 @@ from triage_node.processes.lab import figures
 from triage_node.processes.lab.queue import Room, queue_of
 from triage_node.processes.lab.studies import MOST, Case, Judged, Recent, Studies
 from triage_node.processes.listing import study_label
-from triage_node.processes.wiring import effective_mode, least_level, list_policy
-from triage_node.store import evaluations, policy, scored
+from triage_node.processes.wiring import least_level, list_policy, switched_mode
+from triage_node.store import evaluations, modes, policy, scored
 from triage_node.store.engine import Store
 
 MOST_CHANGED = 200
@@ -122,20 +122,19 @@ def consequence(
         return ("The node is set to observe: these thresholds move nothing, they change what would move.",)
     if simulation:
         return ("Simulated patients: the node goes on acting on its list at these thresholds.",)
-    acts_now = _acts(settings, evaluations.site_levels(store, bundle_digest).get(MAIN))
-    acts_then = _acts(settings, evaluations.site_levels(store, bundle_digest, tried.points).get(MAIN))
-    said = []
-    if acts_now and not acts_then:
-        said.append(
+    now, _ = _mode(store, settings, bundle_digest, evaluations.site_levels(store, bundle_digest))
+    then, why = _mode(store, settings, bundle_digest, evaluations.site_levels(store, bundle_digest, tried.points))
+    if now is Mode.ACTIVE and then is Mode.OBSERVE:
+        said = [
             "This change makes the node fall back to observe until it is evaluated again at these thresholds: readers see the "
             "plain list, and nobody is notified."
-        )
-    elif acts_then:
-        state = "goes on acting" if acts_now else "may act again"
-        said.append(f"This site's own evaluation was made at these thresholds: the node {state}.")
+        ]
+    elif then is Mode.ACTIVE:
+        state = "goes on acting" if now is Mode.ACTIVE else "acts again"
+        said = [f"This site's own evaluation was made at these thresholds: the node {state}."]
     else:
-        said.append("The node observes: no evaluation of this site was made at these thresholds.")
-    if acts_then:
+        said = [f"The node observes at these thresholds: {why.removeprefix('observe').lstrip(':, ')}."]
+    if then is Mode.ACTIVE:
         said += [
             f"Studies of {s.scope.words} are only observed until this site's evaluation was made at their own thresholds."
             for s in tried.scoped
@@ -144,8 +143,8 @@ def consequence(
     return tuple(said)
 
 
-def _acts(settings: Settings, level: EvidenceLevel | None) -> bool:
-    return effective_mode(settings, False, level or EvidenceLevel.E0)[0] is Mode.ACTIVE
+def _mode(store: Store, settings: Settings, digest: str, levels: Mapping[str, EvidenceLevel]) -> tuple[Mode, str]:
+    return switched_mode(settings, False, levels.get(MAIN, EvidenceLevel.E0), modes.switch(store), digest)
 
 
 def _left_out(recent: Recent) -> tuple[str, ...]:
