@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import uvicorn
 
-from triage_node.console import feedback, mode, viewer
+from triage_node.console import feedback, lab, mode, viewer
 from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps, StudyDetails
 from triage_node.console.pages import Room
@@ -26,6 +26,7 @@ from triage_node.domain.study import TimelineEntry
 from triage_node.processes import clinical, escalation, feeds
 from triage_node.processes.console.other_scans import other_scans
 from triage_node.processes.console.feedback import feedback_deps
+from triage_node.processes.console.lab import lab_deps
 from triage_node.processes.console.mode import mode_deps, mode_in_force
 from triage_node.processes.console.viewer import viewer_deps
 from triage_node.processes.listing import reading_list
@@ -98,6 +99,7 @@ def rooms(running: Running) -> tuple[Room, ...]:
     return (
         feedback.room(feedback_deps(running.store, list_policy(running.settings, Mode.OBSERVE))),
         mode.room(mode_deps(running.store, running.settings)),
+        lab.room(lab_deps(running.store, running.settings, meta.is_simulation(running.store))),
         viewer.room(viewer_deps(running.store, built)),
         other_scans(running.store, ZoneInfo(running.settings.node.time_zone)),
     )
