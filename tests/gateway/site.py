@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,14 @@ WATCHER, LISTENER = "WATCH1", "WATCH2"
 
 
 class Site:
-    def __init__(self, folder: Path, mode: str = "active") -> None:
+    """`gateway`: more of that section. `ca`: the file of the CA to verify it with, where it speaks TLS; `token`: for UPS-RS."""
+
+    def __init__(
+        self, folder: Path, mode: str = "active", gateway: str = "", ca: Path | None = None, token: str = ""
+    ) -> None:
+        self.verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca) if ca is not None else True
+        self.scheme = "http" if ca is None else "https"
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.ups_port, self.rs_port, self.watcher_port = free_port(), free_port(), free_port()
         (folder / "data").mkdir(parents=True)
         self.config = folder / "node.toml"
@@ -54,6 +62,7 @@ class Site:
             [gateway]
             ups_port = {self.ups_port}
             rs_port = {self.rs_port}
+            {gateway}
             [[gateway.clients]]
             ae_title = "READ1"
             [[gateway.clients]]
@@ -122,11 +131,14 @@ class Site:
 
     @property
     def rs(self) -> str:
-        return f"http://127.0.0.1:{self.rs_port}"
+        return f"{self.scheme}://127.0.0.1:{self.rs_port}"
+
+    def get(self, path: str = "/workitems", **more: Any) -> httpx.Response:
+        return httpx.get(f"{self.rs}{path}", timeout=30, **({"verify": self.verify, "headers": self.headers} | more))
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.rs}/workitems", timeout=30).status_code in (200, 204)
+            return self.get().status_code in (200, 204)
         except httpx.HTTPError:
             return False
 
@@ -163,7 +175,8 @@ class DimseClient:
         ae = AE(ae_title)
         for uid in contexts or (UnifiedProcedureStepPull, UnifiedProcedureStepWatch, Verification):
             ae.add_requested_context(uid)
-        self.association = ae.associate("127.0.0.1", site.ups_port)
+        tls = (site.verify, "127.0.0.1") if isinstance(site.verify, ssl.SSLContext) else None
+        self.association = ae.associate("127.0.0.1", site.ups_port, tls_args=tls)
 
     def close(self) -> None:
         if self.association.is_established:
@@ -220,7 +233,7 @@ class RsClient:
     """The same over DICOMweb. The status is told in words, in the Warning header."""
 
     def __init__(self, site: Site) -> None:
-        self._http = httpx.Client(base_url=site.rs, timeout=30)
+        self._http = httpx.Client(base_url=site.rs, timeout=30, verify=site.verify, headers=site.headers)
         self.last: httpx.Response | None = None
 
     def close(self) -> None:
@@ -304,8 +317,8 @@ def _parameters(wanted: Dataset, path: str) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def running(folder: Path, mode: str = "active") -> Iterator[Site]:
-    site = Site(folder, mode)
+def running(folder: Path, mode: str = "active", **more: Any) -> Iterator[Site]:
+    site = Site(folder, mode, **more)
     site.start()
     try:
         yield site

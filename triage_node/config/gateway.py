@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from triage_node.config.section import AETitle, Network, Port, Section
+from triage_node.config.section import AETitle, Network, Port, Section, TLSSettings
+from triage_node.domain import address
 
 
 class WorkitemClientSettings(Section):
@@ -58,6 +60,10 @@ class GatewaySettings(Section):
     ups_port: Port = Field(0, description="Port of UPS over DIMSE; 0: off.")
     ae_title: AETitle = Field("TRIAGE", description="AE title of the UPS manager.")
     rs_port: Port = Field(0, description="Port of UPS-RS; 0: off.")
+    tls: TLSSettings | None = Field(None, description="TLS of both ports; none: plain DICOM and HTTP.")
+    rs_token_file: Path | None = Field(
+        None, description="File that holds the bearer token that UPS-RS asks for; none: whoever is among rs_addresses."
+    )
     clients: tuple[WorkitemClientSettings, ...] = Field(
         (WorkitemClientSettings(ae_title="*"),),
         description="Who may ask over DIMSE; the default is anybody on this machine.",
@@ -71,6 +77,12 @@ class GatewaySettings(Section):
     def _subscribers_are_unique(self) -> GatewaySettings:
         if len({s.ae_title for s in self.subscribers}) != len(self.subscribers):
             raise ValueError("gateway.subscribers: two have the same AE title")
+        return self
+
+    @model_validator(mode="after")
+    def _token_stays_secret(self) -> GatewaySettings:
+        if self.rs_token_file is not None and self.tls is None and not address.is_loopback(self.host):
+            raise ValueError("gateway.rs_token_file needs gateway.tls: everybody on the way could read the token")
         return self
 
     @property

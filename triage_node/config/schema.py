@@ -12,7 +12,7 @@ from triage_node.config.contacts import ContactSettings, EscalationSettings
 from triage_node.config.gateway import AnnouncementSettings, GatewaySettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.config.reconciliation import ReconciliationSettings
-from triage_node.config.section import AETitle, Network, Port, Section
+from triage_node.config.section import AETitle, Network, Port, Section, TLSSettings
 from triage_node.config.web_access import base_url, check_credentials
 from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.delivery import ObjectKind
@@ -62,12 +62,6 @@ class SenderSettings(Section):
     may_correct_identity: bool = Field(
         False, description="Same pixels under another identity are a correction, and its rejection notes (IOCM) count."
     )
-
-
-class TLSSettings(Section):
-    certificate: Path = Field(description="PEM file with the node's certificate chain.")
-    private_key: Path = Field(description="PEM file with its key, readable by the node only.")
-    client_ca: Path | None = Field(None, description="CA that client certificates must come from; none: not asked for.")
 
 
 class ListenerSettings(Section):

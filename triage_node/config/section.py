@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -28,3 +29,9 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TLSSettings(Section):
+    certificate: Path = Field(description="PEM file with the node's certificate chain.")
+    private_key: Path = Field(description="PEM file with its key, readable by the node only.")
+    client_ca: Path | None = Field(None, description="CA that client certificates must come from; none: not asked for.")

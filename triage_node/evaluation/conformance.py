@@ -177,7 +177,7 @@ PROVEN = (
     ("HL7 v2 in: ORM^O01, OMG^O19, OMI^O23, ORU^R01, ADT^A01, A04, A08, A40", "node-hl7-client 4.0.0, bare sockets",
      "tests/gateway/test_hl7_inbound.py, tests/processes/test_orders.py"),
     ("FHIR R4 client: ServiceRequest or Task, DiagnosticReport, Observation, Device", "Medplum's FHIR router 4.5.2 in memory "
-     "(ServiceRequest), a server of ours with versions and If-Match; resources checked by fhir.resources R4B",
+     "(ServiceRequest; with ids of ours, and with its own), a server of ours with versions and If-Match; resources checked by fhir.resources R4B",
      "tests/worklist/test_fhir.py, test_fhir_medplum.py"),
 )  # fmt: skip
 """Which adapter was tested against whom, and where."""
@@ -209,7 +209,7 @@ def _workitems() -> list[str]:
         "  always granted: final workitems are kept. N-EVENT-REPORT goes out on an association that the node opens (role SCP of UPS Event)",
         f"  to configured AE titles only. {workitems.EVENTS_KEPT} events wait for each subscriber that is away; of more the oldest are dropped.",
         "- UPS-RS: /workitems, state, cancelrequest, subscribers, suspend, WebSocket /ws/subscribers/AE; application/dicom+json.",
-        "  Fuzzy matching is not supported. No login: bound to addresses.",
+        "  Fuzzy matching is not supported. Bound to addresses; with a bearer token, and both ports over TLS, where configured.",
         f"- A message or body of more than {ups_scp.MESSAGE_BYTES >> 20} MiB is refused.",
         "",
         "| status | UPS-RS | meaning |",

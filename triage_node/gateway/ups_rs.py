@@ -1,13 +1,15 @@
 """UPS-RS: the workitems over HTTP, their events over WebSocket. Source: PS3.18 section 11, events section 8.10.
 
 Same service, same rules and same statuses as over DIMSE; `HTTP_CODES` turns a status into a code, its words go into the Warning
-header as PS3.18 asks. There is no login: addresses are bound by configuration, names of the host are checked against
-rebinding, and what a browser sends on behalf of another site (an Origin that is not ours) is refused.
+header as PS3.18 asks. Whoever asks must come from a configured address and, where one is configured, bring the bearer token;
+names of the host are checked against rebinding, and what a browser sends on behalf of another site (an Origin that is not ours)
+is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import ipaddress
 import json
 import logging
@@ -66,10 +68,11 @@ def create_app(
     addresses: Sequence[str],
     hosts: Sequence[str],
     stopping: Callable[[], bool],
+    token: str = "",
 ) -> ASGIApp:
     """`waiting(ae_title, limit)` and `taken(event id)`: the event queue. `listeners`: AE titles that come by WebSocket.
 
-    `hosts`: names under which we may be asked, "*" for any.
+    `hosts`: names under which we may be asked, "*" for any. `token`: empty for none.
     """
     app = FastAPI(title="Triage Node UPS-RS", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -175,7 +178,8 @@ def create_app(
             status = service.subscribe(uid, ae_title, lock, keys, _caller(request))
             if status is not Status.SUCCESS:
                 return status
-            where = str(request.url.replace(scheme="ws", path=f"/ws/subscribers/{ae_title}", query=""))
+            scheme = "wss" if request.url.scheme == "https" else "ws"
+            where = str(request.url.replace(scheme=scheme, path=f"/ws/subscribers/{ae_title}", query=""))
             return Response(status_code=201, headers={"Content-Location": where})
 
         return await guarded(request, work, 201)
@@ -213,26 +217,38 @@ def create_app(
         finally:
             gone.cancel()
 
-    return _Admission(app, addresses, hosts)
+    return _Admission(app, addresses, hosts, token)
 
 
 class _Admission:
-    """Who may ask at all: by address, by the name that we are called, and never a page of another site."""
+    """Who may ask at all: by address, by the name that we are called, by token, and never a page of another site."""
 
-    def __init__(self, app: ASGIApp, addresses: Sequence[str], hosts: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, addresses: Sequence[str], hosts: Sequence[str], token: str) -> None:
         self._app = app
+        self._token = f"Bearer {token}".encode("ascii") if token else b""
         self._networks = [ipaddress.ip_network(a, strict=False) for a in addresses]
         self._hosts = None if "*" in hosts else {h.lower() for h in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or self._admits(scope):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
+            return
+        is_known = self._admits(scope)
+        if is_known and self._knows_token(scope):
+            await self._app(scope, receive, send)
+            return
+        log.warning("refused %s %s", scope.get("client"), scope.get("path", "")[:200])
+        if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})
+        elif is_known:
+            await Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})(scope, receive, send)
         else:
-            log.warning("refused %s %s", scope.get("client"), scope.get("path", "")[:200])
             await Response(status_code=403)(scope, receive, send)
+
+    def _knows_token(self, scope: Scope) -> bool:
+        given = next((v for k, v in scope["headers"] if k.lower() == b"authorization"), b"")
+        return not self._token or hmac.compare_digest(given, self._token)
 
     def _admits(self, scope: Scope) -> bool:
         headers = {k.lower(): v.decode("latin-1") for k, v in scope["headers"]}

@@ -20,13 +20,13 @@ from triage_node.association.limits import Limits
 from triage_node.association.listener import Endpoint, Listener
 from triage_node.association.peers import Sender
 from triage_node.association.session import Committed, Failed
-from triage_node.association.tls import server_context
 from triage_node.config.schema import ListenerSettings
 from triage_node.domain.errors import ConfigError, TriageNodeError
 from triage_node.instances.archive import Archive
 from triage_node.instances.intake import Intake, IntakeLimits, reindex
 from triage_node.instances.journal import Journal, Rows
 from triage_node.instances.study_counts import StudyCounts
+from triage_node.processes.certificates import tls_of
 from triage_node.processes.receivers import RECEIVERS, Receivers
 from triage_node.processes.running import Running, now, run_role
 from triage_node.store import heartbeat, instances, outbox
@@ -109,18 +109,12 @@ def main(running: Running) -> None:
 
 def endpoint(settings: ListenerSettings, spool: Path) -> Endpoint:
     """Raises: ConfigError when certificate or key cannot be used."""
-    tls = None
-    if settings.tls is not None:
-        try:
-            tls = server_context(settings.tls.certificate, settings.tls.private_key, settings.tls.client_ca)
-        except OSError as error:
-            raise ConfigError(f"listener.tls: certificate or key cannot be used: {error}") from error
     return Endpoint(
         settings.host,
         settings.port,
         settings.ae_title,
         settings.require_called_ae_title,
-        tls,
+        tls_of(settings.tls, "listener.tls"),
         fast=settings.receive_path == "fast",
         spool=spool,
     )
