@@ -11,7 +11,7 @@ from tests.console.sample import ROOT, SampleNode, ago, flag, night
 from tests.console.serving import served
 from tests.support.waiting import wait_until
 from triage_node.console.app import create_app
-from triage_node.domain.priority import Mode, Urgency
+from triage_node.domain.priority import Mode, ReadingState, Urgency
 
 SAH = f"{ROOT}1001"
 LOOKS = [(w, h, dark) for w, h in ((1366, 768), (390, 844)) for dark in (False, True)]
@@ -102,10 +102,22 @@ def test_a_page_that_loses_the_node_says_since_when_and_comes_back(window):
         wait_until(lambda: not window.script(shown), 30, "the page to come back")
 
 
+def one_flag_among_forty() -> SampleNode:
+    """The same night with a single flag."""
+    node = night()
+    for uid, row in node.rows.items():
+        if row.flag is not None and uid != SAH:
+            node.change(uid, flag=None, live=True, reading_state=ReadingState.WAITING)
+    return node
+
+
 @pytest.mark.parametrize(("width", "height", "dark"), LOOKS)
-def test_the_next_study_is_grasped_at_first_sight(window, width, height, dark):
-    """40 rows: next study, its reason and its wait lie in the first screen and are the largest text; see issue 10."""
-    with served(create_app(night().deps())) as address:
+@pytest.mark.parametrize(("made", "other_flags"), [(night, 6), (one_flag_among_forty, 0)])
+def test_the_next_study_is_grasped_at_first_sight(window, made, other_flags, width, height, dark):
+    """40 rows: next study, its reason and its wait lie in the first screen and are the largest text, and no row without a flag
+    bears the flag's sign: with one flag no other row does; see issue 10."""
+    node = made()
+    with served(create_app(node.deps())) as address:
         window.look(width, height, dark)
         window.open(address)
         seen = window.script(
@@ -122,7 +134,8 @@ def test_the_next_study_is_grasped_at_first_sight(window, width, height, dark):
                 reason: size(parts[0]),
                 largestOther: Math.max(...others.filter(o => o.closest('.row, .group, footer')).map(size)),
                 overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-                wrong: flagSigns.filter(u => !u.closest('.row').hasAttribute('data-flagged')).length,
+                bearing: flagSigns.map(u => u.closest('.row').dataset.key),
+                nextBears: next.querySelector('.sign use').getAttribute('href'),
                 rows: document.querySelectorAll('main .row').length,
                 dark: matchMedia('(prefers-color-scheme: dark)').matches,
             };
@@ -134,7 +147,10 @@ def test_the_next_study_is_grasped_at_first_sight(window, width, height, dark):
         assert seen["smallest"] > seen["largestOther"], seen
         assert seen["reason"] >= 1.4 * seen["largestOther"]
         assert seen["overflow"] <= 0
-        assert seen["wrong"] == 0
+        assert seen["nextBears"] == "#i-critical"
+        flagged = {uid for uid, row in node.rows.items() if row.flag is not None} - {SAH}
+        assert len(flagged) == other_flags
+        assert set(seen["bearing"]) <= flagged
 
 
 @pytest.mark.parametrize(("width", "height", "dark"), LOOKS)

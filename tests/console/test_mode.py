@@ -16,13 +16,13 @@ from triage_node.console import mode as part
 from triage_node.domain.finding import BundleIdentity
 from triage_node.domain.mode_switch import REQUEST_FOR, RESUME_FOR, ModeAction, ModeChange
 from triage_node.domain.person import Person
-from triage_node.domain.priority import Mode
+from triage_node.domain.priority import Mode, ReadingState
 from triage_node.processes import gate
 from triage_node.processes.console import mode as process
 from triage_node.processes.delivery import Queue
 from triage_node.processes.messages import why_shut
 from triage_node.processes.running import Running, now
-from triage_node.store import evaluations, heartbeat, meta, modes
+from triage_node.store import evaluations, heartbeat, meta, modes, worklist
 from triage_node.worklist.gate import Listener
 
 ADA, BOB, LEE = Person("Ada", ADMINISTRATOR), Person("Bob", ADMINISTRATOR), Person("Dr. Lee", RADIOLOGIST)
@@ -212,8 +212,15 @@ def test_who_may_switch_what(on, roles, may):
 
 
 @pytest.mark.parametrize("path", ["/", "/mode", "/studies/1.2.1"])
-def test_mode_and_whether_the_page_is_current_stand_on_every_page(on, path):
+def test_mode_late_flags_and_whether_the_page_is_current_stand_on_every_page(on, path):
     on.site.arrive("1.2.1")
+    on.site.arrive("1.2.2", live=False)
+    for uid in ("1.2.1", "1.2.2"):
+        on.site.decide(uid)
+    with on.site.store.write() as c:
+        worklist.set_reading_state(c, "1.2.1", ReadingState.NOT_CONFIRMED, now(), "node: expiry")
     text = client_of(on).get(path).text
+    assert "<b>1</b> late flag</a>" in text
+    assert "<b>1</b> flagged, reading not confirmed</a>" in text
     assert 'data-mode="active"' in text
     assert ("As of " in text) or ("Current at " in text)
