@@ -278,7 +278,7 @@ def test_hostile_questions_are_refused_in_words_and_never_break_the_page(quiet_s
         ("/lab/drafts", {"data": {**TRIED, "why": "x" * 500, "replaces": "1"}}, 422),
         ("/lab/drafts", {"content": b"\xff\xfe=%"}, 422),
         ("/lab/drafts/99/approve", {"data": {}}, 404),
-        ("/lab/drafts/1/explode", {"data": {}}, 422),
+        ("/lab/drafts/1/explode", {"data": {}}, 404),
         ("/lab/drafts/x/approve", {"data": {}}, 422),
         ("/lab/rollback", {"data": {"in_force": "1"}}, 422),
         ("/lab/rollback", {"data": {"in_force": "one"}}, 422),

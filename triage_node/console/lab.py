@@ -1,7 +1,7 @@
 """The threshold lab: other operating points tried on recent studies, kept as drafts, approved, brought into force, taken back.
 
 GET /lab                              the table, the replay, drafts, truth, versions   ?scope= &ich.raise= ...
-GET /fragments/lab/replay, /queue     the changing parts, for the page's own script
+GET /fragments/lab/replay, .../queue  the changing parts, for the page's own script
 POST /lab/drafts                      keep what is in the form as a draft
 GET /lab/drafts/{number}              one draft; POST .../shadow, .../approve, .../withdraw
 POST /lab/rollback                    back to the thresholds before
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -45,7 +45,7 @@ _FURTHEST = timedelta(days=366)
 Body = Annotated[bytes, Depends(limited_body)]
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
-Step = Literal["shadow", "no-shadow", "approve", "withdraw"]
+STEPS = ("shadow", "no-shadow", "approve", "withdraw")
 
 
 class _Point(BaseModel):
@@ -162,8 +162,10 @@ def _routes(lab: LabDeps, deps: ConsoleDeps, pages: Pages) -> APIRouter:
             zone_name=deps.now().astimezone(deps.time_zone).tzname(),
         )
 
-    def act(number: int, step: Step, by: str, active_from: datetime | None) -> None:
+    def act(number: int, step: str, by: str, active_from: datetime | None) -> None:
         draft_of(number)
+        if step not in STEPS:
+            raise HTTPException(404, "There is no such step.")
         if step == "approve":
             lab.approve(number, by, _day(active_from, deps.now()))
         elif step == "withdraw":
@@ -176,13 +178,17 @@ def _routes(lab: LabDeps, deps: ConsoleDeps, pages: Pages) -> APIRouter:
         needs(deps, request, *MAY_SEE)
         return lab_page(request)
 
-    @router.get("/fragments/lab/{part}", response_class=HTMLResponse, include_in_schema=False)
-    def show_part(request: Request, part: Literal["replay", "queue"]) -> HTMLResponse:
+    @router.get("/fragments/lab/replay", response_class=HTMLResponse, include_in_schema=False)
+    def show_replay(request: Request) -> HTMLResponse:
         needs(deps, request, *MAY_SEE)
         basis, question = asked(request)
-        if part == "queue":
-            return pages.draw(request, "_lab_queue.html", queue=_refusing(lambda: lab.queue(question)))
         return pages.draw(request, "_lab_replay.html", **parts(basis, question, fast=True))
+
+    @router.get("/fragments/lab/queue", response_class=HTMLResponse, include_in_schema=False)
+    def show_queue(request: Request) -> HTMLResponse:
+        needs(deps, request, *MAY_SEE)
+        _, question = asked(request)
+        return pages.draw(request, "_lab_queue.html", queue=_refusing(lambda: lab.queue(question)))
 
     @router.post("/lab/drafts", include_in_schema=False)
     def draft_by_form(request: Request, form: Form) -> Response:
@@ -205,7 +211,7 @@ def _routes(lab: LabDeps, deps: ConsoleDeps, pages: Pages) -> APIRouter:
         return draft_page(request, number)
 
     @router.post("/lab/drafts/{number}/{step}", include_in_schema=False)
-    def act_by_form(request: Request, number: int, step: Step, form: Form) -> Response:
+    def act_by_form(request: Request, number: int, step: str, form: Form) -> Response:
         person = needs(deps, request, Role.ADMINISTRATOR)
         try:
             active_from = _local(form.one("active_from", 16), deps) if step == "approve" else None
@@ -292,7 +298,7 @@ def _routes(lab: LabDeps, deps: ConsoleDeps, pages: Pages) -> APIRouter:
         }
 
     @router.post("/api/lab/drafts/{number}/{step}")
-    def api_act(request: Request, number: int, step: Step, body: Body) -> dict[str, Any]:
+    def api_act(request: Request, number: int, step: str, body: Body) -> dict[str, Any]:
         person = needs(deps, request, Role.ADMINISTRATOR)
         active_from = _said(request, _Approval, body).active_from if body else None
         _refusing(lambda: act(number, step, person.name, active_from))
