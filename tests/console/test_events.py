@@ -19,11 +19,12 @@ from triage_node.console.app import create_app
 from triage_node.console.events import Events
 
 
-def open_stream(address: str) -> socket.socket:
+def open_stream(address: str, cookie: str = "none=none") -> socket.socket:
     """A stream as a browser opens it; read until the first event is there."""
     parts = urlsplit(address)
     stream = socket.create_connection((parts.hostname, parts.port), timeout=30)
-    stream.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n")
+    asked = f"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nCookie: {cookie}\r\n\r\n"
+    stream.sendall(asked.encode())
     heard = b""
     while b"event: hello" not in heard:
         more = stream.recv(4096)

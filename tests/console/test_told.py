@@ -10,14 +10,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.deciding import Site
+from tests.support.people import page_of
 from triage_node.config.schema import WorklistSettings
 from triage_node.config.worklist_peers import Hl7PeerSettings
-from triage_node.console.app import create_app
 from triage_node.domain.message import MessageState
 from triage_node.domain.priority import Mode
 from triage_node.processes import withdrawal
 from triage_node.processes.running import Running, now
-from triage_node.processes.web import console_deps
 from triage_node.store import messages, studies
 
 RIS = Hl7PeerSettings(name="RIS <Nord>", host="127.0.0.1")
@@ -34,7 +33,7 @@ def site(tmp_path):
 
 def client_of(site: Site) -> TestClient:
     running = Running("web", site.settings, site.store, threading.Event())
-    return TestClient(create_app(console_deps(running)).guarded, base_url="http://127.0.0.1:8080")
+    return page_of(running)
 
 
 def answer(site: Site, state: MessageState, words: str = "", held: str = "", written: str = "") -> None:

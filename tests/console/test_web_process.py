@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.console.test_events import hear, open_stream
+from tests.support.people import EVERYBODY, cookie
 from tests.support.waiting import wait_until
 from triage_node.domain.delivery import BuiltObject, ObjectKind
 from triage_node.domain.finding import BundleIdentity, EvidenceLevel, FindingDecision, OperatingPoint
@@ -250,19 +251,23 @@ def running_web(store: Store, folder: Path) -> Iterator[tuple[str, subprocess.Po
 def test_the_role_serves_the_store_tells_of_changes_and_stops_with_streams_open(store, tmp_path):
     arrive(store, "1.2.1", minutes=9)
     arrive(store, "1.2.2", minutes=5)
-    with running_web(store, tmp_path) as (url, process), httpx.Client(base_url=url, trust_env=False) as client:
+    login = cookie(store)
+    with (
+        running_web(store, tmp_path) as (url, process),
+        httpx.Client(base_url=url, trust_env=False, cookies=login) as client,
+    ):
         assert url.startswith("http://127.0.0.1:")
         before = client.get("/api/worklist").json()
         assert [r["study_instance_uid"] for r in before["rows"]] == ["1.2.1", "1.2.2"]
         assert (before["simulation"], before["mode"]) == (True, "active")
         assert before["not_current"]["why"] == "ingest never started, analysis never started, scheduler never started"
-        stream = open_stream(url)
+        stream = open_stream(url, "; ".join(f"{name}={value}" for name, value in login.items()))
         raise_flag(store, "1.2.2")
         hear(stream, b"event: list")
         after = client.get("/api/worklist").json()
         assert [r["reason"] for r in after["rows"]][0].startswith("Suspected IPH, 34 mL, very likely · raised 1 place")
         assert client.get("/studies/1.2.2").status_code == 200
-        assert audit.entries(store, "1.2.2")[-1][1:] == ("page from 127.0.0.1", "study viewed")
+        assert audit.entries(store, "1.2.2")[-1][1:] == (EVERYBODY, "study viewed")
         moments = [m["moment"] for m in client.get("/api/studies/1.2.2/timeline").json()]
         assert "flagged" in moments
         process.send_signal(signal.SIGTERM)

@@ -7,14 +7,13 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from starlette.testclient import TestClient
 
 from tests.support.deciding import Site
-from triage_node.console.app import create_app
+from tests.support.people import page_of
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
+from triage_node.domain.person import Role
 from triage_node.processes import feeds
 from triage_node.processes.running import Running
-from triage_node.processes.web import console_deps
 from triage_node.store import audit, instances, meta
 from triage_node.store import feeds as feed_store
 
@@ -126,7 +125,7 @@ def test_names_of_stations_cannot_break_the_sentence(running):
 
 def test_pages_and_api_show_alarms_without_uids_and_administrators_get_the_uids(running):
     said(running, missing=[{"study_instance_uid": "1.9.1", "station": "CT <2>"}], problem="no answer")
-    client = TestClient(create_app(console_deps(running)).guarded, base_url="http://127.0.0.1")
+    client = page_of(running)
     page = client.get("/").text
     assert "<strong>Studies may be missing.</strong> 1 head CT of 20 Nov in pacs never reached" in page
     assert "CT &lt;2&gt; (1)" in page
@@ -142,13 +141,7 @@ def test_pages_and_api_show_alarms_without_uids_and_administrators_get_the_uids(
 
 
 def test_readers_do_not_get_the_uids(running):
-    from dataclasses import replace
-
-    from triage_node.domain.person import Person, Role
-
-    deps = replace(console_deps(running), person_of=lambda _: Person("x", frozenset({Role.READER})))
-    client = TestClient(create_app(deps).guarded, base_url="http://127.0.0.1")
-    assert client.get("/api/feeds").status_code == 403
+    assert page_of(running, Role.READER).get("/api/feeds").status_code == 403
 
 
 def test_audit_chain_holds_and_no_name_is_in_what_is_said(running):

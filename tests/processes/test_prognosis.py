@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
+from tests.support.people import page_of
 from triage_node.config.schema import PrognosisSettings, Settings
-from triage_node.console.app import create_app
 from triage_node.domain.clinical import ClinicalEntry
 from triage_node.domain.errors import StatementConflict
 from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel, OperatingPoint
@@ -25,7 +24,6 @@ from triage_node.processes.analysis import Analysis
 from triage_node.processes.reporting import Reporter
 from triage_node.processes.running import Running, now
 from triage_node.processes.study_details import study_details
-from triage_node.processes.web import console_deps
 from triage_node.store import audit, policy, results, studies, worklist
 from triage_node.store import prognosis as stored
 
@@ -278,7 +276,7 @@ def test_facts_posted_to_the_page_reach_the_prognosis_that_the_page_shows(role, 
     uid = receive(role, bleed)
     role.work()
     running = Running("web", role.settings, role.store, role.running.stop)
-    client = TestClient(create_app(console_deps(running)).guarded, base_url="http://127.0.0.1:8080")
+    client = page_of(running)
     assert "Not known: GCS" in client.get(f"/studies/{uid}").text
     body = {"entered_by": "Dr. Lee", "seen_revision": 0, "gcs": 9, "trauma": False}
     assert client.post(f"/api/studies/{uid}/clinical", json=body).status_code == 201

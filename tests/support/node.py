@@ -20,6 +20,7 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 
 from tests.support.pacs import Archive, free_port
 from tests.support.waiting import wait_until
+from triage_node.domain.person import Role
 
 AE_TITLE = "TRIAGE"
 PROGRAM = Path(sys.executable).parent / "triage-node"
@@ -50,6 +51,7 @@ class Node:
         self.config, self.log = folder / "triage-node.toml", folder / "node.log"
         self.dicom_port, self.web_port = dicom_port, web_port
         self.process: subprocess.Popen[bytes] | None = None
+        self._token = ""
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `triage-node ARGUMENTS --config ...` to its end."""
@@ -100,8 +102,20 @@ class Node:
         return found
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}{path}", timeout=20) as answer:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.web_port}{path}", headers=self.login())
+        with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
+
+    def login(self) -> dict[str, str]:
+        """The header of a program that may read what every role sees; its token is made once, on the command line."""
+        if not self._token:
+            roles = [word for role in Role for word in ("--role", role.value)]
+            made = self.command(
+                "token", "add", "journey", *roles, "--scope", "read", "--scope", "monitor", "--days", "1"
+            )
+            assert made.returncode == 0, made.stderr
+            self._token = made.stdout.strip()
+        return {"Authorization": f"Bearer {self._token}"}
 
     def worklist(self) -> dict[str, Any]:
         return dict(self.get("/api/worklist"))

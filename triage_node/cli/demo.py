@@ -80,7 +80,7 @@ def _simulated(folder: Path, console: Console) -> int:
     with contextlib.ExitStack() as stack:
         with _waiting(console, "Waiting for the archive and the node's five processes"):
             node = stack.enter_context(running(workspace, ports))
-        console.print(f"The page with the list: [bold]{node.url}[/bold]")
+        _tell_page(console, node)
         for study in studies:
             _send(
                 console, node, f"{study.name} from {study.calling_ae_title}", files[study.name], study.calling_ae_title
@@ -114,7 +114,7 @@ def _own_ct(source: Path, folder: Path, console: Console) -> int:
         with contextlib.ExitStack() as stack:
             with _waiting(console, "Waiting for the archive and the node's five processes"):
                 node = stack.enter_context(running(workspace, ports))
-            console.print(f"The page with the list: [bold]{node.url}?view=would-move[/bold]")
+            _tell_page(console, node)
             _send(console, node, "your studies", files, "READER")
             _wait_for_decisions(console, node, uids)
             _wait_for_delivery(console, node)
@@ -126,6 +126,11 @@ def _own_ct(source: Path, folder: Path, console: Console) -> int:
         console.print(
             f"the copies of your studies are removed; pictures and logs are in {workspace.root}", highlight=False
         )
+
+
+def _tell_page(console: Console, node: Node) -> None:
+    # the page knows no password of the demo: a link that works once stands in its place
+    console.print(f"The page with the list (this link logs in once, within 15 minutes): {node.link()}", soft_wrap=True)
 
 
 def _ct_studies(files: Sequence[Outgoing]) -> list[str]:
@@ -246,7 +251,8 @@ def _end(console: Console, node: Node, started: float, problems: Sequence[str]) 
     for problem in problems:
         console.print(f"not as it should be: {problem}", style="bold red", markup=False)
     if os.environ.get("DEMO_EXIT") != "1":
-        console.print(f"The page stays at [bold]{node.url}[/bold] until Ctrl-C.")
+        _tell_page(console, node)
+        console.print("The page stays until Ctrl-C.")
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
         console.print("\nstopping the node")

@@ -21,13 +21,20 @@ from typing import Any
 
 from triage_node.cli.check import echo
 from triage_node.cli.send import Peer
+from triage_node.config.load import load
+from triage_node.domain.account import Scope
 from triage_node.domain.errors import TriageNodeError
+from triage_node.domain.person import Role
 from triage_node.domain.priority import Mode, OrderClass
+from triage_node.processes.running import now
+from triage_node.store import accounts, api_tokens, sessions
+from triage_node.store.engine import Store, open_store
 
 LOOPBACK = "127.0.0.1"
 START_S = 90.0
 STOP_S = 20.0
 _LOCK = ".lock"
+_ADMINISTRATOR = "demo"
 ARCHIVE_AE, NODE_AE = "DEMOPACS", "TRIAGE"
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -164,18 +171,25 @@ class Node:
 
     def __init__(self, workspace: Workspace, ports: Ports) -> None:
         self._workspace, self._ports = workspace, ports
+        self._headers = {"Authorization": f"Bearer {_make_people(workspace)}"}
         self.url = f"http://{LOOPBACK}:{ports.web}/"
         self.peer = Peer(NODE_AE, LOOPBACK, ports.dicom)
 
     def get(self, path: str) -> Any:
         """What the node's API answers. Raises TriageNodeError when it does not."""
         try:
-            with _NO_PROXY.open(self.url.rstrip("/") + path, timeout=10) as answer:
+            request = urllib.request.Request(self.url.rstrip("/") + path, headers=self._headers)
+            with _NO_PROXY.open(request, timeout=10) as answer:
                 return json.load(answer)
         except (OSError, ValueError) as error:
             raise TriageNodeError(
                 f"the node's page does not answer {path} ({error}); see {self._workspace.log('node')}"
             ) from None
+
+    def link(self) -> str:
+        """An address that opens the page as the demo's administrator, once, within minutes."""
+        with _store(self._workspace) as store:
+            return f"{self.url}login/link?key={sessions.link(store, now(), _ADMINISTRATOR)}"
 
     def is_ready(self) -> bool:
         """The listener answers a C-ECHO and every role has given a sign of life."""
@@ -185,6 +199,23 @@ class Node:
         except (urllib.error.URLError, OSError):
             return False
         return not echo(LOOPBACK, self._ports.dicom, NODE_AE, "DEMO", 5.0)
+
+
+def _make_people(workspace: Workspace) -> str:
+    """Make an account that is entered by links only, and the token with which the demo itself asks. Returns the token."""
+    with _store(workspace) as store:
+        roles = frozenset(Role) - {Role.AUDITOR}
+        accounts.add_without_password(store, now(), "demo", _ADMINISTRATOR, roles)
+        return api_tokens.add(store, now(), "demo", "demo", roles, frozenset({Scope.READ}), 1)
+
+
+@contextmanager
+def _store(workspace: Workspace) -> Iterator[Store]:
+    store = open_store(load(workspace.config)[0].database_url)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def initialise(workspace: Workspace, simulation: bool) -> None:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from triage_node import __version__
+from triage_node.cli.user import first_administrator, token, user
 from triage_node.domain.errors import TriageNodeError
 
 app = typer.Typer(
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The store's schema.", no_args_is_help=True)
 app.add_typer(db, name="db")
+app.add_typer(user, name="user")
+app.add_typer(token, name="token")
 console = Console()
 
 Config = Annotated[
@@ -59,6 +62,8 @@ def serve(config: Config = None) -> None:
             "the store has another schema; run `triage-node db upgrade` (new node: `triage-node init`)"
         )
     simulation = meta.is_simulation(store)
+    for line in first_administrator(store, console.is_terminal):
+        console.print(line, highlight=False, soft_wrap=True)
     store.close()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s supervisor %(levelname)s %(message)s")
     stop = threading.Event()
@@ -66,7 +71,7 @@ def serve(config: Config = None) -> None:
         signal.signal(number, lambda *_: stop.set())
     listener = settings.listener
     console.print(
-        f"DICOM {listener.ae_title}@{listener.host}:{listener.port} · page http://{settings.web.host}:{settings.web.port}/ · "
+        f"DICOM {listener.ae_title}@{listener.host}:{listener.port} · page http{'s' if settings.web.is_tls else ''}://{settings.web.host}:{settings.web.port}/ · "
         f"mode {settings.worklist.mode}{' · SIMULATION' if simulation else ''} · Ctrl-C stops"
     )
     Supervisor(config, roles_for(settings)).run(stop)
@@ -77,11 +82,11 @@ def init(
     config: Config = None,
     simulation: Annotated[bool, typer.Option(help="Mark the store as simulated for ever; for demo and tests.")] = False,
 ) -> None:
-    """Create the data folder, the store and the first thresholds. Safe to repeat."""
+    """Create the data folder, the store, the first thresholds and, on a terminal, the first administrator. Safe to repeat."""
     from triage_node.cli.setup import initialise
 
-    for line in initialise(config, simulation):
-        console.print(line)
+    for line in initialise(config, simulation, console.is_terminal):
+        console.print(line, soft_wrap=True)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from triage_node.bundle.load import load_bundle
+from triage_node.cli.user import first_administrator
 from triage_node.config.load import load
 from triage_node.domain.errors import ConfigError, StoreError
 from triage_node.domain.finding import OperatingPoint
@@ -17,7 +18,7 @@ from triage_node.store.engine import open_store
 from triage_node.store.upgrade import upgrade
 
 
-def initialise(config: Path | None, simulation: bool) -> Iterator[str]:
+def initialise(config: Path | None, simulation: bool, on_terminal: bool = False) -> Iterator[str]:
     """Create folder, schema, simulation mark and policy version 1; what is there is left alone. Yields what was done."""
     if config is not None and not config.exists():
         yield _write_configuration(config)
@@ -46,6 +47,7 @@ def initialise(config: Path | None, simulation: bool) -> Iterator[str]:
         ]
         version = policy.add(store, points_of_bundle, "triage-node init", f"from bundle {bundle.digest[:12]}", now())
         yield f"thresholds version {version} from bundle {bundle.manifest.name} {bundle.manifest.version}"
+    yield from first_administrator(store, on_terminal)
     store.close()
 
 

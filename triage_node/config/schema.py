@@ -13,6 +13,7 @@ from triage_node.config.gateway import AnnouncementSettings, GatewaySettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.config.reconciliation import ReconciliationSettings
 from triage_node.config.section import AETitle, Network, Port, Section, TLSSettings
+from triage_node.config.web import WebSettings
 from triage_node.config.web_access import base_url, check_credentials
 from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.delivery import ObjectKind
@@ -180,12 +181,6 @@ class ArchiveSettings(Section):
             raise ValueError("storage_commitment is asked for over an association; STOW-RS has none")
         check_credentials(self.stow_url, self.token_file, self.user, self.password_file)
         return self
-
-
-class WebSettings(Section):
-    host: str = Field("127.0.0.1", description="Address of page and API.")
-    port: Port = Field(8080, description="Port of page and API.")
-    study_link: str = Field("", description="Viewer link; {study_instance_uid} is filled in.")
 
 
 class WorklistSettings(Section):

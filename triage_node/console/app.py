@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from triage_node.console import listing, study
 from triage_node.console.deps import ConsoleDeps
 from triage_node.console.events import Events
-from triage_node.console.pages import Pages, Room
+from triage_node.console.pages import Pages, Room, somebody
 from triage_node.console.security import Secured
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def create_app(deps: ConsoleDeps, rooms: Sequence[Room] = ()) -> Console:
         title="Triage Node", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json", lifespan=lifespan
     )
     app.events = events
-    app.guarded = Secured(app, deps.hosts)
+    app.guarded = Secured(app, deps.hosts, deps.identify, deps.is_tls)
     app.mount("/static", StaticFiles(packages=[("triage_node.console", "static")]), name="static")
     pages = Pages(deps, tuple(link for room in rooms for link in room.links))
     app.include_router(listing.routes(deps, pages, events))
@@ -56,7 +56,10 @@ def create_app(deps: ConsoleDeps, rooms: Sequence[Room] = ()) -> Console:
     def problem(request: Request, status: int, words: str, headers: Mapping[str, str] | None = None) -> Response:
         if request.url.path.startswith(("/api/", "/events", "/health")):
             return JSONResponse({"error": words}, status_code=status, headers=dict(headers or {}))
-        answer = pages.draw(request, "problem.html", status, words=words)
+        if somebody(deps, request) is None:
+            answer = pages.draw_outside("refused.html", status, words=words)
+        else:
+            answer = pages.draw(request, "problem.html", status, words=words)
         answer.headers.update(headers or {})
         return answer
 

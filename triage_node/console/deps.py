@@ -11,12 +11,14 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
+from fastapi import HTTPException
 from starlette.requests import Request
 
+from triage_node.console.security import Identify, known_of
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
 from triage_node.domain.delivery import BuiltObject
 from triage_node.domain.errors import StatementConflict
-from triage_node.domain.person import Person, Role
+from triage_node.domain.person import Person
 from triage_node.domain.priority import ListPolicy, Mode, Placed, WorklistRow
 from triage_node.domain.prognosis import Prediction
 from triage_node.domain.study import SelectedSeries, StudyState, TimelineEntry
@@ -156,9 +158,11 @@ def _nothing_is_taken_in(uid: str, entry: ClinicalEntry, by: str, via: str, seen
     raise StatementConflict("This node takes no clinical facts.")
 
 
-def _whoever_is_here(request: Request) -> Person:
-    # a page without accounts is served on loopback only, to whoever runs the node
-    return Person(request.client.host if request.client else "unknown address", frozenset(Role))
+def _who_was_let_in(request: Request) -> Person:
+    known = known_of(request)
+    if known is None:
+        raise HTTPException(401, "Log in first.", headers={"WWW-Authenticate": "Bearer"})
+    return known.person
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,8 @@ class ConsoleDeps:
     """`reading_list(now, flags_count)`: with flags_count the order in which live flags count whatever the mode is.
 
     `required_roles` must have given a sign of life lately, else the pages say "not current since". `hosts` are the names
-    under which the page may be asked for: a page without login must not answer to a name that a foreign site chose.
+    under which the page may be asked for: it must not answer to a name that a foreign site chose. Without `identify` nobody logs
+    in, and `person_of` alone says who asks: for tests of single pages.
     """
 
     reading_list: Callable[[datetime, bool], ReadingList]
@@ -179,7 +184,10 @@ class ConsoleDeps:
     simulation: bool
     required_roles: tuple[str, ...] = ("ingest", "analysis", "scheduler")
     would_move_for_readers: bool = False
-    person_of: Callable[[Request], Person] = _whoever_is_here
+    identify: Identify | None = None
+    person_of: Callable[[Request], Person] = _who_was_let_in
+    """Raises: HTTPException 401 where a page that is open to everybody is asked by nobody known."""
+    is_tls: bool = False
     time_zone: tzinfo = UTC
     study_link: str = ""
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")

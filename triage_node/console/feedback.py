@@ -140,6 +140,7 @@ def room(feedback: FeedbackDeps) -> Room:
 
         @router.post("/studies/{study_instance_uid}/feedback", include_in_schema=False)
         def say_by_form(request: Request, study_instance_uid: str, form: Form) -> Response:
+            needs(deps, request, *READERS)
             if form.one("said") == _UNDO:
                 undo(request, study_instance_uid)
             else:
@@ -180,6 +181,7 @@ def room(feedback: FeedbackDeps) -> Room:
         def api_say(
             request: Request, study_instance_uid: str, body: Annotated[bytes, Depends(limited_body)]
         ) -> list[dict[str, Any]]:
+            needs(deps, request, *READERS)
             if media_type(request) != "application/json":
                 raise HTTPException(415, "Feedback is JSON.")
             say(request, study_instance_uid, _saying(body))

@@ -6,7 +6,7 @@ GET /fragments/list     its changing part, for the page's own script
 GET /events             server-sent events
 GET /api/worklist       the list as JSON          ?view=would-move
 GET /api/feeds          how the senders stand     for administrators
-GET /health             200, or 503 when the list cannot be trusted
+GET /health             200, or 503 when the list cannot be trusted; details for whoever is logged in
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from triage_node.console import json_views
 from triage_node.console.deps import ConsoleDeps, ReadingList
 from triage_node.console.events import Events
-from triage_node.console.pages import Pages, needs, stale, stale_from, told_more
+from triage_node.console.pages import Pages, needs, somebody, stale, stale_from, told_more
 from triage_node.console.rows import Filter, Wanted, list_view
 from triage_node.domain.person import Role
 
@@ -88,10 +88,13 @@ def routes(deps: ConsoleDeps, pages: Pages, events: Events) -> APIRouter:
         return dict(deps.feeds())
 
     @router.get("/health")
-    def health() -> JSONResponse:
+    def health(request: Request) -> JSONResponse:
         now = deps.now()
         beats = deps.heartbeats()
         lagging = stale_from(deps, beats, now)
+        status = 200 if lagging is None else 503
+        if somebody(deps, request) is None:  # for a monitor: which part stands still is nobody else's business
+            return JSONResponse({"status": "ok" if lagging is None else "not current"}, status_code=status)
         reading = deps.reading_list(now, False)
         body = {
             "status": "ok" if lagging is None else "not current",
@@ -101,6 +104,6 @@ def routes(deps: ConsoleDeps, pages: Pages, events: Events) -> APIRouter:
             "feed_alarms": list(reading.feed_alarms),
             "roles": {role: at.isoformat() for role, at in sorted(beats.items())},
         }
-        return JSONResponse(body, status_code=200 if lagging is None else 503)
+        return JSONResponse(body, status_code=status)
 
     return router

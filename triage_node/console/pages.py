@@ -72,9 +72,15 @@ class Pages:
             "alarms": reading.alarms,
             "feed_alarms": reading.feed_alarms,
             "person": person,
+            "has_login": self._deps.identify is not None,
             "links": [link for link in self._links if person.has(*link.roles)],
             "here": request.url.path,
         }
+        return HTMLResponse(self.environment.get_template(name).render(base | content), status_code=status)
+
+    def draw_outside(self, name: str, status: int = 200, **content: Any) -> HTMLResponse:
+        """The page `name` for somebody who is not logged in: nothing that the node knows stands on it."""
+        base = {"simulation": self._deps.simulation}
         return HTMLResponse(self.environment.get_template(name).render(base | content), status_code=status)
 
 
@@ -84,6 +90,14 @@ def needs(deps: ConsoleDeps, request: Request, *roles: Role) -> Person:
     if not person.has(*roles):
         raise HTTPException(403, f"This is for: {', '.join(roles)}.")
     return person
+
+
+def somebody(deps: ConsoleDeps, request: Request) -> Person | None:
+    """The person who asks, where everybody may."""
+    try:
+        return deps.person_of(request)
+    except HTTPException:
+        return None
 
 
 def told_more(deps: ConsoleDeps, request: Request) -> bool:

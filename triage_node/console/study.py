@@ -19,17 +19,18 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 
 from triage_node.console import clinical, json_views
 from triage_node.console.deps import ConsoleDeps, StudyDetails
-from triage_node.console.pages import Pages, media_type, study_of, told_more
+from triage_node.console.pages import Pages, media_type, needs, study_of, told_more
 from triage_node.console.pictures import picture
 from triage_node.console.rows import study_head
-from triage_node.console.security import is_from_our_page, is_no_foreign_page
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.errors import StatementConflict, StatementRefused
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.identifiers import is_uid
+from triage_node.domain.person import Role
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import Moment, TimelineEntry
 
+_STATES_FACTS = (Role.READER, Role.RADIOLOGIST, Role.ADMINISTRATOR)
 _NEUTRAL_MOMENTS = frozenset(
     {Moment.FIRST_BYTE, Moment.LAST_SLICE, Moment.COMPLETE, Moment.CLAIMED, Moment.DECLINED, Moment.FAILED}
 )
@@ -69,7 +70,6 @@ def routes(deps: ConsoleDeps, pages: Pages) -> APIRouter:
         deps.viewed(study_instance_uid, deps.person_of(request).name)
         return study_page(request, study_instance_uid)
 
-    @router.post("/studies/{study_instance_uid}/clinical", response_class=HTMLResponse, include_in_schema=False)
     @router.get(
         "/fragments/studies/{study_instance_uid}/prognosis", response_class=HTMLResponse, include_in_schema=False
     )
@@ -78,11 +78,11 @@ def routes(deps: ConsoleDeps, pages: Pages) -> APIRouter:
         shows_result = may_show(deps, request, deps.mode(), details)
         return pages.draw(request, "_prognosis.html", details=details, shows_result=shows_result)
 
+    @router.post("/studies/{study_instance_uid}/clinical", response_class=HTMLResponse, include_in_schema=False)
     def state_by_form(
         request: Request, study_instance_uid: str, body: Annotated[bytes, Depends(clinical.limited_body)]
     ) -> Response:
-        if not is_from_our_page(request.headers):
-            raise HTTPException(403, "Clinical facts are taken from this node's own pages only.")
+        needs(deps, request, *_STATES_FACTS)
         if media_type(request) != "application/x-www-form-urlencoded":
             raise HTTPException(415, "That is not what the form sends.")
         study_of(deps, study_instance_uid)
@@ -131,8 +131,7 @@ def routes(deps: ConsoleDeps, pages: Pages) -> APIRouter:
     def api_state_facts(
         request: Request, study_instance_uid: str, body: Annotated[bytes, Depends(clinical.limited_body)]
     ) -> Any:
-        if not is_no_foreign_page(request.headers):
-            raise HTTPException(403, "Clinical facts are not taken from pages of other sites.")
+        needs(deps, request, *_STATES_FACTS)
         if media_type(request) != "application/json":
             raise HTTPException(415, "Clinical facts are JSON.")
         study_of(deps, study_instance_uid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+import ssl
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -15,19 +16,21 @@ from zoneinfo import ZoneInfo
 
 import uvicorn
 
-from triage_node.console import feedback, lab, mode, viewer
+from triage_node.config.web import WebSettings
+from triage_node.console import accounts, feedback, lab, mode, viewer
 from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps, StudyDetails
 from triage_node.console.pages import Room
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
-from triage_node.domain.errors import StoreError
+from triage_node.domain.errors import ConfigError, StoreError
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import TimelineEntry
 from triage_node.processes import clinical, escalation, feeds
-from triage_node.processes.console.other_scans import other_scans
+from triage_node.processes.console.accounts import accounts_deps, identify
 from triage_node.processes.console.feedback import feedback_deps
 from triage_node.processes.console.lab import lab_deps
 from triage_node.processes.console.mode import mode_deps, mode_in_force
+from triage_node.processes.console.other_scans import other_scans
 from triage_node.processes.console.viewer import viewer_deps
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import Running, now, run_role
@@ -61,7 +64,7 @@ def console_deps(running: Running) -> ConsoleDeps:
 
     def viewed(uid: str, viewer: str) -> None:
         with store.write() as c:
-            audit.record(c, now(), f"page from {viewer}", audit.VIEWED, uid)
+            audit.record(c, now(), viewer, audit.VIEWED, uid)
 
     zone = ZoneInfo(settings.node.time_zone)
 
@@ -86,6 +89,8 @@ def console_deps(running: Running) -> ConsoleDeps:
         time_zone=zone,
         study_link=settings.web.study_link,
         hosts=host_names(settings.web.host),
+        identify=identify(store, settings.web),
+        is_tls=settings.web.is_tls,
         feeds=lambda: feeds.as_json(store, settings, now()),
         escalation=lambda: escalation.for_the_page(settings, store, now()),
         viewed=viewed,
@@ -102,6 +107,7 @@ def rooms(running: Running) -> tuple[Room, ...]:
         lab.room(lab_deps(running.store, running.settings, meta.is_simulation(running.store))),
         viewer.room(viewer_deps(running.store, built)),
         other_scans(running.store, ZoneInfo(running.settings.node.time_zone)),
+        accounts.room(accounts_deps(running.store, running.settings.web)),
     )
 
 
@@ -132,12 +138,13 @@ def main(running: Running) -> None:
     """Serve until told to stop."""
     web = running.settings.web
     app = create_app(console_deps(running), rooms(running))
+    check_certificate(web)
     with listen(web.host, web.port) as listener:
         host, port = listener.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        if not ipaddress.ip_address(host).is_loopback:
-            log.warning("event=web_without_login url=%s everybody who reaches this address sees the list", url)
-        server, thread = _start(app, listener)
+        url = f"{'https' if web.is_tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        if not web.is_tls and not ipaddress.ip_address(host).is_loopback:
+            log.warning("event=web_without_tls url=%s passwords and findings can be read on the way", url)
+        server, thread = _start(app, listener, web)
         log.info("event=web_started url=%s", url)
         running.beat({"url": url})
         try:
@@ -151,7 +158,17 @@ def main(running: Running) -> None:
             thread.join(_STOP_S)
 
 
-def _start(app: Console, listener: socket.socket) -> tuple[uvicorn.Server, threading.Thread]:
+def check_certificate(web: WebSettings) -> None:
+    """Raises: ConfigError when the certificate and its key cannot be used."""
+    if web.certificate is None or web.private_key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(web.certificate, web.private_key)
+    except OSError as error:
+        raise ConfigError(f"web.certificate, web.private_key: {error.strerror or error}") from error
+
+
+def _start(app: Console, listener: socket.socket, web: WebSettings) -> tuple[uvicorn.Server, threading.Thread]:
     config = uvicorn.Config(
         app.guarded,
         log_config=None,
@@ -161,6 +178,9 @@ def _start(app: Console, listener: socket.socket) -> tuple[uvicorn.Server, threa
         timeout_graceful_shutdown=2,
         limit_concurrency=600,
         ws="none",
+        proxy_headers=False,  # anybody can write X-Forwarded-For, and lockout and audit go by the address
+        ssl_certfile=web.certificate,
+        ssl_keyfile=web.private_key,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True)

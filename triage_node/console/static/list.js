@@ -120,6 +120,10 @@ async function refresh() {
     do {
       again = false;
       const answer = await fetch(`/fragments/list${location.search}`, { cache: "no-store" });
+      if (answer.status === 401) {
+        location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+        return;
+      }
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       swap(await answer.text());
       heardAt = performance.now();
@@ -153,7 +157,10 @@ function listen() {
   stream.addEventListener("error", () => {
     brokenAt ??= performance.now();
     // a refusal closes the stream for good; a broken one comes back by itself
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+    if (stream.readyState === EventSource.CLOSED) {
+      setTimeout(listen, 5000);
+      refresh(); // a login that ended is told there
+    }
   });
 }
 
