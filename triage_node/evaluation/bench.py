@@ -1,4 +1,4 @@
-"""`make bench`: reception side by side with its peers, time to the flag, memory. Writes build/bench.json and README's table."""
+"""`make bench`: reception side by side with its peers, time to the flag, memory, the viewer in a browser. Writes build/bench.json and README's table."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from triage_node.evaluation import bench_flag, bench_reception
+from triage_node.evaluation import bench_flag, bench_reception, bench_viewer
 
 ROOT = Path(__file__).resolve().parents[2]
 _TABLE = re.compile(r"(<!-- bench:begin -->\n).*?(<!-- bench:end -->)", re.S)
 
 
 def main() -> None:
-    """Run both benchmarks in one go and write what they measured."""
+    """Run all benchmarks in one go and write what they measured."""
     figures: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": f"{platform.machine()}, {_cpu()}, Python {platform.python_version()}",
     }
-    for part in (bench_reception.run(), bench_flag.run()):
+    for part in (bench_reception.run(), bench_flag.run(), bench_viewer.run()):
         for key, value in part.items():
             figures.setdefault(key, {}).update(value)
     target = ROOT / "build" / "bench.json"
@@ -38,7 +38,7 @@ def main() -> None:
 
 def table(figures: dict[str, Any]) -> str:
     """Markdown for the README."""
-    r, f, m = figures["reception"], figures["flag_seconds"], figures["peak_mb"]
+    r, f, m, v = figures["reception"], figures["flag_seconds"], figures["peak_mb"], figures["viewer"]
     rows = [
         ("C-STORE reception, 1 association, against Orthanc (both fsync)", f"{r['ratio_orthanc_1']:.2f} times", "3.0"),
         ("the same, 4 associations", f"{r['ratio_orthanc_4']:.2f} times", "2.0"),
@@ -49,6 +49,9 @@ def table(figures: dict[str, Any]) -> str:
         ("peak memory of ingest while 300 MB arrive", f"{m['ingest']:.0f} MB", "150 MB"),
         ("peak memory of analysis, decoding child included", f"{m['analysis']:.0f} MB", "1500 MB"),
         ("CPU of analysis for 32 slices", f"{figures['analysis']['cpu_seconds_32']:.1f} s", ""),
+        ("study page in headless Chromium, first slice of 512 x 512", f"{v['first_slice_ms'] / 1000:.2f} s", "1 s"),
+        ("slices drawn a second while they still arrive", f"{v['cold_slices_per_s']:.0f}", "20"),
+        ("the same with all of them in the page (a frame is 1/60 s)", f"{v['warm_slices_per_s']:.0f}", "20"),
     ]
     head = f"Measured {figures['date']} at {figures['commit']} on {figures['machine']}; paired rounds, median of ratios.\n\n"
     lines = ["| what | measured | bound |", "|---|---|---|"] + [f"| {a} | {b} | {c} |" for a, b, c in rows]
