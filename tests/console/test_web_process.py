@@ -226,18 +226,20 @@ def test_the_page_answers_to_the_names_of_its_own_address(host, names):
     assert set(host_names(host)) == names
 
 
-def web_process(folder: Path, port: int = 0) -> subprocess.Popen[bytes]:
+def web_process(folder: Path, port: int = 0, more: str = "") -> subprocess.Popen[bytes]:
+    """`more`: further settings of [web]."""
     config = folder / "node.toml"
     config.write_text(
-        f'[store]\ndata_folder = "{folder}"\n[web]\nport = {port}\n[worklist]\nmode = "active"\n', encoding="utf-8"
+        f'[store]\ndata_folder = "{folder}"\n[worklist]\nmode = "active"\n[web]\nport = {port}\n{more}',
+        encoding="utf-8",
     )
     command = [sys.executable, "-m", "triage_node.processes.web", "--config", str(config)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 @contextmanager
-def running_web(store: Store, folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    process = web_process(folder)
+def running_web(store: Store, folder: Path, more: str = "") -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    process = web_process(folder, more=more)
     try:
         beats = wait_until(lambda: heartbeat.heartbeats(store).get("web"), 30, "the web role to say where it listens")
         yield beats[1]["url"], process
