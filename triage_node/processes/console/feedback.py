@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from triage_node.console.feedback import FeedbackDeps, Saying
 from triage_node.domain.errors import RefusedAction
 from triage_node.domain.feedback import UNDO_FOR, VERDICTS, Feedback, Said
@@ -21,7 +19,7 @@ from triage_node.domain.priority import ListPolicy, ReadingState
 from triage_node.processes import withdrawal
 from triage_node.processes.running import now
 from triage_node.store import feedback, worklist
-from triage_node.store.engine import Store
+from triage_node.store.engine import Connection, Store
 
 CHANGED_SINCE = "Somebody changed this study since. Look at it again."
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from triage_node.config.schema import Settings
 from triage_node.console.mode import ModeDeps, Standing
 from triage_node.domain.errors import RefusedAction
@@ -23,7 +21,7 @@ from triage_node.domain.priority import Mode
 from triage_node.processes.running import now
 from triage_node.processes.wiring import effective_mode, switched_mode
 from triage_node.store import evaluations, heartbeat, meta, modes
-from triage_node.store.engine import Store
+from triage_node.store.engine import Connection, Store
 
 _SHOWN = 50
 
