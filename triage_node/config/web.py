@@ -13,7 +13,9 @@ from triage_node.config.section import Port, Section
 class WebSettings(Section):
     host: str = Field("127.0.0.1", description="Address of page and API.")
     port: Port = Field(8080, description="Port of page and API.")
-    study_link: str = Field("", description="Viewer link; {study_instance_uid} is filled in.")
+    study_link: str = Field(
+        "", description="Viewer link; {study_instance_uid}, {accession_number} and {patient_id} are filled in, encoded."
+    )
     certificate: Path | None = Field(None, description="PEM file with the page's certificate chain; none: plain HTTP.")
     private_key: Path | None = Field(None, description="PEM file with its key, readable by the node only.")
     session_idle_min: float = Field(
