@@ -11,11 +11,20 @@ import numpy as np
 from triage_node.config.load import load
 from triage_node.config.schema import Settings
 from triage_node.detection.operating_point import decide
-from triage_node.domain.finding import BundleIdentity, Component, Detection, EvidenceLevel, Location, OperatingPoint
+from triage_node.domain.finding import (
+    BundleIdentity,
+    Component,
+    Detection,
+    EvidenceLevel,
+    FindingDecision,
+    Location,
+    OperatingPoint,
+)
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.policy import Truth
 from triage_node.domain.priority import OrderClass, ReadingState, WorklistRow
 from triage_node.domain.study import SelectedSeries
+from triage_node.processes.reporting import detail_of
 from triage_node.store import instances, meta, policy, results, studies, truth, worklist
 from triage_node.store.engine import Store, open_store
 from triage_node.store.results import ResultRecord
@@ -69,9 +78,10 @@ def add_studies(store: Store, told: Sequence[tuple[int, datetime, float]], readi
             worklist.add_row(c, WorklistRow(uid, order_class, arrived), "acquired just now")
             studies.close(c, uid, "released", False, arrived, 1)
             studies.set_selection(c, uid, SelectedSeries(f"{uid}.1", "axial"))
-            decision = decide(found, held.points["ich"], E0)
+            main, others = held.points_for(None, "")
+            decision = decide(found, main, E0, others)
             decided = arrived + timedelta(seconds=8)
-            results.save(c, record(uid, decided, probability, decision.flagged, held.version, found), decision)
+            results.save(c, record(uid, decided, decision, held.version, found), decision)
             if reading_min is not None:
                 begun = arrived + timedelta(minutes=10)
                 worklist.set_reading_state(c, uid, ReadingState.BEING_READ, begun, "Dr. Lee", "Dr. Lee")
@@ -116,7 +126,7 @@ def detected(probability: float, positive: bool) -> Detection:
     )
 
 
-def record(uid: str, at: datetime, probability: float, flagged: bool, version: int, found: Detection) -> ResultRecord:
+def record(uid: str, at: datetime, decision: FindingDecision, version: int, found: Detection) -> ResultRecord:
     return ResultRecord(
         study_instance_uid=uid,
         revision=1,
@@ -128,23 +138,10 @@ def record(uid: str, at: datetime, probability: float, flagged: bool, version: i
         runtime="test",
         policy_version=version,
         config_digest="c" * 64,
-        probability=probability,
+        probability=found.study_probability,
         hematoma_volume_ml=found.hematoma_volume_ml,
-        flagged=flagged,
-        detail={
-            "levels": {k: v.value for k, v in found.bundle.evidence.items()},
-            "subtype_probabilities": found.subtype_probabilities,
-            "components": [
-                {
-                    "volume_ml": c.volume_ml,
-                    "subtype": c.subtype,
-                    "location": str(c.location),
-                    "probability": c.probability,
-                    "chronic_looking": False,
-                }
-                for c in found.components
-            ],
-        },
+        flagged=decision.flagged,
+        detail=detail_of(found, decision, None, "i", ""),
     )
 
 

@@ -20,7 +20,7 @@ from triage_node.domain.priority import (
     Urgency,
     WorklistRow,
 )
-from triage_node.worklist.order import GUARDED, counting_flag, is_claimed, order
+from triage_node.worklist.order import GUARDED, counting_flag, first_to_read, is_claimed, order
 
 SEVERITY = [Urgency.MODERATE, Urgency.HIGH, Urgency.CRITICAL]
 many = settings(max_examples=250, deadline=None)
@@ -60,6 +60,13 @@ def test_a_flag_or_a_higher_urgency_never_worsens_its_own_place_nor_moves_the_ot
 
 
 @many
+@given(some_rows(), some_now(), mode)
+def test_the_first_to_read_is_the_first_of_the_order(rows, now, policy):
+    waiting = [row for row in rows if row.reading_state in ON_THE_LIST]
+    assume(waiting)
+    assert first_to_read(waiting, now, policy) == order(rows, now, policy)[0].row
+
+
 @given(some_rows(), some_now())
 def test_observe_mode_and_a_list_without_flags_have_the_plain_order(rows, now):
     bare = [replace(r, flag=None) for r in rows]

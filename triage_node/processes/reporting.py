@@ -292,6 +292,8 @@ def detail_of(
         "urgency": str(flag.urgency) if flag else "",
         "evidence": decision.evidence.value,
         "key_slice_index": detection.key_slice_index,
+        "decided_by": decision.operating_point.finding,
+        "decided_probability": decision.probability,
         "raise_probability": decision.operating_point.raise_probability,
         "notify_probability": decision.operating_point.notify_probability,
         "unsure_from": decision.operating_point.unsure_from,

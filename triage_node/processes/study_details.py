@@ -121,12 +121,13 @@ def _outputs(record: results.ResultRecord | None) -> tuple[Output, ...]:
     model = f"{record.bundle_name} {record.bundle_version} ({record.bundle_digest[:8]}), {record.runtime}"
     raise_at, notify_at = detail.get("raise_probability"), detail.get("notify_probability")
     point, words = f"policy {record.policy_version}", "raised" if record.flagged else "not raised"
+    decided_by = detail.get("decided_by", "ich")
     if isinstance(raise_at, float) and isinstance(notify_at, float):
         unsure_from = detail.get("unsure_from")
-        in_force = OperatingPoint("ich", raise_at, notify_at, record.policy_version, unsure_from)
-        words = likelihood(record.probability, in_force)
+        in_force = OperatingPoint(decided_by, raise_at, notify_at, record.policy_version, unsure_from)
+        words = likelihood(float(detail.get("decided_probability", record.probability)), in_force)
         point = f"{f'not sure {unsure_from:.3f}, ' if unsure_from is not None else ''}raise {raise_at:.3f}, notify {notify_at:.3f}, policy {record.policy_version}"
-    found = [Output(FINDINGS["ich"].name.capitalize(), words, model, point, _level(levels, "ich"))]
+    found = [Output(FINDINGS[decided_by].name.capitalize(), words, model, point, _level(levels, decided_by))]
     if math.isfinite(record.hematoma_volume_ml) and record.hematoma_volume_ml > 0 and record.flagged:
         ml = f"{record.hematoma_volume_ml:.1f} mL"
         found.append(Output("Volume", ml, model, "measured on the mask", _level(levels, "hematoma_volume_ml")))

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.lab import DIGEST, POINT, bleeds, lab_store, tell_truth, uid_of
+from tests.support.lab import DIGEST, POINT, add_studies, bleeds, lab_store, tell_truth, uid_of
 from triage_node.console.lab_deps import Question
 from triage_node.domain.errors import StoreError
 from triage_node.domain.feedback import Feedback, Said
@@ -17,6 +17,7 @@ from triage_node.domain.policy import Scope, ScopedPoint
 from triage_node.domain.scan_source import ScanSource
 from triage_node.processes.lab.trial import Lab, candidate, consequence
 from triage_node.processes.running import now
+from triage_node.processes.study_details import study_details
 from triage_node.store import drafts, evaluations, feedback, modes, policy, results
 
 N, DAYS = 60, 20
@@ -242,3 +243,16 @@ def test_what_was_replayed_is_what_the_node_then_does(made):
     drafts.approve(store, number, "bea", at, at)
     assert drafts.activate_due(store, at) == [2]
     assert lab.replay(ASKED, at).in_force.answers == would
+
+
+def test_a_kind_of_bleed_with_a_point_of_its_own_raises_and_the_page_names_it(made):
+    store, settings = made(10)
+    own = OperatingPoint("sdh", 0.04, 0.6, 0)  # every study has 0.05
+    found = lab_of(store, settings).replay(Question(Scope(), {"ich": POINT, "sdh": own}), now())
+    assert found.candidate.answers.get(Answer.NOT_RAISED, 0) == 0
+    policy.add(store, [POINT, own], "two people", "subdural bleeds were missed", now())
+    add_studies(store, [(90, now(), 0.1)])
+    assert results.latest(store, uid_of(90)).flagged
+    shown = study_details(store, settings.store.data_folder / "built", uid_of(90), shows_names=False).outputs[0]
+    assert (shown.name, shown.value) == ("Subdural hemorrhage", "possible")
+    assert shown.operating_point == "raise 0.040, notify 0.600, policy 2"
