@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from triage_node.config.contacts import ContactSettings, EscalationSettings
 from triage_node.config.gateway import AnnouncementSettings, GatewaySettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
+from triage_node.config.operations import OperationsSettings
 from triage_node.config.reconciliation import ReconciliationSettings
 from triage_node.config.section import AETitle, Network, Port, Section, TLSSettings
 from triage_node.config.web import WebSettings
@@ -223,6 +224,7 @@ class Settings(Section):
     )
     contacts: tuple[ContactSettings, ...] = Field((), description="People who are notified of flagged studies.")
     escalation: EscalationSettings = EscalationSettings()
+    operations: OperationsSettings = OperationsSettings()
     reconciliation: ReconciliationSettings | None = Field(
         None, description="An archive that is asked each night which head CTs never reached this node; none: not asked."
     )

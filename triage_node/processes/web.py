@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import uvicorn
 
 from triage_node.config.web import WebSettings
-from triage_node.console import accounts, feedback, lab, mode, viewer
+from triage_node.console import accounts, feedback, lab, mode, operations, viewer
 from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps, StudyDetails
 from triage_node.console.pages import Room
@@ -33,6 +33,7 @@ from triage_node.processes.console.mode import mode_deps, mode_in_force
 from triage_node.processes.console.other_scans import other_scans
 from triage_node.processes.console.viewer import viewer_deps
 from triage_node.processes.listing import reading_list
+from triage_node.processes.operations.room import operations_deps
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.study_details import object_file, study_details
 from triage_node.processes.wiring import built_folder, list_policy
@@ -105,6 +106,7 @@ def rooms(running: Running) -> tuple[Room, ...]:
         feedback.room(feedback_deps(running.store, list_policy(running.settings, Mode.OBSERVE))),
         mode.room(mode_deps(running.store, running.settings)),
         lab.room(lab_deps(running.store, running.settings, meta.is_simulation(running.store))),
+        operations.room(operations_deps(running.store, running.settings)),
         viewer.room(viewer_deps(running.store, built)),
         other_scans(running.store, ZoneInfo(running.settings.node.time_zone)),
         accounts.room(accounts_deps(running.store, running.settings.web)),
