@@ -29,8 +29,8 @@ from triage_node.processes.running import now
 from triage_node.store import messages as stored
 from triage_node.store import worklist
 
-HANGING_S = 60.0
-PATIENCE_S = 30.0
+HANGING_S = 120.0
+PATIENCE_S = 60.0
 SHORT_S = 2.0
 """For counterparts of which one answer is late; that they are tried again later is no harm."""
 MANY = 500

@@ -107,7 +107,8 @@ def every_way(folder: Path, trouble: Trouble, timeout_s: float) -> Iterator[dict
 
         def contact(port: int) -> ContactSettings:
             file = folder / "contact.url"
-            file.write_text(f"json://127.0.0.1:{port}")
+            # apprise's own four seconds would end a call before the others have met their trouble
+            file.write_text(f"json://127.0.0.1:{port}?rto=300&cto=300")
             return ContactSettings(name="notice", url_file=file, timeout_s=timeout_s)
 
         add("notice", hook.port, lambda: len(hook.bodies), contact)
