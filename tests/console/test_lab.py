@@ -195,6 +195,23 @@ def test_labels_are_imported_by_form_and_a_wrong_line_is_shown_with_its_number(s
     assert "<b>9" not in wrong.text
 
 
+def test_a_program_neither_drafts_nor_approves_nor_takes_back_thresholds(site_of):
+    site = site_of(4)
+    site.post("/lab/drafts", **TRIED, why="x", replaces="1")
+    site.who = Person("token nightly", frozenset({ADMINISTRATOR}), is_program=True)
+    point = {"finding": "ich", "raise_probability": 0.6, "notify_probability": 0.9}
+    for path, body in (
+        ("/api/lab/drafts", {"replaces": 1, "why": "x", "points": [point]}),
+        ("/api/lab/drafts/1/approve", {}),
+        ("/api/lab/rollback", {"in_force": 1}),
+    ):
+        answer = site.client.post(path, json=body)
+        assert (answer.status_code, "People answer" in answer.text) == (403, True)
+    assert site.client.post("/api/lab/drafts/1/shadow").status_code == 200
+    assert [d.state for d in drafts.newest(site.store)] == ["shadow"]
+    assert policy.in_force(site.store).version == 1
+
+
 CHANGES = [
     ("/lab/drafts", {**TRIED, "why": "x", "replaces": "1"}),
     ("/lab/drafts/1/shadow", {}),

@@ -162,12 +162,22 @@ def _routes(lab: LabDeps, deps: ConsoleDeps, pages: Pages) -> APIRouter:
             zone_name=deps.now().astimezone(deps.time_zone).tzname(),
         )
 
-    def act(number: int, step: str, by: str, active_from: datetime | None) -> None:
+    def human(request: Request) -> str:
+        """The name of an administrator who is a person. Raises: HTTPException 403."""
+        person = needs(deps, request, Role.ADMINISTRATOR)
+        if person.is_program:
+            raise HTTPException(
+                403, "People answer for thresholds: a program can neither draft, approve nor take them back."
+            )
+        return person.name
+
+    def act(request: Request, number: int, step: str, active_from: datetime | None) -> None:
+        by = needs(deps, request, Role.ADMINISTRATOR).name
         draft_of(number)
         if step not in STEPS:
             raise HTTPException(404, "There is no such step.")
         if step == "approve":
-            lab.approve(number, by, _day(active_from, deps.now()))
+            lab.approve(number, human(request), _day(active_from, deps.now()))
         elif step == "withdraw":
             lab.withdraw(number, by)
         else:
@@ -192,7 +202,7 @@ def _routes(lab: LabDeps, deps: ConsoleDeps, pages: Pages) -> APIRouter:
 
     @router.post("/lab/drafts", include_in_schema=False)
     def draft_by_form(request: Request, form: Form) -> Response:
-        person = needs(deps, request, Role.ADMINISTRATOR)
+        by = human(request)
         basis = _refusing(lab.basis)
         names = ["scope", *(f"{finding}.{action}" for finding in FINDINGS for action in ("unsure", "raise", "notify"))]
         told = {name: form.one(name, 1200) for name in names}
@@ -200,7 +210,7 @@ def _routes(lab: LabDeps, deps: ConsoleDeps, pages: Pages) -> APIRouter:
         if not replaces.isdecimal():
             raise HTTPException(422, "The form cannot be read.")
         try:
-            number = lab.draft(question_of(told, basis), person.name, form.one("why", 400), int(replaces))
+            number = lab.draft(question_of(told, basis), by, form.one("why", 400), int(replaces))
         except StoreError as error:
             return lab_page(request, 422, (str(error),))
         return RedirectResponse(f"/lab/drafts/{number}", 303)
@@ -212,22 +222,22 @@ def _routes(lab: LabDeps, deps: ConsoleDeps, pages: Pages) -> APIRouter:
 
     @router.post("/lab/drafts/{number}/{step}", include_in_schema=False)
     def act_by_form(request: Request, number: int, step: str, form: Form) -> Response:
-        person = needs(deps, request, Role.ADMINISTRATOR)
+        needs(deps, request, Role.ADMINISTRATOR)
         try:
             active_from = _local(form.one("active_from", 16), deps) if step == "approve" else None
-            act(number, step, person.name, active_from)
+            act(request, number, step, active_from)
         except StoreError as error:
             return draft_page(request, number, 422, str(error))
         return RedirectResponse(f"/lab/drafts/{number}", 303)
 
     @router.post("/lab/rollback", include_in_schema=False)
     def roll_back_by_form(request: Request, form: Form) -> Response:
-        person = needs(deps, request, Role.ADMINISTRATOR)
+        by = human(request)
         held = form.one("in_force", 7)
         if not held.isdecimal():
             raise HTTPException(422, "The form cannot be read.")
         try:
-            lab.roll_back(person.name, int(held))
+            lab.roll_back(by, int(held))
         except StoreError as error:
             return lab_page(request, 422, (str(error),))
         return RedirectResponse("/lab", 303)
@@ -277,14 +287,14 @@ def _routes(lab: LabDeps, deps: ConsoleDeps, pages: Pages) -> APIRouter:
 
     @router.post("/api/lab/drafts", status_code=201)
     def api_draft(request: Request, body: Body) -> dict[str, Any]:
-        person = needs(deps, request, Role.ADMINISTRATOR)
+        by = human(request)
         said = _said(request, _Draft, body)
         points = {
             p.finding: OperatingPoint(p.finding, p.raise_probability, p.notify_probability, 0, p.unsure_from)
             for p in said.points
         }
         scope = Scope(said.scanner, said.kernel, said.ae_title)
-        number = _refusing(lambda: lab.draft(Question(scope, points), person.name, said.why, said.replaces))
+        number = _refusing(lambda: lab.draft(Question(scope, points), by, said.why, said.replaces))
         return _draft(draft_of(number))
 
     @router.get("/api/lab/drafts/{number}")
@@ -299,16 +309,16 @@ def _routes(lab: LabDeps, deps: ConsoleDeps, pages: Pages) -> APIRouter:
 
     @router.post("/api/lab/drafts/{number}/{step}")
     def api_act(request: Request, number: int, step: str, body: Body) -> dict[str, Any]:
-        person = needs(deps, request, Role.ADMINISTRATOR)
+        needs(deps, request, Role.ADMINISTRATOR)
         active_from = _said(request, _Approval, body).active_from if body else None
-        _refusing(lambda: act(number, step, person.name, active_from))
+        _refusing(lambda: act(request, number, step, active_from))
         return _draft(draft_of(number))
 
     @router.post("/api/lab/rollback", status_code=201)
     def api_roll_back(request: Request, body: Body) -> dict[str, Any]:
-        person = needs(deps, request, Role.ADMINISTRATOR)
+        by = human(request)
         said = _said(request, _RollBack, body)
-        version = _refusing(lambda: lab.roll_back(person.name, said.in_force))
+        version = _refusing(lambda: lab.roll_back(by, said.in_force))
         return {"policy_version": version}
 
     @router.post("/api/lab/truth", status_code=201)
