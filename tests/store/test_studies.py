@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from tests.store.conftest import NOW
+from tests.support.tampering import tamper
 from triage_node.domain.errors import StoreError
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.priority import Flag, OrderClass, Urgency, WorklistRow
@@ -175,8 +176,7 @@ def test_flag_is_raised_and_never_lowered(complete):
 
 def test_audit_chain_shows_a_changed_row(complete):
     assert audit.first_broken(complete) is None
-    with complete.write() as c:
-        c.exec_driver_sql("UPDATE audit SET new = 'something else' WHERE id = (SELECT min(id) FROM audit)")
+    tamper(complete, "UPDATE audit SET new = 'something else' WHERE id = (SELECT min(id) FROM audit)")
     assert audit.first_broken(complete) == 1
 
 

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, or_, select, text
 
+from triage_node.store import audit_chain
 from triage_node.store.engine import Store
 from triage_node.store.schema import audit
 
 VIEWED = "study viewed"
 BY_TIME = "node: "
 """How the actor of a change that time brings begins."""
-_START = "0" * 64
 _CHAIN_LOCK = 7461  # advisory lock on PostgreSQL: one writer appends to the chain at a time
 
 
 def record(c: Connection, at: datetime, actor: str, action: str, subject: str, old: str = "", new: str = "") -> None:
     """Append one entry in the caller's transaction."""
-    if c.dialect.name == "postgresql":
-        c.execute(text(f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})"))
-    previous = c.execute(select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)).scalar() or _START
-    digest = _digest(previous, at, actor, action, subject, old, new)
+    lock(c)
+    previous = c.execute(select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)).scalar() or audit_chain.START
+    hashed = audit_chain.digest(previous, at, actor, action, subject, old, new)
     c.execute(
         insert(audit).values(
-            at=at, actor=actor, action=action, subject=subject, old=old, new=new, previous_hash=previous, hash=digest
+            at=at, actor=actor, action=action, subject=subject, old=old, new=new, previous_hash=previous, hash=hashed
         )
     )
+
+
+def lock(c: Connection) -> None:
+    """Keep others from appending until this transaction ends; SQLite has one writer anyway."""
+    if c.dialect.name == "postgresql":
+        c.execute(text(f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})"))
 
 
 def entries(store: Store, subject: str) -> list[tuple[datetime, str, str]]:
@@ -49,16 +52,4 @@ def looked_at(c: Connection, study_instance_uid: str, since: datetime) -> bool:
 
 def first_broken(store: Store) -> int | None:
     """The id of the first entry that does not follow from the one before it, or None when the chain holds."""
-    previous = _START
-    with store.read() as c:
-        for r in c.execute(select(audit).order_by(audit.c.id)):
-            if r.previous_hash != previous or r.hash != _digest(
-                previous, r.at, r.actor, r.action, r.subject, r.old, r.new
-            ):
-                return int(r.id)
-            previous = r.hash
-    return None
-
-
-def _digest(previous: str, at: datetime, *fields: str) -> str:
-    return hashlib.sha256(json.dumps([previous, at.isoformat(), *fields]).encode()).hexdigest()
+    return audit_chain.verify(store).first_wrong

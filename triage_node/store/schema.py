@@ -585,7 +585,7 @@ audit = Table(
     "audit",
     metadata,
     _id(),
-    Column("at", Instant, nullable=False),
+    Column("at", Instant, nullable=False, index=True),
     Column("actor", String(128), nullable=False),
     Column("action", String(64), nullable=False),
     Column("subject", String(128), nullable=False, index=True),
@@ -593,6 +593,27 @@ audit = Table(
     Column("new", Text, nullable=False, default=""),
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False, unique=True),
+)
+"""Append-only by triggers (migration 0017). A migration that makes this table anew on SQLite must make them anew too."""
+
+audit_cut = Table(
+    "audit_cut",
+    metadata,
+    _id(),
+    Column("at", Instant, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("last_id", BigInteger, nullable=False),  # what was taken: entries up to this one
+    Column("hash", String(64), nullable=False),  # of that entry: the chain goes on from here
+    Column("entries", BigInteger, nullable=False),  # how many are gone, those of earlier cuts too
+)
+
+audit_position = Table(
+    "audit_position",
+    metadata,
+    Column("name", String(32), primary_key=True),  # who follows the trail
+    Column("last_id", BigInteger, nullable=False),
+    Column("at", Instant),  # its last success
+    Column("problem", Text, nullable=False, default=""),  # of its last try; empty: none
 )
 
 heartbeat = Table(
