@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,17 @@ from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
 from triage_node.store import audit, policy
 from triage_node.store.engine import open_store
-from triage_node.store.evaluations import scans_covered, site_levels
+from triage_node.store.evaluations import is_calibrated, scans_covered, site_levels
 
 DIGEST = load_bundle(bundle_folder("bloodnet")).digest
+CALIBRATION = {"slope_ci": [0.8, 1.2], "ece": 0.03}
 TWO = ["A. Radiologist", "B. Physicist"]
 MADE_BY = [{"scanner": "Maker", "kernel": "H31s", "software": "VA48A", "studies": 400}]
 
 
-def record(n: int = 400, positives: int = 60, low: float = 0.7, **data: object) -> dict:
+def record(
+    n: int = 400, positives: int = 60, low: float = 0.7, calibration: dict = CALIBRATION, **data: object
+) -> dict:
     identity = BundleIdentity("bloodnet", "0.1.0", DIGEST, "onnxruntime")
     entry = load_bundle(bundle_folder("bloodnet")).manifest.operating_points["ich"]
     known = {"simulated_cases": 0, "picture_cases": 0, "cases": n, "scans": MADE_BY, "digest": "0" * 64}
@@ -42,7 +46,7 @@ def record(n: int = 400, positives: int = 60, low: float = 0.7, **data: object) 
         "sensitivity_ci": share,
         "specificity_ci": share,
     }
-    return evidence.draft(identity, 1, entry.model_dump(mode="json"), {**known, **data}, study)
+    return evidence.draft(identity, 1, entry.model_dump(mode="json"), {**known, **data}, study, calibration)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +103,26 @@ def test_a_signed_record_raises_the_level_and_a_shift_of_thresholds_takes_it_bac
     shifted = OperatingPoint("ich", point.raise_probability - 0.01, point.notify_probability, 0, point.unsure_from)
     policy.add(store, [shifted], "a test", "site shift", now())
     assert site_levels(store, DIGEST) == {}
+
+
+@pytest.mark.parametrize(
+    ("measured", "calibrated"),
+    [
+        (CALIBRATION, True),
+        ({"slope_ci": [0.4, 0.9], "ece": 0.03}, False),
+        ({"slope_ci": [0.8, 1.2], "ece": 0.2}, False),
+        ({"slope_ci": None, "ece": None}, False),
+        ({"slope_ci": "1", "ece": []}, False),
+    ],
+)
+def test_percentages_need_this_sites_own_calibration_at_the_thresholds_in_force(node, tmp_path, measured, calibrated):
+    config, store = node
+    assert not is_calibrated(store, DIGEST, "ich")
+    accept(file_of(tmp_path, record(calibration=measured)), TWO, config, Console(file=io.StringIO()))
+    assert is_calibrated(store, DIGEST, "ich") is calibrated
+    point = policy.current(store)["ich"]
+    policy.add(store, [replace(point, raise_probability=point.raise_probability - 0.01)], "a test", "shift", now())
+    assert not is_calibrated(store, DIGEST, "ich")
 
 
 @pytest.mark.parametrize("names", [["A. Radiologist"], ["A. Radiologist", "a. radiologist "], ["A", " "]])

@@ -43,6 +43,17 @@ def test_flag_words_name_finding_volume_and_likelihood_without_a_percentage():
     assert flag_words(decision("iph", ml=0.4, probability=0.7)) == "Suspected ICH, under 1 mL, possible"
 
 
+@pytest.mark.parametrize(
+    ("probability", "words"), [(0.934, "93 %"), (0.004, "under 1 %"), (0.999, "over 99 %"), (math.nan, "not raised")]
+)
+def test_a_percentage_stands_only_where_this_site_has_calibrated(probability, words):
+    made = decision("iph", ml=34.4, probability=probability)
+    assert flag_words(made, calibrated=True).endswith(f", {words}")
+    assert "%" not in flag_words(made)
+    of_a_subtype = replace(made, operating_point=replace(made.operating_point, finding="iph"))
+    assert "%" not in flag_words(of_a_subtype, calibrated=True)
+
+
 @pytest.mark.parametrize("ml", [0.0, math.nan, math.inf, -1.0])
 def test_a_volume_that_is_none_is_left_out(ml):
     assert flag_words(decision(ml=ml)) == "Suspected ICH, very likely"

@@ -31,8 +31,9 @@ def draft(
     operating_point: dict[str, Any],
     data: dict[str, Any],
     study: dict[str, Any],
+    calibration: dict[str, Any],
 ) -> dict[str, Any]:
-    """The record for output "ich". `data` and `study` as in report.json.
+    """The record for output "ich". `data`, `study` and `calibration` (of studies) as in report.json.
 
     `level` is what the figures alone carry: E0 with any simulated study, else E1. `level_when_signed` is E2 only when every
     condition that can be computed is met.
@@ -64,6 +65,10 @@ def draft(
             "sensitivity_low": _low(study["sensitivity_ci"]),
             "specificity": study["specificity"],
             "specificity_low": _low(study["specificity_ci"]),
+            "calibration": {
+                "slope_ci": calibration["slope_ci"],
+                "ece": calibration["ece"],
+            },
             "data_digest": data["digest"],
         },
         "conditions": [asdict(c) for c in conditions],

@@ -114,6 +114,7 @@ def build(
         bundle["operating_points"].get("ich", {}),
         report["data"],
         report["study"],
+        report["calibration"]["study"],
     )
     report["checklists"] = {"CLAIM": checklists.claim(report), "TRIPOD+AI": checklists.tripod_ai(report)}
     return report

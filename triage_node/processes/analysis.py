@@ -192,7 +192,7 @@ class Analysis:
             record = earlier
             if record is None or not same:
                 repeat = repeats.find(self.store, self.zone, uid, held, decision)
-                flag = flag_of(decision, detection, least, now(), repeat)
+                flag = flag_of(decision, detection, least, now(), repeat, self.standing.calibrated)
                 detail = reporting.detail_of(detection, decision, flag, identity_digest, facts_digest)
                 detail["apart"] = self.standing.why if self.standing.apart else ""
                 detail["rejected"] = str(len(rejected) or "")

@@ -28,13 +28,14 @@ def flag_of(
     least: EvidenceLevel,
     at: datetime,
     repeat: Repeat | None = None,
+    calibrated: bool = False,
 ) -> Flag | None:
     """What the decision means for the reader, None when there is nothing to raise.
 
     A repeat is raised also when the model did not raise it by itself, and then as weakly as a flag can be (worklist/repeat.py).
     """
     if decision.flagged:
-        words = ", ".join((flag_words(decision), *([repeat.words] if repeat else ())))
+        words = ", ".join((flag_words(decision, calibrated), *([repeat.words] if repeat else ())))
         return Flag(decision.finding, urgency_of(decision, detection.components, least), words, at)
     if repeat is None:
         return None

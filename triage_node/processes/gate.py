@@ -15,20 +15,21 @@ from triage_node.domain.scan_source import ScanSource, not_covered
 from triage_node.processes.wiring import switched_mode
 from triage_node.store import modes
 from triage_node.store.engine import Store
-from triage_node.store.evaluations import measured_at_other_thresholds, scans_covered, site_levels
+from triage_node.store.evaluations import is_calibrated, measured_at_other_thresholds, scans_covered, site_levels
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """The levels and the mode in force for one study. `why`: the reason when the mode is not the configured one.
 
-    `apart`: the node acts on other studies and observes this one.
+    `apart`: the node acts on other studies and observes this one. `calibrated`: a probability may be shown as a percentage.
     """
 
     bundle: BundleIdentity
     mode: Mode
     why: str = ""
     apart: bool = False
+    calibrated: bool = False
 
 
 def standing(
@@ -55,4 +56,4 @@ def standing(
         if not covered and scans_covered(store, shipped.digest, "ich"):
             reason = "was not made at the thresholds of this scanner or sender"
         return Standing(shipped, Mode.OBSERVE, f"observe: this site's evaluation {reason}", apart=True)
-    return Standing(bundle, mode, why)
+    return Standing(bundle, mode, why, calibrated=is_calibrated(store, shipped.digest, "ich"))

@@ -19,10 +19,10 @@ from triage_node.processes.corrections import to_correct
 from triage_node.processes.listing import study_label
 from triage_node.processes.told import told_peers
 from triage_node.report.sr_text import sr_as_text
-from triage_node.store import messages, outbox, prognosis, results, studies, worklist
+from triage_node.store import evaluations, messages, outbox, prognosis, results, studies, worklist
 from triage_node.store.engine import Store
 from triage_node.store.prognosis import PrognosisRecord
-from triage_node.worklist.wording import likelihood
+from triage_node.worklist.wording import likelihood, percent
 
 
 def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool) -> StudyDetails | None:
@@ -60,7 +60,7 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
         row=listed.row if listed else None,
         was_flagged=record is not None and record.flagged,
         result_words=_result_words(record, listed),
-        outputs=_outputs(record),
+        outputs=_outputs(record, _is_calibrated(store, record)),
         predictions=_predictions(record, made),
         selection=study.selection,
         objects=tuple((o, tuple(_delivery(row) for row in sent.get(o.sop_instance_uid, []))) for o in objects),
@@ -97,6 +97,10 @@ def _delivery(row: OutboxRow) -> Delivery:
     return Delivery(row.peer, row.state.value, ", ".join(part for part in (row.reason, tries) if part))
 
 
+def _is_calibrated(store: Store, record: results.ResultRecord | None) -> bool:
+    return record is not None and evaluations.is_calibrated(store, record.bundle_digest, "ich")
+
+
 def _result_words(record: results.ResultRecord | None, listed: worklist.ListedStudy | None) -> str:
     if record is None:
         return ""
@@ -109,7 +113,7 @@ def _result_words(record: results.ResultRecord | None, listed: worklist.ListedSt
     return "Nothing was raised. That is no statement that there is no bleed."
 
 
-def _outputs(record: results.ResultRecord | None) -> tuple[Output, ...]:
+def _outputs(record: results.ResultRecord | None, calibrated: bool) -> tuple[Output, ...]:
     if record is None:
         return ()
     detail = record.detail
@@ -125,7 +129,10 @@ def _outputs(record: results.ResultRecord | None) -> tuple[Output, ...]:
     if isinstance(raise_at, float) and isinstance(notify_at, float):
         unsure_from = detail.get("unsure_from")
         in_force = OperatingPoint(decided_by, raise_at, notify_at, record.policy_version, unsure_from)
-        words = likelihood(float(detail.get("decided_probability", record.probability)), in_force)
+        probability = float(detail.get("decided_probability", record.probability))
+        words = likelihood(probability, in_force)
+        if calibrated and decided_by == "ich":
+            words = f"{words}, {percent(probability)}"
         point = f"{f'not sure {unsure_from:.3f}, ' if unsure_from is not None else ''}raise {raise_at:.3f}, notify {notify_at:.3f}, policy {record.policy_version}"
     found = [Output(FINDINGS[decided_by].name.capitalize(), words, model, point, _level(levels, decided_by))]
     if math.isfinite(record.hematoma_volume_ml) and record.hematoma_volume_ml > 0 and record.flagged:

@@ -17,6 +17,8 @@ from triage_node.store.engine import Store
 from triage_node.store.schema import evaluation
 from triage_node.store.signatures import two_people
 
+LARGEST_ERROR = 0.05
+"""Expected calibration error up to which a percentage says more than a word."""
 _THRESHOLDS = ("raise_probability", "notify_probability", "unsure_from")
 
 
@@ -59,19 +61,25 @@ def scans_covered(
 ) -> frozenset[ScanSource]:
     """What the evaluations were made on that give `output` of this bundle a level at a point; None: the site's in force."""
     point = at or _in_force(store).get(output)
-    query = select(evaluation.c.body).where(
-        evaluation.c.bundle_digest == bundle_digest,
-        evaluation.c.output == output,
-        evaluation.c.level >= EvidenceLevel.E2.value,
-    )
-    with store.read() as c:
-        bodies = list(c.execute(query).scalars())
-    keys = [body.get("key", {}) for body in bodies if _thresholds_hold(point, body)]
+    keys = [body.get("key", {}) for body in _of_site(store, bundle_digest, output, point)]
     return frozenset(
         ScanSource(str(scan["scanner"]), str(scan["kernel"]), str(scan["software"]))
         for key in keys
         for scan in key.get("scans") or ()
     )
+
+
+def is_calibrated(store: Store, bundle_digest: str, output: str) -> bool:
+    """Whether this site has found that a probability of this output means here what it says: only then is it shown as one.
+
+    Weak calibration (Van Calster 2016): the slope's 95 % interval holds 1, and predictions lie close to what was observed.
+    """
+    try:
+        found = _of_site(store, bundle_digest, output, _in_force(store).get(output))[-1]["figures"]["calibration"]
+        (low, high), error = map(float, found["slope_ci"]), float(found["ece"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return False  # not measured, too few of a class, or a file that somebody wrote by hand
+    return low <= 1 <= high and error <= LARGEST_ERROR
 
 
 def measured_at_other_thresholds(store: Store, bundle_digest: str, output: str) -> bool:
@@ -81,6 +89,18 @@ def measured_at_other_thresholds(store: Store, bundle_digest: str, output: str) 
         bodies = list(c.execute(query).scalars())
     point = _in_force(store).get(output)
     return bool(bodies) and not any(_thresholds_hold(point, body) for body in bodies)
+
+
+def _of_site(store: Store, bundle_digest: str, output: str, point: OperatingPoint | None) -> list[dict[str, Any]]:
+    """What this site's own evaluations (E2) of one output of a bundle say that hold at `point`, oldest first."""
+    query = select(evaluation.c.body).where(
+        evaluation.c.bundle_digest == bundle_digest,
+        evaluation.c.output == output,
+        evaluation.c.level >= EvidenceLevel.E2.value,
+    )
+    with store.read() as c:
+        bodies = list(c.execute(query.order_by(evaluation.c.id)).scalars())
+    return [body for body in bodies if _thresholds_hold(point, body)]
 
 
 def _thresholds_hold(point: OperatingPoint | None, body: dict[str, Any]) -> bool:
