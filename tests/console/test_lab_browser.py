@@ -75,7 +75,9 @@ def test_moving_a_slider_replays_at_once_and_keeps_focus_and_address(window, add
     assert "ich.raise=0.6" in window.script("return location.search")
     rows = "return document.querySelectorAll('#replay .long tbody tr').length"
     assert window.script(rows) == int(window.script(changed).rpartition(" ")[2]) > 0
-    assert window.script("return document.getElementById('said').textContent") == window.script(changed)
+    said = window.script("return document.getElementById('said').textContent")
+    assert said.startswith("False alarms a day: ")
+    assert f" {window.script(rows)} studies change side." in said
     link = "return document.querySelector('#replay .long a').getAttribute('href')"
     assert window.script(link).startswith("/studies/1.2.826")
     # the queue follows once the slider rests
@@ -101,7 +103,6 @@ def test_what_cannot_be_is_said_beside_the_last_replay_that_could(window, addres
     )
     said = "return document.getElementById('said').textContent"
     wait_until(lambda: "follow one another" in window.script(said), 60, "the reason to be said")
-    assert not window.script("return document.getElementById('said').classList.contains('visually-hidden')")
     assert window.script("return document.querySelectorAll('#replay .compared').length") == 1
 
 

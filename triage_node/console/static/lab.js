@@ -41,8 +41,7 @@
     const told = trial();
     try {
       const wrong = await draw("replay", told, signal);
-      said.textContent = wrong || (document.getElementById("changed")?.textContent ?? "");
-      said.classList.toggle("visually-hidden", !wrong);
+      said.textContent = wrong || parts.replay.querySelector("[data-summary]").dataset.summary;
       if (wrong) return;
       history.replaceState(null, "", `/lab?${told}`);
       later = setTimeout(() => draw("queue", told, signal).catch(ended), QUEUE_AFTER_MS);
@@ -56,7 +55,6 @@
     if (error.name !== "AbortError") {
       for (const part of Object.values(parts)) part.removeAttribute("aria-busy");
       said.textContent = "The node did not answer. Try again.";
-      said.classList.remove("visually-hidden");
     }
   };
 
