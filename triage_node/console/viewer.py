@@ -141,7 +141,9 @@ def _found(uid: str, shown: Shown, maps: dict[int, HeatMap]) -> dict[str, Any] |
     kept_back = len(shown.maps) - len(maps)
     silent = [f"{label}: {why}" for label, why in shown.silent]
     if shown.maps_come:
-        silent.append("Grad-CAM: not made yet; it is when no other study waits. Reload the page then")
+        silent.append(
+            "Grad-CAM: not made yet. It is when no other study waits, and not if the node was restarted before"
+        )
     elif not shown.maps and not shown.silent:
         silent.append("Grad-CAM: made of studies that are raised or not sure")
     if kept_back:

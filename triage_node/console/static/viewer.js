@@ -45,6 +45,7 @@ class Viewer {
     const slider = part("slice");
     slider.max = this.n;
     slider.value = this.index + 1;
+    part("not-analysed").hidden = this.said.analysed;
     part("strip").setAttribute("viewBox", `0 0 ${this.n} 1`);
     if (!found) return;
     part("found").hidden = false;
@@ -206,7 +207,7 @@ class Viewer {
     const { positions, thickness, found } = this.said;
     const i = this.index;
     part("slice-words").textContent = `slice ${i + 1} of ${this.n}`;
-    part("place-words").textContent = `at ${positions[i].toFixed(1)} mm, ${thickness[i].toFixed(1)} mm thick`;
+    part("place-words").textContent = `${positions[i].toFixed(1)} mm, ${thickness[i].toFixed(1)} mm thick`;
     let words = "";
     if (found) {
       words = `score ${found.scores[i].toFixed(2)}${i === found.key ? ", key slice" : ""}, ${this.marked(i)}`;
