@@ -33,7 +33,7 @@ debian:
 	@sh deploy/install-test-packages.sh $(DEBIAN)
 
 # programs of other people for the tests; ohif is 200 MB, the others are small
-NPM := tests/journeys/ohif tests/counterparts/hl7 tests/counterparts/ups tests/counterparts/fhir tests/counterparts/axe
+NPM := tests/journeys/ohif tests/counterparts/hl7 tests/counterparts/ups tests/counterparts/fhir tests/counterparts/oidc tests/counterparts/axe
 npm: $(NPM:%=%/node_modules/.installed)
 
 %/node_modules/.installed: %/package-lock.json

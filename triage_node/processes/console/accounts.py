@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from triage_node.config.web import WebSettings
-from triage_node.console.accounts import AccountsDeps
+from collections.abc import Callable
+
+from triage_node.config.web import ProviderSettings, WebSettings
+from triage_node.console.accounts import AccountsDeps, ProviderDeps
 from triage_node.console.security import Asked, Identify
 from triage_node.domain.account import AccountRefused, Known, SessionLimits
-from triage_node.domain.person import Person
+from triage_node.domain.person import Person, Role
 from triage_node.processes.running import now
 from triage_node.store import accounts, api_tokens, sessions
 from triage_node.store.engine import Store
@@ -48,6 +50,15 @@ def accounts_deps(store: Store, web: WebSettings) -> AccountsDeps:
             raise AccountRefused("There is no such account any more.")
         return sessions.open_session(store, now(), account, address, "password", limits)
 
+    def enter(issuer: str, subject: str, name: str, roles: frozenset[Role], address: str) -> str:
+        account = accounts.from_provider(store, now(), issuer, subject, name, roles)
+        if account is None:
+            raise AccountRefused("This account is disabled on this node.")
+        return sessions.open_session(store, now(), account, address, "provider", limits)
+
+    def failed(address: str, why: str) -> None:
+        sessions.login_failed(store, now(), "", address, why)
+
     return AccountsDeps(
         log_in=log_in,
         by_link=lambda secret, address: sessions.open_by_link(store, now(), secret, address, limits),
@@ -66,5 +77,17 @@ def accounts_deps(store: Store, web: WebSettings) -> AccountsDeps:
             store, now(), by.name, name, roles, scopes, days
         ),
         revoke_token=lambda by, name: api_tokens.revoke(store, now(), by.name, name),
+        provider=_provider(web.provider, enter, failed) if web.provider is not None else None,
         is_tls=web.is_tls,
     )
+
+
+def _provider(
+    settings: ProviderSettings,
+    enter: Callable[[str, str, str, frozenset[Role], str], str],
+    failed: Callable[[str, str], None],
+) -> ProviderDeps:
+    # the client for requests brings pynetdicom along, which a page without a provider has no use for
+    from triage_node.processes.console.provider import Provider
+
+    return Provider(settings, enter, failed).deps
