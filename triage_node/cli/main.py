@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from triage_node import __version__
+from triage_node.cli.audit import audit
 from triage_node.cli.user import first_administrator, token, user
 from triage_node.domain.errors import TriageNodeError
 
@@ -26,6 +27,7 @@ db = typer.Typer(help="The store's schema.", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(user, name="user")
 app.add_typer(token, name="token")
+app.add_typer(audit, name="audit")
 console = Console()
 
 Config = Annotated[

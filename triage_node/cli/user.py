@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from triage_node.config.load import load
+from triage_node.config.schema import Settings
 from triage_node.domain.account import AccountRefused, Scope
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.person import Role
@@ -130,14 +131,22 @@ def first_administrator(store: Store, on_terminal: bool) -> Iterator[str]:
 
 
 @contextmanager
-def _store(config: Path | None) -> Iterator[Store]:
+def opened(config: Path | None) -> Iterator[tuple[Store, Settings]]:
+    """The node's store, closed after the block. Raises: TriageNodeError when it has another schema."""
     settings, _ = load(config)
     store = open_store(settings.database_url)
     try:
         if not is_current(store):
             raise TriageNodeError("the store has another schema; run `triage-node db upgrade`")
-        yield store
-    except AccountRefused as refused:
-        raise TriageNodeError(str(refused)) from None
+        yield store, settings
     finally:
         store.close()
+
+
+@contextmanager
+def _store(config: Path | None) -> Iterator[Store]:
+    try:
+        with opened(config) as (store, _):
+            yield store
+    except AccountRefused as refused:
+        raise TriageNodeError(str(refused)) from None

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from triage_node.config.audit import AuditSettings
 from triage_node.config.contacts import ContactSettings, EscalationSettings
 from triage_node.config.gateway import AnnouncementSettings, GatewaySettings
 from triage_node.config.hl7_inbound import Hl7InboundSettings
@@ -225,6 +226,7 @@ class Settings(Section):
     contacts: tuple[ContactSettings, ...] = Field((), description="People who are notified of flagged studies.")
     escalation: EscalationSettings = EscalationSettings()
     operations: OperationsSettings = OperationsSettings()
+    audit: AuditSettings = AuditSettings()
     reconciliation: ReconciliationSettings | None = Field(
         None, description="An archive that is asked each night which head CTs never reached this node; none: not asked."
     )

@@ -9,6 +9,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from triage_node.processes import archive_counts, arrival, escalation, feeds, housekeeping, orders, reconciliation
+from triage_node.processes.auditing import heads
 from triage_node.processes.lab import shadow
 from triage_node.processes.running import Running, now, run_role
 
@@ -37,6 +38,9 @@ def main(running: Running) -> None:
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
     clock.add_job(_with(running, orders.forget_old), "interval", minutes=10)
     clock.add_job(_with(running, archive_counts.forget_old), "interval", minutes=10)
+    clock.add_job(_with(running, heads.retain), "interval", hours=1)
+    clock.add_job(_with(running, heads.tell), "interval", minutes=5, next_run_time=now())
+    clock.add_job(_with(running, heads.check), "interval", hours=1, next_run_time=now())
     clock.add_job(_with(running, feeds.watch), "interval", minutes=5, next_run_time=now())
     # every ten minutes, not at one instant of the night: a node or an archive that was down then makes up for it later
     clock.add_job(_with(running, reconciliation.ask_when_due), "interval", minutes=10, next_run_time=now())
