@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -49,6 +50,16 @@ def test_a_draft_comes_into_force_on_its_day_when_a_second_person_approved_it(st
     steps = [action for _, _, action in audit.entries(store, f"draft {number}")]
     assert steps == ["policy draft drafted", "policy draft approved", "policy draft activated"]
     assert audit.first_broken(store) is None
+
+
+def test_two_who_activate_at_the_same_time_make_one_version(store):
+    number = drafted(store)
+    drafts.approve(store, number, "bea", NOW, NOW)
+    with ThreadPoolExecutor(4) as pool:
+        made = [version for found in pool.map(lambda _: drafts.activate_due(store, NOW), range(4)) for version in found]
+    assert made == [2]
+    assert [p.version for p in policy.versions(store)] == [2, 1]
+    assert [s.event.value for s in drafts.get(store, number).steps] == ["drafted", "approved", "activated"]
 
 
 def test_the_person_who_drafted_it_cannot_approve_it(store):

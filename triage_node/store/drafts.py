@@ -111,14 +111,9 @@ def activate_due(store: Store, at: datetime) -> list[int]:
     made = []
     for number in [d.number for d in newest(store)[::-1] if d.state == "approved"]:
         with store.write() as c:
-            draft = _open(c, number)
-            approval = draft.step(DraftEvent.APPROVED)
-            if (
-                draft.state != "approved"
-                or approval is None
-                or approval.active_from is None
-                or approval.active_from > at
-            ):
+            draft = _locked(c, number)
+            approval = draft.step(DraftEvent.APPROVED) if draft is not None and draft.state == "approved" else None
+            if draft is None or approval is None or approval.active_from is None or approval.active_from > at:
                 continue
             held = policy.in_force(c).version
             if held != draft.policy.version:
@@ -193,12 +188,18 @@ def _thresholds(p: Policy) -> policy.Body:
 
 
 def _open(c: Connection, number: int) -> PolicyDraft:
-    draft = get(c, number)
+    draft = _locked(c, number)
     if draft is None:
         raise StoreError(f"there is no draft {number}")
     if not draft.is_open:
         raise StoreError(f"draft {number} is {draft.state}: nothing can be done with it any more")
     return draft
+
+
+def _locked(c: Connection, number: int) -> PolicyDraft | None:
+    """Scheduler and page may come to one draft at the same time: the second waits here, and finds what the first did."""
+    c.execute(select(policy_draft.c.id).where(policy_draft.c.id == number).with_for_update())
+    return get(c, number)
 
 
 def _append(c: Connection, number: int, step: DraftStep, new: str = "") -> None:

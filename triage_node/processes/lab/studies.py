@@ -82,13 +82,16 @@ class Studies:
         found = scored.recent(self._store, since, MOST)
         digest = bundle_digest or (found[-1].bundle_digest if found else "")
         ours = [s for s in found if s.bundle_digest == digest]
-        if unread := {s.series_instance_uid for s in ours} - self._scans.keys():
-            self._scans |= dict.fromkeys(unread, ScanSource("")) | scored.scan_sources(self._store, unread)
+        wanted = {s.series_instance_uid for s in ours}
+        read = scored.scan_sources(self._store, wanted - self._scans.keys())
+        # what is not asked for any more is let go of: this lives as long as the page's process
+        scans = {uid: read.get(uid) or self._scans.get(uid, ScanSource("")) for uid in wanted}
+        self._scans = scans
         imported, said = truth.known(self._store), feedback.verdicts(self._store, since)
         cases = []
         for study in ours:
             uid = study.study_instance_uid
-            case = Case(study, self._scans[study.series_instance_uid])
+            case = Case(study, scans[study.series_instance_uid])
             known = imported.get(uid)
             if known is not None:
                 case = replace(case, positive=known.positive, covers=known.covers_unflagged)
