@@ -57,7 +57,7 @@ ADDRESSES = {
 def client(node: SampleNode, shown: Shown | None = SHOWN, *rooms: Any) -> TestClient:
     deps = ViewerDeps(
         shown=lambda uid: shown if uid == UID else None,
-        pixels=lambda uid, digest, i: PIXELS if (digest, i) == ("d1", 1) else None,
+        pixels=lambda uid, digest, i: PIXELS if (uid, digest, i) == (UID, "d1", 1) else None,
         findings=lambda uid, digest, i: FINDINGS if (digest, i) == ("d1", 1) else None,
         heat_map=lambda uid, revision, i: MAP if revision == 1 else None,
     )
@@ -114,6 +114,7 @@ def test_pixels_are_for_everybody_and_marks_for_those_who_may_see_the_result(nod
 def test_a_reader_in_observe_mode_gets_a_page_that_does_not_differ_by_what_was_found():
     node = reader(Mode.OBSERVE)
     nothing = Shown(digest="d1", frame=AXIAL, revision=2)
+    assert not on_page(client(node, replace(nothing, revision=0)))["analysed"]
     assert on_page(client(node, SHOWN)) == on_page(client(node, nothing))
 
 

@@ -30,7 +30,7 @@ from triage_node.store.schema import study as study_table
 def sent(tmp_path_factory: pytest.TempPathFactory) -> list[modality.Sent]:
     folder = tmp_path_factory.mktemp("sent")
     first = modality.phantom(folder, "first", modality.now(), seed=9073, slices=24, thickness_mm=6.0, size=128)
-    return modality.copies(first, folder, 4)
+    return modality.copies(first, folder, 5)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,18 @@ def test_a_declined_study_shows_what_was_assembled_and_nothing_of_a_result(role,
     found = shown(role, uid)
     assert found is not None
     assert (found.revision, found.frame.slices, found.probabilities, found.with_findings) == (0, 24, (), ())
+
+
+def test_a_study_in_quarantine_shows_nothing(role, sent):
+    uid = receive(role, sent[4].files)
+    assert role.work()
+    found = shown(role, uid)
+    assert found is not None
+    with role.store.write() as c:
+        quarantined = update(study_table).where(study_table.c.study_instance_uid == uid)
+        c.execute(quarantined.values(state=StudyState.QUARANTINED.value))
+    assert shown(role, uid) is None
+    assert viewer_deps(role.store, built_folder(role.settings)).pixels(uid, found.digest, 0) is None
 
 
 def test_a_full_disk_costs_the_picture_and_not_the_study(role, sent, monkeypatch):

@@ -91,9 +91,8 @@ def _routes(deps: ConsoleDeps, pages: Pages, viewer: ViewerDeps) -> APIRouter:
 
     @router.get("/studies/{study_instance_uid}/slices/{digest}/{index}", include_in_schema=False)
     def show_slice(study_instance_uid: str, digest: str, index: int) -> Response:
-        if not is_uid(study_instance_uid) or viewer.shown(study_instance_uid) is None:
-            raise HTTPException(404, "There are no such slices.")
-        return _packed(viewer.pixels(study_instance_uid, digest, index))
+        # asked forty times a page, so what was found is not looked up for it
+        return _packed(viewer.pixels(study_instance_uid, digest, index) if is_uid(study_instance_uid) else None)
 
     @router.get("/studies/{study_instance_uid}/slices/{digest}/{index}/findings", include_in_schema=False)
     def show_findings(request: Request, study_instance_uid: str, digest: str, index: int) -> Response:

@@ -18,11 +18,14 @@ def viewer_deps(store: Store, built_folder: Path) -> ViewerDeps:
     def path(uid: str) -> Path:
         return display.path_of(built_folder, uid)
 
-    def shown(uid: str) -> Shown | None:
+    def is_shown(uid: str) -> bool:
+        """In quarantine it is not clear whose slices they are."""
         study = studies.get(store, uid)
-        held = display.read(path(uid)) if study is not None else None
-        # in quarantine it is not clear whose slices they are
-        if study is None or held is None or study.state is StudyState.QUARANTINED:
+        return study is not None and study.state is not StudyState.QUARANTINED
+
+    def shown(uid: str) -> Shown | None:
+        held = display.read(path(uid)) if is_shown(uid) else None
+        if held is None:
             return None
         record = results.latest(store, uid)
         is_of_result = record is not None and record.revision == held.revision
@@ -47,7 +50,7 @@ def viewer_deps(store: Store, built_folder: Path) -> ViewerDeps:
 
     return ViewerDeps(
         shown=shown,
-        pixels=lambda uid, digest, i: display.pixels_of(path(uid), digest, i),
+        pixels=lambda uid, digest, i: display.pixels_of(path(uid), digest, i) if is_shown(uid) else None,
         findings=lambda uid, digest, i: display.findings_of(path(uid), digest, i),
         heat_map=lambda uid, revision, i: display.map_of(path(uid), revision, i),
     )
