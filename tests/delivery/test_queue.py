@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 from pydicom.uid import SecondaryCaptureImageStorage
@@ -15,10 +16,11 @@ from tests.delivery.roles import Site
 from tests.delivery.test_commitment import archive_that_answers
 from tests.support.waiting import wait_until
 from triage_node.delivery.retry import LONGEST_WAIT
-from triage_node.domain.delivery import OutboxState
+from triage_node.domain.delivery import ObjectKind, OutboxState
+from triage_node.domain.mode_switch import ModeAction, ModeChange
 from triage_node.processes.delivery import COMMITMENT_ASKED_AGAIN, Queue
 from triage_node.processes.running import now
-from triage_node.store import outbox
+from triage_node.store import modes, outbox
 
 CONTEXTS = [
     (SecondaryCaptureImageStorage, "1.2.840.10008.1.2.1"),
@@ -49,6 +51,25 @@ def test_absent_archive_sees_one_attempt_not_one_for_each_batch(tmp_path):
     assert {r.state for r in site.rows()} == {OutboxState.PENDING}
     assert all(now() < r.not_before <= now() + LONGEST_WAIT for r in tried)
     assert {r.reason for r in tried} == {"association aborted or not answered"}
+
+
+def test_while_the_mode_is_paused_a_clinical_archive_gets_what_takes_back_and_nothing_else(tmp_path):
+    picture, note = write(tmp_path, 0), write(tmp_path, 1)
+    with receiver() as pacs:
+        site = site_for(tmp_path, pacs.port, clinical=True)
+        site.queue([picture], reported=False)
+        site.queue([note], kind=ObjectKind.REJECTION_NOTE)
+        pause = ModeChange(now(), "dr. lee", ModeAction.PAUSE)
+        with site.running().store.write() as c:
+            modes.add(c, pause)
+        queue = queue_of(site)
+        assert queue.send_some() is True
+        assert queue.send_some() is False
+        assert site.states() == ["pending", "delivered"]
+        with site.running().store.write() as c:
+            modes.add(c, replace(pause, action=ModeAction.RESUME))
+        assert queue.send_some() is True
+    assert site.states() == ["delivered"] * 2
 
 
 def test_one_bad_object_does_not_hold_up_the_queue(tmp_path):

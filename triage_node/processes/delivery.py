@@ -13,7 +13,7 @@ from triage_node.delivery.commitment import Answer, request_commitment
 from triage_node.delivery.gate import Destination, may_reach
 from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Outcome, Verdict, next_step, pause_after
-from triage_node.domain.delivery import OutboxRow, OutboxState
+from triage_node.domain.delivery import ObjectKind, OutboxRow, OutboxState
 from triage_node.domain.errors import StoreError
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.instances.archive import Archive
@@ -66,9 +66,11 @@ class Queue:
     def send_some(self) -> bool:
         """Send one batch. False when nothing is due or nobody was reached."""
         store, archive = self._running.store, self._archive
-        if self._is_paused() or now() < self._resume_at or archive.name not in outbox.peers_with_work(store, now()):
+        if now() < self._resume_at or archive.name not in outbox.peers_with_work(store, now()):
             return False
-        rows = outbox.claim_batch(store, archive.name, self._owner, now(), LEASE, archive.batch)
+        # what takes something back goes out whatever the mode is
+        only = ObjectKind.REJECTION_NOTE if self._is_paused() else None
+        rows = outbox.claim_batch(store, archive.name, self._owner, now(), LEASE, archive.batch, only)
         if not rows:
             return False
         files = [Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)) for r in rows]

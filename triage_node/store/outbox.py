@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, true, update
 
 from triage_node.domain.delivery import OUTBOX_FINAL, BuiltObject, ObjectKind, OutboxRow, OutboxState
 from triage_node.domain.study import Moment, StudyEvent, StudyState
@@ -74,9 +74,15 @@ def peers_with_work(store: Store, now: datetime) -> list[str]:
 
 
 def claim_batch(
-    store: Store, peer_name: str, owner: str, now: datetime, lease: timedelta, limit: int
+    store: Store,
+    peer_name: str,
+    owner: str,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+    only: ObjectKind | None = None,
 ) -> list[OutboxRow]:
-    """Take rows that may go out now, oldest first, referenced objects before those that refer to them."""
+    """Take rows that may go out now, oldest first, referenced objects before those that refer to them. `only`: of this kind."""
     with store.write() as c:
         query = (
             select(outbox)
@@ -85,6 +91,7 @@ def claim_batch(
                 outbox.c.state == OutboxState.PENDING.value,
                 outbox.c.not_before <= now,
                 or_(outbox.c.lease_until.is_(None), outbox.c.lease_until < now),
+                outbox.c.kind == only.value if only is not None else true(),
             )
             .order_by(outbox.c.id)
             .limit(4 * limit)
