@@ -47,7 +47,8 @@ class Reading:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Reading:
         """Raises: TypeError when `stored` is none."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ tried again, three times at most.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +19,13 @@ from zoneinfo import ZoneInfo
 from triage_node.bundle.load import load_bundle
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.operating_point import decide
-from triage_node.domain.errors import DecodeError, DuplicatePositions, MissingSlices, MixedOrientation, StudyRejected
+from triage_node.domain.errors import StudyRejected
 from triage_node.domain.finding import Detection, FindingDecision, OperatingPoint
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.prognosis import Prediction
 from triage_node.domain.rejection import KEY_OBJECT_SELECTION
 from triage_node.domain.scan_source import ScanSource, source_of
-from triage_node.domain.study import IdentityCorrection, Moment, StudyEvent, StudyIdentity
+from triage_node.domain.study import IdentityCorrection, Moment, SelectedSeries, StudyEvent, StudyIdentity
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
 from triage_node.processes import gate, identity, repeats, reporting
@@ -36,6 +35,7 @@ from triage_node.processes.decision import commit_decision, flag_of
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.prognosis import Prognosis
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
+from triage_node.processes.scans import Scan, Scans, Told, digest_of_all
 from triage_node.processes.telling import Teller
 from triage_node.processes.wiring import (
     built_folder,
@@ -47,18 +47,13 @@ from triage_node.processes.wiring import (
 from triage_node.report.request import BuiltFile
 from triage_node.store import instances, meta, outbox, policy, prognosis, rejections, results, studies, worklist
 from triage_node.store.engine import Connection
-from triage_node.study.selection import CT_CLASSES, SeriesHeaders, of_other_acquisitions, select
-from triage_node.volume.assemble import assemble_volume
-from triage_node.volume.checks import check_head
+from triage_node.study.selection import CT_CLASSES
 from triage_node.volume.decode import CrashedDecoder, Decoder
 
 log = logging.getLogger(__name__)
 
 LEASE = timedelta(minutes=10)
 POLL_S = 0.2
-MOST_SCANS = 3
-"""Acquisitions of one study that are read; each costs as much as the first."""
-_UNFIT = (MissingSlices, DuplicatePositions, MixedOrientation, DecodeError)
 
 
 @dataclass(slots=True)
@@ -66,16 +61,6 @@ class _Stage:
     """Where a study is, for the reason of a failure."""
 
     name: str = "study"
-
-
-@dataclass(frozen=True, slots=True)
-class _Scan:
-    """One acquisition: its best series, the volume, the digest of the pixels (DESIGN.md section 3, UIDs)."""
-
-    series_instance_uid: str
-    instances: list[ReceivedInstance]
-    volume: Volume
-    digest: str
 
 
 class Analysis:
@@ -154,7 +139,7 @@ class Analysis:
         with self._at("volume"):
             scans = self._scans(uid, held)
             chosen, volume = scans[0].instances, scans[0].volume
-            input_digest = scans[0].digest if len(scans) == 1 else _digest([s.digest for s in scans])
+            input_digest = digest_of_all(scans)
             told = instances.identity_of(chosen[0].header)  # type: ignore[arg-type]
             patient = identity.issued_under(told, study.identity, corrections)
             identity_digest = identity.digest(patient)
@@ -278,72 +263,23 @@ class Analysis:
                 prognosis.save(c, made)
         return made.predictions
 
-    def _scans(self, uid: str, held: list[ReceivedInstance]) -> list[_Scan]:
-        """The best series of each acquisition, best first: what a study shows is what its worst scan shows.
+    def _scans(self, uid: str, held: list[ReceivedInstance]) -> list[Scan]:
+        """What of a study is read, stored as it is found. Raises: StudyRejected when there is nothing."""
 
-        Raises: StudyRejected when there is none.
-        """
-        by_series: dict[str, list[ReceivedInstance]] = {}
-        for i in held:
-            if i.header is not None:
-                by_series.setdefault(i.header.series_instance_uid, []).append(i)
-        series = {s: SeriesHeaders(s, tuple(i.header for i in members if i.header)) for s, members in by_series.items()}
-        scan = self._best(uid, list(series.values()), by_series, is_first=True)
-        if not isinstance(scan, _Scan):
-            raise scan
-        scans = [scan]
-        left = list(series.values())
-        while len(scans) < MOST_SCANS:
-            left = of_other_acquisitions(left, series[scans[-1].series_instance_uid])
-            try:
-                scan = self._best(uid, left, by_series, is_first=False)
-            except StudyRejected as rejected:  # the first scan stands, whatever is wrong with this one
-                scan = rejected
-            if not isinstance(scan, _Scan):
-                log.info("study=%s no further scan: %s", uid, scan.reason)
-                break
-            scans.append(scan)
-        return scans
+        def selected(selection: SelectedSeries) -> None:
+            with self.store.write() as c:
+                studies.set_selection(c, uid, selection)
 
-    def _best(
-        self, uid: str, series: list[SeriesHeaders], by_series: dict[str, list[ReceivedInstance]], is_first: bool
-    ) -> _Scan | StudyRejected:
-        """The best series that makes a volume, or the first reason why none does. The choice of the first scan is stored.
+        def assembled(volume: Volume) -> None:
+            self.unread = volume
 
-        A series whose slices do not fit together gives way to the next one. Raises: StudyRejected for what is no head.
-        """
-        unfit: list[tuple[str, int | None, str]] = []
-        first_reason: StudyRejected | None = None
-        while True:
-            selection = select([s for s in series if s.series_instance_uid not in {u for u, _, _ in unfit}])
-            selection = replace(selection, rejected=(*unfit, *selection.rejected))
-            chosen_uid = selection.series_instance_uid
-            if is_first:
-                with self.store.write() as c:
-                    studies.set_selection(c, uid, selection)
-            if chosen_uid is None:
-                return first_reason or StudyRejected(selection.reason)
-            chosen = by_series[chosen_uid]
-            try:
-                volume, digest = self._volume(uid, chosen)
-                return _Scan(chosen_uid, chosen, volume, digest)
-            except _UNFIT as error:
-                first_reason = first_reason or error
-                header = chosen[0].header
-                unfit.append((chosen_uid, header.series_number if header else None, error.reason))
+        def checked(volume: Volume) -> None:
+            with self.store.write() as c:
+                words = "; ".join((f"{len(volume.hu)} slices", *volume.notes))
+                studies.mark(c, uid, Moment.VOLUME, now(), words)
 
-    def _volume(self, uid: str, chosen: list[ReceivedInstance]) -> tuple[Volume, str]:
-        """The volume of one series, and the digest of its pixels (DESIGN.md section 3, UIDs). Raises: VolumeError."""
-        pixels = self.decoder.read_series([self.received.path(i.sha256) for i in chosen])
-        by_uid = {i.sop_instance_uid: i.sha256 for i in chosen}
-        instances.set_pixel_digests(self.store, {by_uid[u]: d for u, d in pixels.pixel_digests.items() if u in by_uid})
-        volume = assemble_volume(pixels)
-        self.unread = volume
-        check_head(volume)
-        with self.store.write() as c:
-            words = "; ".join((f"{len(volume.hu)} slices", *volume.notes))
-            studies.mark(c, uid, Moment.VOLUME, now(), words)
-        return volume, _digest(sorted(pixels.pixel_digests.items()))
+        told = Told(selected, lambda digests: instances.set_pixel_digests(self.store, digests), assembled, checked)
+        return Scans(self.decoder, self.received.path, told).read(held)
 
     def _record(
         self,
@@ -430,10 +366,6 @@ class Analysis:
     def _at(self, stage: str) -> Iterator[None]:
         self.stage.name = stage
         yield
-
-
-def _digest(parts: list[Any]) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def main(running: Running) -> None:
