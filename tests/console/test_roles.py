@@ -45,6 +45,8 @@ TABLE = {
     "GET /api/studies/{study_instance_uid}/feedback": READS,
     "GET /api/studies/{study_instance_uid}/timeline": READS,
     "GET /api/worklist": READS,
+    "GET /audit": WATCHES,
+    "GET /audit/entries.csv": WATCHES,
     "GET /events": READS,
     "GET /fragments/lab/queue": WATCHES,
     "GET /fragments/lab/replay": WATCHES,

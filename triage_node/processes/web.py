@@ -27,6 +27,7 @@ from triage_node.domain.priority import Mode
 from triage_node.domain.study import TimelineEntry
 from triage_node.processes import clinical, escalation, feeds
 from triage_node.processes.console.accounts import accounts_deps, identify
+from triage_node.processes.console.audit import audit_room
 from triage_node.processes.console.feedback import feedback_deps
 from triage_node.processes.console.lab import lab_deps
 from triage_node.processes.console.mode import mode_deps, mode_in_force
@@ -109,6 +110,7 @@ def rooms(running: Running) -> tuple[Room, ...]:
         operations.room(operations_deps(running.store, running.settings)),
         viewer.room(viewer_deps(running.store, built)),
         other_scans(running.store, ZoneInfo(running.settings.node.time_zone)),
+        audit_room(running.store, running.settings),
         accounts.room(accounts_deps(running.store, running.settings.web)),
     )
 

@@ -34,6 +34,12 @@ def entries(store: Store, search: AuditSearch, after: int = 0) -> Iterator[Audit
         after = batch[-1].id
 
 
+def waiting(store: Store, after: int) -> int:
+    """How many entries come after this one."""
+    with store.read() as c:
+        return c.execute(select(func.count()).select_from(audit).where(audit.c.id > after)).scalar() or 0
+
+
 def _matching(search: AuditSearch) -> Select[Any]:
     query = select(audit)
     if search.who:
