@@ -72,6 +72,12 @@ async function shown() {
 }
 
 document.getElementById("viewer")?.addEventListener("drawn", shown);
+// drawn before this script ran, or while nobody could see it
+const wasDrawn = () => performance.getEntriesByName("first-slice").length > 0;
+if (wasDrawn()) shown();
+document.addEventListener("visibilitychange", () => {
+  if (wasDrawn()) shown();
+});
 
 let counting = 0;
 
