@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ _IN_WORDS = {"volume": "hematoma volume", "outcome": "outcome", "prognosis": "ou
 """Tasks of the prognosis networks."""
 
 Made = tuple[HeatMap, NDArray[np.uint8]]
+_Found = tuple[list[Made], list[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Displays:
         self._folder = built_folder
         self._predictors = predictors
         self._waiting: deque[_Waiting] = deque()
+        self._at_work: Iterator[None] | None = None
         try:
             self._cam: GradCam | str = GradCam(bundle)
         except LookupError as error:
@@ -74,25 +76,34 @@ class Displays:
     def explain_later(self, study_instance_uid: str, revision: int, volume: Volume, detection: Detection) -> None:
         """Make the maps of a result when there is time."""
         self._waiting.append(_Waiting(study_instance_uid, revision, volume, detection))
-        if len(self._waiting) > WAITING:
+        while len(self._waiting) > WAITING:
             self.explain()
 
     def explain(self) -> bool:
-        """Make the maps of the study that waits longest. False when none does."""
-        if not self._waiting:
-            return False
-        of = self._waiting.popleft()
+        """One step of the maps of the study that waits longest, so that a study that comes waits for no more. False: none waits."""
+        if self._at_work is None:
+            if not self._waiting:
+                return False
+            self._at_work = self._steps(self._waiting.popleft())
         try:
-            maps, silent = self._detection(of)
-            for predictor in self._predictors:
-                more, without = _prognosis(predictor, of.volume)
-                maps, silent = maps + more, silent + without
-            display.write_maps(display.path_of(self._folder, of.study_instance_uid), of.revision, maps, silent)
+            next(self._at_work)
+        except StopIteration:
+            self._at_work = None
         except Exception:  # whatever a network does: its study is analysed, told and reported already
-            log.exception("event=no_maps study=%s", of.study_instance_uid)
+            log.exception("event=no_maps")
+            self._at_work = None
         return True
 
-    def _detection(self, of: _Waiting) -> tuple[list[Made], list[tuple[str, str]]]:
+    def _steps(self, of: _Waiting) -> Iterator[None]:
+        """Everything about one study; yields between any two things that take long."""
+        maps, silent = yield from self._detection(of)
+        for predictor in self._predictors:
+            more, without = _prognosis(predictor, of.volume)
+            maps, silent = maps + more, silent + without
+            yield
+        display.write_maps(display.path_of(self._folder, of.study_instance_uid), of.revision, maps, silent)
+
+    def _detection(self, of: _Waiting) -> Generator[None, None, _Found]:
         """Grad-CAM of the detector for each of its outputs, over the likeliest slices."""
         if isinstance(self._cam, str):
             return [], [("Grad-CAM of the detector", self._cam)]
@@ -101,11 +112,16 @@ class Displays:
         first = np.unique(block, return_index=True)[1]  # a block's slices share one probability
         order = np.sort(np.argsort(-of.detection.slice_probabilities[first], kind="stable")[:LOOKED_AT])
         inputs = network_input(study.hu, study.tissue_hu)
-        features = np.concatenate([self._cam.features(inputs[b : b + 1]) for b in order])
+        seen = []
+        for b in order:
+            yield
+            seen.append(self._cam.features(inputs[b : b + 1]))
+        features = np.concatenate(seen)
         place = {int(b): i for i, b in enumerate(order)}
         of_slice = tuple(place.get(int(b), -1) for b in block)
         native = study.square
         box = (float(native.row), float(native.column), float(native.side), float(native.side))
+        parts = "slices" if len(block) == len(first) else "blocks of slices"
         maps: list[Made] = []
         silent: list[tuple[str, str]] = []
         bundle = of.detection.bundle
@@ -118,7 +134,7 @@ class Displays:
             made = HeatMap(
                 task=task,
                 label=label,
-                what=f"what the picture head used, for the {len(order)} likeliest {'slices' if len(block) == len(first) else 'blocks of slices'}",
+                what=f"what the picture head used, for the {len(order)} likeliest {parts}",
                 by=f"{bundle.name} {bundle.version}",
                 evidence=bundle.level(task).value,
                 shape=(len(order), heat.shape[1], heat.shape[2]),
@@ -129,7 +145,7 @@ class Displays:
         return maps, silent
 
 
-def _prognosis(predictor: ImagePredictor, volume: Volume) -> tuple[list[Made], list[tuple[str, str]]]:
+def _prognosis(predictor: ImagePredictor, volume: Volume) -> _Found:
     """Grad-CAM of a prognosis network for each of its tasks."""
     if not isinstance(predictor, Salient):
         return [], [(predictor.label, "its network gives away no feature map")]
