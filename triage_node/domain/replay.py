@@ -63,7 +63,10 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Mean minutes of some studies: in the plain order, and with flags. `gained` below 0 is lost. 95 % intervals."""
+    """Mean minutes of some studies: in the plain order, and with flags. `gained` below 0 is lost. 95 % intervals.
+
+    `longest_*`: of the one that waited longest, where the list was played.
+    """
 
     who: str
     n: int
@@ -73,6 +76,8 @@ class Wait:
     gained: float
     gained_low: float | None = None
     gained_high: float | None = None
+    longest_plain: float | None = None
+    longest_candidate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,10 +184,14 @@ def test_the_queue_says_what_it_rests_on_and_bleeds_gain_what_others_lose(site):
     rows = {w.who: w for w in found.formula}
     assert rows["Bleeds"].gained > 0 > rows["Missed bleeds"].gained
     assert rows["Everyone else"].gained < 0
+    share_bleeding = 0.2 * (N / DAYS / 24) / (N / DAYS / 24 + 7.5)  # of everything on the list; no time is created
+    given = share_bleeding * rows["Bleeds"].gained
+    assert given == pytest.approx(-(1 - share_bleeding) * rows["Everyone else"].gained, rel=0.01)
     assert rows["Flagged"].plain == pytest.approx(0.7625 * 6 / 0.2375, rel=0.01)  # M/M/1
     played = {w.who: w for w in found.played}
     assert played["Bleeds"].gained_low <= played["Bleeds"].gained <= played["Bleeds"].gained_high
     assert played["Bleeds"].gained > 0
+    assert played["Not flagged"].longest_candidate >= played["Not flagged"].candidate
     assert found == lab_of(store, settings).queue(busy, at)  # the same draws for the same question
 
 

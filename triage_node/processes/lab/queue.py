@@ -96,7 +96,7 @@ def queue_of(
     if played:
         n = sum(w.n for w in played[:2])
         basis.append(
-            f"Played: the newest {n} studies with the times at which they came, {RUNS} runs with other reading times"
+            f"Played: the newest {n} studies with the times at which they came, {RUNS} runs with other reading times, as in active mode"
         )
     return Queue(
         utilisation=stream.utilisation if stream else 0.0,
@@ -188,7 +188,9 @@ def _played(
         means = np.array([[waited[among].mean() for waited in run] for run in runs])
         gained, low, high = mean_of_runs(means[:, 0] - means[:, 2])
         plain, before, after = (float(m) for m in means.mean(axis=0))
-        rows.append(Wait(who, int(among.sum()), plain, before, after, gained, low, high))
+        longest = np.array([[waited[among].max() for waited in run] for run in runs]).mean(axis=0)
+        ends = (float(longest[0]), float(longest[2]))
+        rows.append(Wait(who, int(among.sum()), plain, before, after, gained, low, high, *ends))
     return tuple(rows), ""
 
 
