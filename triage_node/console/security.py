@@ -53,7 +53,7 @@ PUBLIC = frozenset(
     {LOGIN, "/login/link", "/login/provider", "/login/provider/back", "/health", "/health/live", "/health/ready"}
 )
 """Answered to nobody in particular: the login, and signs of life for a monitor, which say no details then."""
-_WITH_OLD_PASSWORD = frozenset({ACCOUNT, "/account/password", LOGOUT, LOGIN})
+_WITH_OLD_PASSWORD = frozenset({ACCOUNT, "/account/password", LOGOUT})
 _MONITORED = ("/health", "/metrics")
 _BY_ITSELF = ("/events", "/fragments/")
 """What an open page asks for without anybody there."""
@@ -119,7 +119,7 @@ class Secured:
                 return _log_in_first(request)
             if known is not None and known.scopes is not None and not _is_in_scope(known, path, method):
                 return _no(path, 403, "This token may not do that; its scopes say what it may.")
-            if known is not None and known.must_change and path not in _WITH_OLD_PASSWORD:
+            if known is not None and known.must_change and path not in _WITH_OLD_PASSWORD | PUBLIC:
                 return _no(path, 403, "The password must be changed first.", ACCOUNT if method == "GET" else "")
         if method not in _SAFE and not self._may_change(request, known):
             return _no(path, 403, "Changes are taken from this node's own pages only, or with a token.")
