@@ -10,6 +10,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from triage_node.processes import archive_counts, arrival, escalation, feeds, housekeeping, orders, reconciliation
 from triage_node.processes.auditing import heads
+from triage_node.processes.auditing.sending import Repository
 from triage_node.processes.lab import shadow
 from triage_node.processes.running import Running, now, run_role
 
@@ -20,7 +21,7 @@ def main(running: Running) -> None:
     """Tick until told to stop. A job that fails is logged and tried again at its next tick."""
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that takes longer than its interval is no news
     clock = BackgroundScheduler(
-        executors={"default": ThreadPoolExecutor(4)},  # two may wait for an archive
+        executors={"default": ThreadPoolExecutor(6)},  # two may wait for an archive, two for a syslog receiver
         # MEASUREMENTS.md section 9: with the default grace a late job is dropped, silently
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         timezone="UTC",
@@ -40,6 +41,9 @@ def main(running: Running) -> None:
     clock.add_job(_with(running, archive_counts.forget_old), "interval", minutes=10)
     clock.add_job(_with(running, heads.retain), "interval", hours=1)
     clock.add_job(_with(running, heads.tell), "interval", minutes=5, next_run_time=now())
+    repository = Repository(running)
+    clock.add_job(repository.tick, "interval", seconds=2)
+    clock.add_job(repository.tell_head, "interval", minutes=5, next_run_time=now())
     clock.add_job(_with(running, heads.check), "interval", hours=1, next_run_time=now())
     clock.add_job(_with(running, feeds.watch), "interval", minutes=5, next_run_time=now())
     # every ten minutes, not at one instant of the night: a node or an archive that was down then makes up for it later
