@@ -106,6 +106,9 @@ def test_a_full_disk_costs_the_picture_and_not_the_study(role, sent, monkeypatch
     assert role.work()
     assert results.latest(role.store, uid).flagged
     assert shown(role, uid) is None
+    while role.displays.explain():
+        pass
+    assert display.read_maps(display.path_of(built_folder(role.settings), uid)) is None, "no maps beside no slices"
 
 
 def test_slices_go_with_the_pixels_that_they_were_made_of(role, sent):

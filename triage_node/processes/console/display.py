@@ -101,7 +101,10 @@ class Displays:
             more, without = _prognosis(predictor, of.volume)
             maps, silent = maps + more, silent + without
             yield
-        display.write_maps(display.path_of(self._folder, of.study_instance_uid), of.revision, maps, silent)
+        path = display.path_of(self._folder, of.study_instance_uid)
+        held = display.read(path)
+        if held is not None and held.revision == of.revision:  # else its slices were removed, or read again, meanwhile
+            display.write_maps(path, of.revision, maps, silent)
 
     def _detection(self, of: _Waiting) -> Generator[None, None, _Found]:
         """Grad-CAM of the detector for each of its outputs, over the likeliest slices."""
