@@ -110,7 +110,7 @@ def test_what_cannot_be_is_said_beside_the_last_replay_that_could(window, addres
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize(
     "path",
-    ["/lab?ich.raise=0.5&ich.notify=0.8&other_per_hour=9&readers=1&sdh.raise=0.4&sdh.notify=0.6", "/lab/drafts/1"],
+    ["/lab?ich.raise=0.5&ich.notify=0.8&other_per_hour=3&readers=1&sdh.raise=0.4&sdh.notify=0.6", "/lab/drafts/1"],
 )
 def test_no_look_of_the_lab_breaks_a_rule_of_axe_or_is_wider_than_the_screen(
     window, address, path, dark, width, height
