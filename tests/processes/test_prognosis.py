@@ -10,7 +10,7 @@ import pytest
 
 from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
-from tests.support.people import page_of
+from tests.support.people import EVERYBODY, page_of
 from triage_node.config.schema import PrognosisSettings, Settings
 from triage_node.domain.clinical import ClinicalEntry
 from triage_node.domain.errors import StatementConflict
@@ -284,7 +284,7 @@ def test_facts_posted_to_the_page_reach_the_prognosis_that_the_page_shows(role, 
     assert role.restate()
     page = client.get(f"/studies/{uid}").text
     assert "being taken in" not in page
-    assert "GCS: 9 (entered by Dr. Lee, " in page
+    assert f"GCS: 9 (entered by Dr. Lee ({EVERYBODY}), " in page
     wrong = client.post(f"/api/studies/{uid}/clinical", json=body | {"seen_revision": 1, "age_years": 12})
     assert wrong.json()["problems"] == ["Age: the images say 61 years. Is it this patient?"]
 

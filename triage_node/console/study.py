@@ -22,6 +22,7 @@ from triage_node.console.deps import ConsoleDeps, StudyDetails
 from triage_node.console.pages import Pages, media_type, needs, study_of, told_more
 from triage_node.console.pictures import picture
 from triage_node.console.rows import study_head
+from triage_node.console.security import known_of
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.errors import StatementConflict, StatementRefused
 from triage_node.domain.finding import EvidenceLevel
@@ -91,7 +92,11 @@ def routes(deps: ConsoleDeps, pages: Pages) -> APIRouter:
             return study_page(request, study_instance_uid, 422, typed, wrong)
         try:
             deps.state_facts(
-                study_instance_uid, statement.entry(), statement.entered_by, "form", statement.seen_revision
+                study_instance_uid,
+                statement.entry(),
+                _signed(request, statement.entered_by),
+                "form",
+                statement.seen_revision,
             )
         except StatementRefused as refused:
             status = 409 if isinstance(refused, StatementConflict) else 422
@@ -137,13 +142,20 @@ def routes(deps: ConsoleDeps, pages: Pages) -> APIRouter:
         study_of(deps, study_instance_uid)
         try:
             said = clinical.from_json(body)
-            deps.state_facts(study_instance_uid, said.entry(), said.entered_by, "REST", said.seen_revision)
+            by = _signed(request, said.entered_by)
+            deps.state_facts(study_instance_uid, said.entry(), by, "REST", said.seen_revision)
         except StatementRefused as refused:
             status = 409 if isinstance(refused, StatementConflict) else 422
             return JSONResponse({"error": str(refused), "problems": list(refused.problems)}, status_code=status)
         return clinical.as_json(study_of(deps, study_instance_uid).statements)
 
     return router
+
+
+def _signed(request: Request, typed: str) -> str:
+    """The name that was typed, with the account behind it: anybody can type a colleague's name."""
+    known = known_of(request)
+    return typed if known is None or known.person.name == typed else f"{typed[:58]} ({known.person.name[:64]})"
 
 
 class _Observable(Protocol):
