@@ -163,6 +163,23 @@ def timeline(
 
 
 @app.command()
+def replay(
+    study: Annotated[str, typer.Argument(help="Study Instance UID, or its last characters.")],
+    bundle: Annotated[str, typer.Option("--bundle", help="Name or folder of a bundle; else the one in force.")] = "",
+    policy: Annotated[int, typer.Option("--policy", min=0, help="Version of the thresholds; 0: in force.")] = 0,
+    bug_bundle: Annotated[
+        Path | None,
+        typer.Option("--bug-bundle", help="Write this zip for developers instead: nothing in it names a person."),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Judge a past study again and compare it with what was stored then. Nothing leaves and no result is stored."""
+    from triage_node.cli.replay import replay as run
+
+    raise typer.Exit(0 if run(config, study, bundle, policy, bug_bundle, console) else 1)
+
+
+@app.command()
 def evaluate(
     bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or the name of one that ships (bloodnet).")],
     data: Annotated[Path, typer.Argument(help="Labelled folder: a public data set, or labels.csv with images.")],

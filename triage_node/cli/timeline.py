@@ -10,13 +10,33 @@ from rich.table import Table
 from triage_node.config.load import load
 from triage_node.domain.study import StudyState
 from triage_node.store import studies
-from triage_node.store.engine import open_store
+from triage_node.store.engine import Store, open_store
 
 
 def show(config: Path | None, study: str, console: Console) -> bool:
     """Print the timeline of the study whose UID is, or ends with, `study`. False when none or several fit."""
     settings, _ = load(config)
     store = open_store(settings.database_url)
+    uid = one_study(store, study, console)
+    if uid is None:
+        return False
+    record = studies.get(store, uid)
+    assert record is not None
+    console.print(f"{uid} · {record.state}", highlight=False, soft_wrap=True)
+    table = Table()
+    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column("after last slice", justify="right", no_wrap=True)
+    table.add_column("moment", no_wrap=True)
+    table.add_column("detail", overflow="fold")
+    for entry in studies.timeline_of(store, uid):
+        after = (entry.at - record.last_instance_at).total_seconds()
+        table.add_row(f"{entry.at:%m-%d %H:%M:%S.%f}"[:-3], f"{after:+.2f} s", entry.moment, entry.detail)
+    console.print(table)
+    return True
+
+
+def one_study(store: Store, study: str, console: Console) -> str | None:
+    """The study whose UID is, or ends with, `study`. Where none or several fit, that is said."""
     known = [s.study_instance_uid for s in studies.in_states(store, *StudyState)]
     fitting = [uid for uid in known if uid == study] or [uid for uid in known if uid.endswith(study)]
     if len(fitting) != 1:
@@ -24,17 +44,5 @@ def show(config: Path | None, study: str, console: Console) -> bool:
         console.print(
             f"{what} whose UID is or ends with {study!r}; {len(known)} studies are in the store", markup=False
         )
-        return False
-    record = studies.get(store, fitting[0])
-    assert record is not None
-    console.print(f"{fitting[0]} · {record.state}", highlight=False, soft_wrap=True)
-    table = Table()
-    table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("after last slice", justify="right", no_wrap=True)
-    table.add_column("moment", no_wrap=True)
-    table.add_column("detail", overflow="fold")
-    for entry in studies.timeline_of(store, fitting[0]):
-        after = (entry.at - record.last_instance_at).total_seconds()
-        table.add_row(f"{entry.at:%m-%d %H:%M:%S.%f}"[:-3], f"{after:+.2f} s", entry.moment, entry.detail)
-    console.print(table)
-    return True
+        return None
+    return fitting[0]

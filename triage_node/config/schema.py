@@ -121,6 +121,14 @@ class IntakeRule(Section):
 
 class ModelSettings(Section):
     bundle: str = Field("bloodnet", description="Name of a bundle that ships with the node, or a path.")
+    shadow_bundle: str = Field(
+        "",
+        description="Name or path of a second bundle for the same finding: it reads each live study after the first one, acts on "
+        "nothing, and is compared on the page /shadow; empty: none.",
+    )
+    replay_bundles: tuple[str, ...] = Field(
+        (), max_length=16, description="Further bundles, names or paths, that the page Replay offers."
+    )
     threads: int = Field(1, ge=1, le=64, description="Threads for inference.")
     decode_memory_mb: int = Field(1024, ge=128, description="Address space of the decoding child.")
     decode_timeout_s: float = Field(60.0, gt=0, description="Wall clock for decoding one series.")

@@ -17,6 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from triage_node.bundle.load import load_bundle
+from triage_node.detection.detector import FindingDetector
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.operating_point import decide
 from triage_node.domain.errors import StudyRejected
@@ -37,6 +38,8 @@ from triage_node.processes.prognosis import Prognosis
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
 from triage_node.processes.scans import Scan, Scans, Told, digest_of_all
 from triage_node.processes.telling import Teller
+from triage_node.processes.trials.queue import Trials
+from triage_node.processes.trials.replay import loaded
 from triage_node.processes.wiring import (
     built_folder,
     bundle_folder,
@@ -89,8 +92,13 @@ class Analysis:
         self.may_correct = frozenset(s.ae_title for s in self.settings.listener.senders if s.may_correct_identity)
         self.owner = owner("analysis")
         self.stage = _Stage()
+        self.trials = Trials(running, self._detector_of)
         self.unread: Volume | None = None
         """The volume of the study at hand that was assembled last, for the page of a study that is declined."""
+
+    def turn(self) -> bool:
+        """Do the most urgent thing there is: what nobody waits for comes last, a step at a time. False when there is nothing."""
+        return self.work() or self.restate() or self.displays.explain() or self.trials.step()
 
     def work(self) -> bool:
         """Take one study and bring it as far as it goes. False when there is none."""
@@ -227,6 +235,10 @@ class Analysis:
         self.reporter = reporting.Reporter(
             self.store, self.settings, self.standing.bundle, self.simulation, self.standing.mode
         )
+
+    def _detector_of(self, bundle: str) -> FindingDetector:
+        """For a replay: the one that is warm, or another. Raises: ConfigError, BundleError."""
+        return self.detector if bundle == self.settings.model.bundle else loaded(self.settings, bundle)
 
     def restate(self) -> bool:
         """Take in what somebody stated of one patient since its prognosis was made. False when there is nothing to do.
@@ -377,7 +389,7 @@ def main(running: Running) -> None:
         while not running.stop.is_set():
             running.beat()
             studies.take_from_dead(running.store, is_dead, now())
-            if not analysis.work() and not analysis.restate() and not analysis.displays.explain():
+            if not analysis.turn():
                 running.stop.wait(POLL_S)
     finally:
         analysis.decoder.close()

@@ -51,14 +51,17 @@ def ask(
 
 def claim(store: Store, owner: str, at: datetime, lease: timedelta) -> Trial | None:
     """The trial that waits longest, or one whose owner ran out of time."""
+    lapsed = (trial.c.state == TrialState.RUNNING.value) & (trial.c.lease_until < at)
+    waits = or_(trial.c.state == TrialState.WAITING.value, lapsed)
+    with store.read() as c:  # asked several times a second, and a write would keep others waiting
+        if c.execute(select(trial.c.id).where(waits).limit(1)).scalar() is None:
+            return None
     with store.write() as c:
-        lapsed = (trial.c.state == TrialState.RUNNING.value) & (trial.c.lease_until < at)
         c.execute(
             update(trial)
             .where(lapsed, trial.c.tries >= MAX_TRIES)
             .values(state=TrialState.FAILED.value, reason="it ended the process that did it", finished_at=at)
         )
-        waits = or_(trial.c.state == TrialState.WAITING.value, lapsed)
         query = select(trial).where(waits).order_by(trial.c.id).limit(1)
         row = c.execute(query.with_for_update(skip_locked=True)).one_or_none()
         if row is None:

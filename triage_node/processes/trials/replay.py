@@ -1,0 +1,114 @@
+"""Replay: a past study is judged again, by any configured model at any version of the thresholds.
+
+By the code of the live way from series selection to decision. Nothing leaves, nothing is stored of the study, and no result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import replace
+
+from triage_node.bundle.load import load_bundle
+from triage_node.config.schema import Settings
+from triage_node.detection.detector import FindingDetector
+from triage_node.detection.ich import BloodNetDetector
+from triage_node.detection.operating_point import decide
+from triage_node.domain.errors import RefusedAction, StudyRejected
+from triage_node.domain.finding import Detection, FindingDecision
+from triage_node.domain.policy import Policy
+from triage_node.domain.scan_source import source_of
+from triage_node.domain.trial import Reading
+from triage_node.instances.archive import Archive
+from triage_node.processes import gate
+from triage_node.processes.intake import too_young
+from triage_node.processes.scans import Scan, Scans, Told, digest_of_all
+from triage_node.processes.trials.stored import why_not
+from triage_node.processes.wiring import bundle_folder, least_level
+from triage_node.store import instances, meta, policy, studies
+from triage_node.store.engine import Store
+from triage_node.volume.decode import Decoder
+
+Steps = Generator[None, None, Reading]
+DetectorOf = Callable[[str], FindingDetector]
+
+
+def loaded(settings: Settings, bundle: str) -> FindingDetector:
+    """Raises: ConfigError, BundleError."""
+    return BloodNetDetector(load_bundle(bundle_folder(bundle)), threads=settings.model.threads)
+
+
+class Replay:
+    """`detector_of` a bundle by its name; the analysis role has one in its hands already."""
+
+    def __init__(self, store: Store, settings: Settings, detector_of: DetectorOf) -> None:
+        self._store, self._settings, self._detector_of = store, settings, detector_of
+        self._received = Archive(settings.store.data_folder)
+        self._simulation = meta.is_simulation(store)
+
+    def steps(self, study_instance_uid: str, bundle: str, policy_version: int) -> Steps:
+        """Judge it in steps, between which something more urgent may be done. Raises: RefusedAction, ConfigError, BundleError."""
+        study = studies.get(self._store, study_instance_uid)
+        if study is None:
+            raise RefusedAction("There is no such study.")
+        thresholds = next((p for p in policy.versions(self._store) if p.version == policy_version), None)
+        if thresholds is None:
+            raise RefusedAction(f"There is no version {policy_version} of the thresholds.")
+        held = instances.of_study(self._store, study_instance_uid)
+        if why := why_not(self._settings, study.state, held):
+            raise RefusedAction(why)
+        detector = self._detector_of(bundle)
+        model = detector.identity
+        nothing = Reading(model.name, model.version, model.digest, policy_version)
+        if why := too_young(self._settings, held):
+            return replace(nothing, why_not=why)
+        yield
+        limits = self._settings.model
+        try:
+            with closing(Decoder(limits.decode_memory_mb << 20, limits.decode_timeout_s)) as decoder:
+                scans = Scans(decoder, self._received.path, Told()).read(held)
+        except StudyRejected as rejected:
+            return replace(nothing, why_not=rejected.reason)
+        best, detection = scans[0], None
+        for scan in scans:
+            yield
+            found = detector.detect(scan.volume)
+            if detection is None or found.study_probability > detection.study_probability:
+                best, detection = scan, found
+        assert detection is not None
+        decision = self._decided(best, detection, thresholds, study.calling_ae_title)
+        return _reading(nothing, best, digest_of_all(scans), detection, decision)
+
+    def _decided(self, scan: Scan, detection: Detection, thresholds: Policy, calling_ae_title: str) -> FindingDecision:
+        made_by = source_of(i.header for i in scan.instances)
+        point, others = thresholds.points_for(made_by, calling_ae_title)
+        known = gate.standing(self._store, self._settings, self._simulation, detection.bundle, made_by, point).bundle
+        return decide(replace(detection, bundle=known), point, least_level(self._simulation), others)
+
+
+def whole(steps: Steps) -> Reading:
+    """All steps at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            answer: Reading = done.value
+            return answer
+
+
+def _reading(start: Reading, scan: Scan, input_digest: str, detection: Detection, decision: FindingDecision) -> Reading:
+    return replace(
+        start,
+        series_instance_uid=scan.series_instance_uid,
+        input_digest=input_digest,
+        answer=decision.answer,
+        finding=decision.finding,
+        probability=float(decision.probability),
+        raise_probability=decision.operating_point.raise_probability,
+        notify_probability=decision.operating_point.notify_probability,
+        hematoma_volume_ml=float(detection.hematoma_volume_ml),
+        key_slice_index=int(detection.key_slice_index),
+        subtypes=decision.subtypes,
+        locations=tuple(str(place) for place in decision.locations),
+        evidence=decision.evidence.value,
+    )
