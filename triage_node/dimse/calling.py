@@ -30,7 +30,8 @@ class Callee:
     calling_ae_title: str
     connect_timeout_s: float
     response_timeout_s: float
-    tls: bool = False
+    tls: ssl.SSLContext | bool = False
+    """True: the peer's certificate is verified, by `tls_ca` or by what the system trusts."""
     tls_ca: Path | None = None
 
 
@@ -75,7 +76,9 @@ def associate(
     ae.acse_timeout = ae.dimse_timeout = callee.response_timeout_s
     ae.network_timeout = None  # an association that is idle between two of our own steps is no error
     tls = None
-    if callee.tls:
+    if isinstance(callee.tls, ssl.SSLContext):
+        tls = (callee.tls, callee.host)
+    elif callee.tls:
         try:
             tls = (ssl.create_default_context(cafile=str(callee.tls_ca) if callee.tls_ca else None), callee.host)
         except OSError as error:

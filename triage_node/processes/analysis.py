@@ -23,6 +23,7 @@ from triage_node.detection.operating_point import decide
 from triage_node.domain.errors import StudyRejected
 from triage_node.domain.finding import Detection, FindingDecision, OperatingPoint
 from triage_node.domain.instance import ReceivedInstance
+from triage_node.domain.priority import Mode
 from triage_node.domain.prognosis import Prediction
 from triage_node.domain.rejection import KEY_OBJECT_SELECTION
 from triage_node.domain.scan_source import ScanSource, source_of
@@ -34,12 +35,14 @@ from triage_node.processes import rejections as iocm
 from triage_node.processes.console.display import Displays
 from triage_node.processes.decision import commit_decision, flag_of
 from triage_node.processes.intake import rule_for, rules_of, too_young
+from triage_node.processes.operations import drift, sink
 from triage_node.processes.prognosis import Prognosis
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
 from triage_node.processes.scans import Scan, Scans, Told, digest_of_all
 from triage_node.processes.telling import Teller
 from triage_node.processes.trials.queue import Trials
 from triage_node.processes.trials.replay import loaded
+from triage_node.processes.trials.shadow import Shadow
 from triage_node.processes.wiring import (
     built_folder,
     bundle_folder,
@@ -48,8 +51,21 @@ from triage_node.processes.wiring import (
     list_policy,
 )
 from triage_node.report.request import BuiltFile
-from triage_node.store import instances, meta, outbox, policy, prognosis, rejections, results, studies, worklist
+from triage_node.store import (
+    instances,
+    meta,
+    operations_drift,
+    operations_synthetic,
+    outbox,
+    policy,
+    prognosis,
+    rejections,
+    results,
+    studies,
+    worklist,
+)
 from triage_node.store.engine import Connection
+from triage_node.study.intake_rules import DEFAULT_RULE
 from triage_node.study.selection import CT_CLASSES
 from triage_node.volume.decode import CrashedDecoder, Decoder
 
@@ -80,6 +96,8 @@ class Analysis:
         self.detector = BloodNetDetector(bundle, threads=model.threads)
         self.bundle = self.detector.identity
         self.config_digest = config_digest(self.settings)
+        self.is_synthetic = False
+        """Whether the study at hand is the node's own heartbeat."""
         self._stand()
         if self.standing.why:
             log.warning("mode=%s %s", self.standing.mode, self.standing.why)
@@ -93,12 +111,13 @@ class Analysis:
         self.owner = owner("analysis")
         self.stage = _Stage()
         self.trials = Trials(running, self._detector_of)
+        self.shadow = Shadow(running)
         self.unread: Volume | None = None
         """The volume of the study at hand that was assembled last, for the page of a study that is declined."""
 
     def turn(self) -> bool:
         """Do the most urgent thing there is: what nobody waits for comes last, a step at a time. False when there is nothing."""
-        return self.work() or self.restate() or self.displays.explain() or self.trials.step()
+        return self.work() or self.restate() or self.displays.explain() or self.trials.step() or self.shadow.step()
 
     def work(self) -> bool:
         """Take one study and bring it as far as it goes. False when there is none."""
@@ -106,6 +125,7 @@ class Analysis:
         if study is None:
             return False
         uid = study.study_instance_uid
+        self.is_synthetic = operations_synthetic.is_synthetic(self.store, uid)
         self._stand()
         self.unread = None
         try:
@@ -119,13 +139,16 @@ class Analysis:
             log.exception("study=%s stage=%s", uid, self.stage.name)
             reason = f"{type(error).__name__}: {error}"[:200]
             studies.give_back(self.store, uid, self.owner, now(), self.stage.name, reason)
+        if self.is_synthetic:
+            self.is_synthetic = False
+            self._stand()
         return True
 
     def _analyse(self, study: studies.StudyRecord) -> None:
         uid = study.study_instance_uid
         with self._at("study"):
             held = instances.of_study(self.store, uid)
-            rule = rule_for(self.rules, held)
+            rule = rule_for(self.rules, held) if not self.is_synthetic else DEFAULT_RULE
             if rule.out_of_scope:
                 return self._end(study, StudyEvent.RULED_OUT, f"out of scope by rule {rule.name!r}")
             if not rule.analyse_when_not_live and not worklist.is_live(self.store, uid):
@@ -181,6 +204,8 @@ class Analysis:
             detection = replace(detection, bundle=self.standing.bundle)
             least = least_level(self.simulation)
             decision = decide(detection, point, least, others)
+        if self.is_synthetic:
+            return self._answer_heartbeat(study, decision, detection, chosen, volume, input_digest, identity_digest)
         with self._at("decision"):
             record = earlier
             if record is None or not same:
@@ -194,6 +219,7 @@ class Analysis:
                 how = list_policy(self.settings, self.standing.mode)
                 apart, why = self.standing.apart, self.standing.why
                 commit_decision(self.store, record, decision, flag, how, now(), apart, why, self.teller, repeat)
+                self._follow_scanner(record, chosen, volume)
         self.running.beat()
         self.displays.keep(uid, volume, detection, record.revision)
         if decision.flagged or decision.unsure:
@@ -221,6 +247,34 @@ class Analysis:
                 studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects, revision {record.revision}")
                 self._finish(c, study, StudyEvent.REPORTED, "")
 
+    def _follow_scanner(self, record: results.ResultRecord, chosen: list[ReceivedInstance], volume: Volume) -> None:
+        """Keep what tells whether the scanner changes (operations/drift.py)."""
+        with self.store.write() as c:
+            operations_drift.add(c, drift.sample_of(record, [i.header for i in chosen], volume))
+
+    def _answer_heartbeat(
+        self,
+        study: studies.StudyRecord,
+        decision: FindingDecision,
+        detection: Detection,
+        chosen: list[ReceivedInstance],
+        volume: Volume,
+        input_digest: str,
+        identity_digest: str,
+    ) -> None:
+        """The rest of the way of a study without a patient: no result, no place on the list, no message; objects for the sink."""
+        uid, threshold = study.study_instance_uid, decision.operating_point.raise_probability
+        operations_synthetic.decided(self.store, uid, decision.probability, threshold, now())
+        with self._at("report"):
+            detail = reporting.detail_of(detection, decision, None, identity_digest, "")
+            record = self._record(study, input_digest, detection, decision, detail)
+            files = self.reporter.build(record, (), identity_digest, chosen, volume, detection, decision)
+            self.reporter.keep(files)
+            with self.store.write() as c:
+                self.reporter.queue(c, files, reporting.FLAGGED if decision.flagged else reporting.NOT_FLAGGED)
+                studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects of a heartbeat")
+                self._finish(c, study, StudyEvent.REPORTED, "")
+
     def _show_unread(self, uid: str) -> None:
         """A declined study shows what was assembled of it, and nothing of an earlier reading."""
         if self.unread is None:
@@ -235,6 +289,10 @@ class Analysis:
         self.reporter = reporting.Reporter(
             self.store, self.settings, self.standing.bundle, self.simulation, self.standing.mode
         )
+        if self.is_synthetic:
+            # whatever becomes of it, its objects know no way out of this machine, and say what they are
+            settings = sink.only_destination(self.settings)
+            self.reporter = reporting.Reporter(self.store, settings, self.standing.bundle, True, Mode.OBSERVE)
 
     def _detector_of(self, bundle: str) -> FindingDetector:
         """For a replay: the one that is warm, or another. Raises: ConfigError, BundleError."""
@@ -384,7 +442,8 @@ def main(running: Running) -> None:
     """Work until told to stop. A study in hand is finished first."""
     logging.getLogger("highdicom").setLevel(logging.WARNING)  # twenty lines a report that nobody needs
     analysis = Analysis(running)
-    running.beat({"decodable": list(analysis.decoder.decodable()), "bundle": analysis.bundle.digest})
+    said = {"bundle": analysis.bundle.digest, "shadow": analysis.shadow.said}
+    running.beat({"decodable": list(analysis.decoder.decodable()), **said})
     try:
         while not running.stop.is_set():
             running.beat()

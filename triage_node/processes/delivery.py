@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from triage_node.config.schema import ArchiveSettings
@@ -18,6 +19,7 @@ from triage_node.domain.errors import StoreError
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.instances.archive import Archive
 from triage_node.processes import messages, notifying
+from triage_node.processes.operations import sink
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
 from triage_node.processes.wiring import built_folder, is_loopback
 from triage_node.store import meta, modes, outbox
@@ -29,14 +31,17 @@ LEASE = timedelta(seconds=20)
 """Rows that another host held go out again after this. A second sender within it is harmless."""
 POLL_S = 0.25
 AFTER_AN_ERROR_S = 2.0
+SendBatch = Callable[[ArchiveSettings, Sequence[Outgoing], Callable[[], bool]], dict[str, Outcome]]
+"""One batch to one archive: SOP Instance UID -> what became of it."""
 COMMITMENT_ASKED_AGAIN = timedelta(minutes=10)
 
 
 class Queue:
     """The way to one archive."""
 
-    def __init__(self, running: Running, archive: ArchiveSettings) -> None:
+    def __init__(self, running: Running, archive: ArchiveSettings, send_batch: SendBatch | None = None) -> None:
         self._running, self._archive = running, archive
+        self._send_batch = send_batch or (stow_rs.send_batch if archive.stow_url else store_scu.send_batch)
         self._built = Archive(built_folder(running.settings))
         self._owner = owner("delivery")
         self._failures = 0
@@ -74,8 +79,7 @@ class Queue:
         if not rows:
             return False
         files = [Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)) for r in rows]
-        send_batch = stow_rs.send_batch if archive.stow_url else store_scu.send_batch
-        outcomes = send_batch(archive, files, self._running.stop.is_set)
+        outcomes = self._send_batch(archive, files, self._running.stop.is_set)
         pause, self._failures = pause_after(outcomes.values(), self._failures, random.random)
         self._resume_at = now() + pause
         for row in rows:
@@ -144,6 +148,8 @@ def main(running: Running) -> None:
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     simulation = meta.is_simulation(running.store)
     threads = [*messages.threads(running), *notifying.threads(running)]
+    to_sink = Queue(running, sink.archive(), sink.Sink(running.settings).send_batch)
+    threads.append(threading.Thread(target=to_sink.run, name="heartbeat"))
     for archive in running.settings.archives:
         destination = Destination(archive.name, archive.clinical, is_loopback(archive))
         allowed, why = may_reach(destination, simulation)

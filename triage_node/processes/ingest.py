@@ -20,13 +20,15 @@ from triage_node.association.limits import Limits
 from triage_node.association.listener import Endpoint, Listener
 from triage_node.association.peers import Sender
 from triage_node.association.session import Committed, Failed
-from triage_node.config.schema import ListenerSettings
+from triage_node.config.schema import ListenerSettings, Settings
 from triage_node.domain.errors import ConfigError, TriageNodeError
 from triage_node.instances.archive import Archive
 from triage_node.instances.intake import Intake, IntakeLimits, reindex
 from triage_node.instances.journal import Journal, Rows
 from triage_node.instances.study_counts import StudyCounts
 from triage_node.processes.certificates import tls_of
+from triage_node.processes.operations.names import CALLING_AE_TITLE
+from triage_node.processes.operations.own_port import own_address
 from triage_node.processes.receivers import RECEIVERS, Receivers
 from triage_node.processes.running import Running, now, run_role
 from triage_node.store import heartbeat, instances, outbox
@@ -75,7 +77,7 @@ def main(running: Running) -> None:
         stock_path.use_spool(archive.blobs)
     listener = Listener(
         endpoint(settings, archive.blobs),
-        [Sender(s.ae_title, s.addresses) for s in settings.senders],
+        [*(Sender(s.ae_title, s.addresses) for s in settings.senders), *_heartbeat_sender(running.settings)],
         association_limits(settings),
         intake.open,
         partial(_on_commitment, store),
@@ -105,6 +107,13 @@ def main(running: Running) -> None:
     archive.close()
     if died.is_set():
         raise TriageNodeError("a process that receives has ended")
+
+
+def _heartbeat_sender(settings: Settings) -> list[Sender]:
+    """This machine itself, under a name of its own, where heartbeats are on."""
+    if not settings.operations.heartbeat_min:
+        return []
+    return [Sender(CALLING_AE_TITLE, (own_address(settings.listener.host),))]
 
 
 def endpoint(settings: ListenerSettings, spool: Path) -> Endpoint:

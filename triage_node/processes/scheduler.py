@@ -12,6 +12,7 @@ from triage_node.processes import archive_counts, arrival, escalation, feeds, ho
 from triage_node.processes.auditing import heads
 from triage_node.processes.auditing.sending import Repository
 from triage_node.processes.lab import shadow
+from triage_node.processes.operations import beating, dead_man
 from triage_node.processes.running import Running, now, run_role
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 def main(running: Running) -> None:
     """Tick until told to stop. A job that fails is logged and tried again at its next tick."""
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that takes longer than its interval is no news
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     clock = BackgroundScheduler(
         executors={"default": ThreadPoolExecutor(6)},  # two may wait for an archive, two for a syslog receiver
         # MEASUREMENTS.md section 9: with the default grace a late job is dropped, silently
@@ -48,6 +50,9 @@ def main(running: Running) -> None:
     clock.add_job(_with(running, feeds.watch), "interval", minutes=5, next_run_time=now())
     # every ten minutes, not at one instant of the night: a node or an archive that was down then makes up for it later
     clock.add_job(_with(running, reconciliation.ask_when_due), "interval", minutes=10, next_run_time=now())
+    clock.add_job(_with(running, dead_man.tell), "interval", minutes=1)
+    # always there: what was on its way when heartbeats were switched off is erased too
+    clock.add_job(beating.Heartbeat(running).tick, "interval", seconds=5)
     clock.start()
     running.beat()
     running.stop.wait()

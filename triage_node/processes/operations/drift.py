@@ -18,6 +18,7 @@ from triage_node.processes.operations.control_chart import AVERAGE_RUN_LENGTH, W
 from triage_node.store import operations_drift
 from triage_node.store.engine import Store
 from triage_node.store.operations_drift import Sample
+from triage_node.store.results import ResultRecord
 
 MOST = 1000
 """Studies of a scanner that are compared with each other; what lies further back is another time."""
@@ -27,6 +28,7 @@ LEAST = 2 * WARM_UP
 _BRAIN_HU = (10, 60)
 _SLICES = 8
 _LEAST_PIXELS = 2000
+_NEIGHBOURS_MM = 2.0
 # of the filter below: its weights squared add to 36; the median of a normal value's distance from zero is 0.6745 of its deviation
 _TO_DEVIATION = 1 / (6 * 0.6745)
 
@@ -79,23 +81,15 @@ def of_scanner(scanner: str, samples: Sequence[Sample]) -> ScannerDrift:
     return ScannerDrift(scanner, len(samples), tuple(c for c in charts if c is not None))
 
 
-def sample_of(
-    study_instance_uid: str,
-    revision: int,
-    at: datetime,
-    headers: Sequence[InstanceHeader | None],
-    volume: Volume,
-    probability: float,
-    flagged: bool,
-) -> Sample:
+def sample_of(record: ResultRecord, headers: Sequence[InstanceHeader | None], volume: Volume) -> Sample:
     """What is followed of one decided study."""
     return Sample(
-        study_instance_uid,
-        revision,
-        at,
+        record.study_instance_uid,
+        record.revision,
+        record.created_at,
         scanner_of(headers),
-        probability,
-        flagged,
+        record.probability,
+        record.flagged,
         float(np.median(volume.slice_thickness_mm)),
         noise_hu(volume),
     )
@@ -111,17 +105,19 @@ def noise_hu(volume: Volume) -> float | None:
     """Standard deviation of the noise in brain, from the middle slices; None where too little brain is seen. Units: HU.
 
     Source: Immerkaer, "Fast noise variance estimation", Computer Vision and Image Understanding 64 (1996); its mean by a median, so
-    that edges, calcifications and bleeds count little.
+    that edges, calcifications and bleeds count little, and its neighbours so far apart that a soft kernel has not made them alike.
     """
     count = len(volume.hu)
+    step = max(1, round(_NEIGHBOURS_MM / volume.pixel_spacing_mm[0]))
     picked = np.unique(np.linspace(count / 3, 2 * count / 3, _SLICES).astype(int).clip(0, count - 1))
     found = []
     for hu in volume.hu[picked].astype(np.int32):
-        rows = hu[:-2] - 2 * hu[1:-1] + hu[2:]
-        response = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
-        # the mean of the neighbourhood tells brain, not the pixel itself: choosing by the pixel would cut its noise
-        around = (hu[:-2, 1:-1] + hu[2:, 1:-1] + hu[1:-1, :-2] + hu[1:-1, 2:]) / 4
-        found.append(np.abs(response[(around > _BRAIN_HU[0]) & (around < _BRAIN_HU[1])]))
+        rows = hu[: -2 * step] - 2 * hu[step:-step] + hu[2 * step :]
+        response = rows[:, : -2 * step] - 2 * rows[:, step:-step] + rows[:, 2 * step :]
+        # the mean of the neighbours tells brain, not the pixel itself: choosing by the pixel would cut its noise
+        across, down = hu[step:-step], hu[:, step:-step]
+        neighbours = across[:, : -2 * step] + across[:, 2 * step :] + down[: -2 * step] + down[2 * step :]
+        found.append(np.abs(response[(neighbours > 4 * _BRAIN_HU[0]) & (neighbours < 4 * _BRAIN_HU[1])]))
     responses = np.concatenate(found)
     return float(np.median(responses) * _TO_DEVIATION) if len(responses) >= _LEAST_PIXELS else None
 

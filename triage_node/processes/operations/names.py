@@ -1,4 +1,5 @@
-"""Names that the heartbeat and the monitor go by in the store. No configured peer may bear them: they begin with a star."""
+"""Names under which the heartbeat and the monitor outside stand in the store."""
 
+CALLING_AE_TITLE = "TRIAGE-HEARTBEAT"
 SINK = "*heartbeat"
 MONITOR = "*outside monitor"
