@@ -113,7 +113,10 @@ def _heartbeat_sender(settings: Settings) -> list[Sender]:
     """This machine itself, under a name of its own, where heartbeats are on."""
     if not settings.operations.heartbeat_min:
         return []
-    return [Sender(CALLING_AE_TITLE, (own_address(settings.listener.host),))]
+    try:
+        return [Sender(CALLING_AE_TITLE, (own_address(settings.listener.host),))]
+    except OSError:  # the listener will say what is wrong with this host
+        return []
 
 
 def endpoint(settings: ListenerSettings, spool: Path) -> Endpoint:

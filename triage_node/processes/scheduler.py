@@ -23,7 +23,8 @@ def main(running: Running) -> None:
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that takes longer than its interval is no news
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     clock = BackgroundScheduler(
-        executors={"default": ThreadPoolExecutor(6)},  # two may wait for an archive, two for a syslog receiver
+        # two may wait for an archive, two for a syslog receiver, one for the monitor, one for the heartbeat's own port
+        executors={"default": ThreadPoolExecutor(8)},
         # MEASUREMENTS.md section 9: with the default grace a late job is dropped, silently
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         timezone="UTC",
