@@ -1,4 +1,4 @@
-# make setup | demo | test | check | docs | bench | train-smoke | cards | run
+# make setup | demo | test | check | docs | pictures | bench | train-smoke | cards | run
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := orthanc orthanc-dicomweb dcmtk postgresql chromium chromium-driver nodejs npm strace iproute2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup setup-dev debian npm demo test check docs bench train-smoke cards run clean
+.PHONY: setup setup-dev debian npm demo test check docs pictures bench train-smoke cards run clean
 
 setup: $(VENV)/.installed
 
@@ -56,6 +56,9 @@ check: setup-dev
 
 docs: setup
 	$(BIN)/python -m triage_node.evaluation.write_docs
+
+pictures: debian setup
+	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.screenshots
 
 bench: debian setup-dev
 	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.bench

@@ -8,15 +8,10 @@ for as soon as the last was drawn, while slices still come over the wire; "warm"
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import statistics
-import subprocess
 import tempfile
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -35,6 +30,7 @@ from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel
 from triage_node.domain.person import Person, Role
 from triage_node.domain.priority import ListPolicy, Mode
 from triage_node.domain.study import StudyState
+from triage_node.evaluation.chromium import WAIT_S, window
 from triage_node.report import display
 from triage_node.simulation.phantom import FIRST_DEMO_SEED, head
 from triage_node.simulation.phantom_bleeds import Bleed
@@ -42,8 +38,6 @@ from triage_node.simulation.phantom_bleeds import Bleed
 UID = "1.2.3"
 SLICES, SIDE = 32, 512
 LOADS = 7
-WAIT_S = 60.0
-_ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 
 _SCROLL = """
 const done = arguments[arguments.length - 1];
@@ -65,15 +59,18 @@ to(1);
 
 def run() -> dict[str, Any]:
     """Milliseconds and slices a second, medians over LOADS loads of the page. Raises: EvaluationError without a browser."""
-    with tempfile.TemporaryDirectory() as folder, _served(_app(Path(folder))) as address, _browser() as window:
+    with tempfile.TemporaryDirectory() as folder, _served(_app(Path(folder))) as address, window() as browser:
         first, cold, warm, script = [], [], [], []
         for _ in range(LOADS):
-            _ask(window, "/url", {"url": f"{address}/studies/{UID}"})
+            browser.open(f"{address}/studies/{UID}")
             first.append(
-                _until(window, "const e = performance.getEntriesByName('first-slice')[0]; return e ? e.startTime : 0")
+                browser.until(
+                    "const e = performance.getEntriesByName('first-slice')[0]; return e ? e.startTime : 0",
+                    "the first slice",
+                )
             )
             for rates in (cold, warm):
-                scrolled = _ask(window, "/execute/async", {"script": _SCROLL, "args": []})
+                scrolled = browser.called_back(_SCROLL)
                 rates.append(scrolled["slices"] / scrolled["seconds"])
                 script += scrolled["spent"]
         held = sum(f.stat().st_size for f in Path(folder).rglob("*.slices"))
@@ -141,66 +138,6 @@ def _served(app: Console) -> Iterator[str]:
         server.should_exit = True
         thread.join(WAIT_S)
         listener.close()
-
-
-@contextmanager
-def _browser() -> Iterator[str]:
-    """Address of a session of chromedriver (W3C WebDriver)."""
-    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
-    if driver is None or chromium is None:
-        raise EvaluationError("the viewer is measured with the Debian packages chromium and chromium-driver")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    profile = tempfile.mkdtemp(prefix="triage-bench-")
-    process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        options = {"binary": chromium, "args": [*_ARGUMENTS, f"--user-data-dir={profile}"]}
-        wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
-        session = _patiently(f"http://127.0.0.1:{port}/session", wanted)
-        window = f"http://127.0.0.1:{port}/session/{session['sessionId']}"
-        try:
-            yield window
-        finally:
-            _http(window, None, "DELETE")
-    finally:
-        process.terminate()
-        process.wait(WAIT_S)
-        shutil.rmtree(profile, ignore_errors=True)
-
-
-def _ask(window: str, path: str, body: dict[str, Any]) -> Any:
-    return _http(window + path, body, "POST")
-
-
-def _until(window: str, script: str) -> Any:
-    deadline = time.monotonic() + WAIT_S
-    while not (value := _ask(window, "/execute/sync", {"script": script, "args": []})):
-        if time.monotonic() > deadline:
-            raise EvaluationError("the page drew no slice")
-        time.sleep(0.01)
-    return value
-
-
-def _patiently(address: str, body: dict[str, Any]) -> Any:
-    """Until the driver listens."""
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        try:
-            return _http(address, body, "POST")
-        except urllib.error.URLError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
-_NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def _http(address: str, body: dict[str, Any] | None, method: str) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method=method)
-    with _NO_PROXY.open(request, timeout=2 * WAIT_S) as answer:
-        return json.load(answer)["value"]
 
 
 if __name__ == "__main__":
