@@ -6,12 +6,15 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from tests.store.conftest import NOW
+from tests.support.lab import POINT, add_studies, uid_of
 from triage_node.domain.errors import RefusedAction
 from triage_node.domain.finding import OperatingPoint
+from triage_node.domain.study import StudyState
 from triage_node.domain.trial import Reading, ShadowReading, TrialState
-from triage_node.store import audit, jobs, policy, shadow
+from triage_node.store import audit, jobs, policy, schema, shadow
 
 UID, LEASE = "1.2.3", timedelta(minutes=5)
 READING = Reading("bloodnet", "2", "d" * 64, 1, answer="raised", probability=0.8, subtypes=("iph",))
@@ -61,10 +64,21 @@ def test_queue_is_bounded_and_old_trials_are_forgotten(trials):
 
 
 def test_second_model_is_kept_once_a_revision_and_read_by_its_newest(store):
+    policy.add(store, [POINT], "init", "first", NOW)
+    add_studies(store, [(1, NOW - timedelta(seconds=8), 0.9), (2, NOW, 0.1)], reading_min=None)
     assert shadow.newest_digest(store) == ""
-    for reading in (SHADOW, replace(SHADOW, shadow_probability=0.9), replace(SHADOW, revision=2)):
+    assert shadow.waiting(store, NOW, "e" * 64) is None, "taken before its objects are on their way"
+    with store.write() as c:
+        c.execute(update(schema.study).values(state=StudyState.REPORTED.value))
+    assert shadow.waiting(store, NOW, "e" * 64) == (uid_of(1), 1)
+    first = replace(SHADOW, study_instance_uid=uid_of(1))
+    for reading in (first, replace(first, shadow_probability=0.9)):
         shadow.save(store, reading)
-    shadow.save(store, replace(SHADOW, shadow_digest="f" * 64, shadow_probability=None, why_not="no"))
+    assert shadow.waiting(store, NOW, "e" * 64) == (uid_of(2), 1)
+    shadow.save(store, replace(SHADOW, study_instance_uid=uid_of(2), shadow_digest="f" * 64, why_not="no"))
     assert shadow.newest_digest(store) == "f" * 64
-    assert shadow.since(store, NOW, "e" * 64, 10) == [replace(SHADOW, revision=2)]
+    assert shadow.since(store, NOW, "e" * 64, 10) == [first]
     assert shadow.since(store, NOW + timedelta(seconds=1), "e" * 64, 10) == []
+    with store.write() as c:
+        c.execute(update(schema.worklist_row).values(live=False))
+    assert shadow.waiting(store, NOW, "e" * 64) is None, "a study that is not live was taken"

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import uvicorn
 
 from triage_node.config.web import WebSettings
-from triage_node.console import accounts, feedback, lab, mode, operations, replay, viewer
+from triage_node.console import accounts, feedback, lab, mode, operations, replay, shadow, viewer
 from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps, StudyDetails
 from triage_node.console.pages import Room
@@ -37,7 +37,7 @@ from triage_node.processes.listing import reading_list
 from triage_node.processes.operations.room import operations_deps
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.study_details import object_file, study_details
-from triage_node.processes.trials.room import replay_deps
+from triage_node.processes.trials.room import replay_deps, shadow_deps
 from triage_node.processes.wiring import built_folder, list_policy
 from triage_node.store import audit, heartbeat, meta, studies
 
@@ -108,6 +108,7 @@ def rooms(running: Running) -> tuple[Room, ...]:
         feedback.room(feedback_deps(running.store, list_policy(running.settings, Mode.OBSERVE))),
         mode.room(mode_deps(running.store, running.settings)),
         replay.room(replay_deps(running.store, running.settings)),
+        shadow.room(shadow_deps(running.store, running.settings, meta.is_simulation(running.store))),
         lab.room(lab_deps(running.store, running.settings, meta.is_simulation(running.store))),
         operations.room(operations_deps(running.store, running.settings)),
         viewer.room(viewer_deps(running.store, built)),

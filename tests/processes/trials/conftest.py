@@ -13,7 +13,8 @@ from triage_node.processes.running import now
 
 TEXT = """
 [model]
-shadow_bundle = "nowhere"
+shadow_bundle = "bloodnet"
+replay_bundles = ["nowhere"]
 [worklist]
 mode = "active"
 """
@@ -33,6 +34,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
     tmp_path = Path(tmp_path_factory.mktemp("past"))
     sent = modality.phantom(tmp_path, "past", now(), seed=9073, slices=24, thickness_mm=6.0, size=128)
     with analysis(settings_in(tmp_path / "site", text=TEXT)) as role:
+        role.shadow.detector = None  # reads along only where a test says so
         role.detector = Painted(role.bundle, 0.9)  # type: ignore[assignment]
         uid = receive(role, sent.files)
         assert role.work()

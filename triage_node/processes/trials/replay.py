@@ -48,18 +48,22 @@ class Replay:
 
     def steps(self, study_instance_uid: str, bundle: str, policy_version: int) -> Steps:
         """Judge it in steps, between which something more urgent may be done. Raises: RefusedAction, ConfigError, BundleError."""
-        study = studies.get(self._store, study_instance_uid)
-        if study is None:
-            raise RefusedAction("There is no such study.")
         thresholds = next((p for p in policy.versions(self._store) if p.version == policy_version), None)
         if thresholds is None:
             raise RefusedAction(f"There is no version {policy_version} of the thresholds.")
+        return (yield from self.judged(study_instance_uid, lambda: self._detector_of(bundle), thresholds))
+
+    def judged(self, study_instance_uid: str, detector_of: Callable[[], FindingDetector], thresholds: Policy) -> Steps:
+        """As `steps`, at any thresholds. Raises: RefusedAction, and what `detector_of` raises."""
+        study = studies.get(self._store, study_instance_uid)
+        if study is None:
+            raise RefusedAction("There is no such study.")
         held = instances.of_study(self._store, study_instance_uid)
         if why := why_not(self._settings, study.state, held):
             raise RefusedAction(why)
-        detector = self._detector_of(bundle)
+        detector = detector_of()
         model = detector.identity
-        nothing = Reading(model.name, model.version, model.digest, policy_version)
+        nothing = Reading(model.name, model.version, model.digest, thresholds.version)
         if why := too_young(self._settings, held):
             return replace(nothing, why_not=why)
         yield
