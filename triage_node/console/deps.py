@@ -197,6 +197,8 @@ class ConsoleDeps:
     """Whether studies that nobody opens are passed on to further contacts, and why not; empty where nobody is notified."""
     viewed: Callable[[str, str], None] = lambda study_instance_uid, viewer: None
     """Writes to the audit trail that somebody opened a study (DESIGN.md invariant 6)."""
+    told: Callable[[str, str], None] = lambda study_instance_uid, asker: None
+    """Writes that the API told somebody of a study; not `viewed`, since a program that asks each minute has opened nothing."""
     state_facts: Callable[[str, ClinicalEntry, str, str, int], ClinicalRevision] = _nothing_is_taken_in
     """Stores (study UID, facts, who, by which way, the revision that they had seen). Raises: StatementRefused, StatementConflict."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

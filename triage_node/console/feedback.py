@@ -171,11 +171,16 @@ def room(feedback: FeedbackDeps) -> Room:
             feedback.image_was_shown(study_instance_uid, revision, person)
             return Response(status_code=204)
 
-        @router.get("/api/studies/{study_instance_uid}/feedback")
-        def api_feedback(request: Request, study_instance_uid: str) -> list[dict[str, Any]]:
+        def said_of(request: Request, study_instance_uid: str) -> list[dict[str, Any]]:
             details = study_of(deps, study_instance_uid)
             shows = may_show(deps, request, deps.mode(), details)
             return [_as_json(f) for f in feedback.of_study(study_instance_uid) if shows or f.said not in VERDICTS]
+
+        @router.get("/api/studies/{study_instance_uid}/feedback")
+        def api_feedback(request: Request, study_instance_uid: str) -> list[dict[str, Any]]:
+            found = said_of(request, study_instance_uid)
+            deps.told(study_instance_uid, deps.person_of(request).name)
+            return found
 
         @router.post("/api/studies/{study_instance_uid}/feedback", status_code=201)
         def api_say(
@@ -185,12 +190,12 @@ def room(feedback: FeedbackDeps) -> Room:
             if media_type(request) != "application/json":
                 raise HTTPException(415, "Feedback is JSON.")
             say(request, study_instance_uid, _saying(body))
-            return api_feedback(request, study_instance_uid)
+            return said_of(request, study_instance_uid)
 
         @router.delete("/api/studies/{study_instance_uid}/feedback")
         def api_undo(request: Request, study_instance_uid: str) -> list[dict[str, Any]]:
             undo(request, study_instance_uid)
-            return api_feedback(request, study_instance_uid)
+            return said_of(request, study_instance_uid)
 
         return router
 

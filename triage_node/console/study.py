@@ -117,6 +117,7 @@ def routes(deps: ConsoleDeps, pages: Pages) -> APIRouter:
     @router.get("/api/studies/{study_instance_uid}")
     def api_study(request: Request, study_instance_uid: str) -> dict[str, Any]:
         details = as_due(deps, request, study_of(deps, study_instance_uid))
+        deps.told(study_instance_uid, deps.person_of(request).name)
         mode = deps.mode()
         return json_views.study(details, mode, deps.simulation, may_show(deps, request, mode, details))
 
@@ -126,11 +127,14 @@ def routes(deps: ConsoleDeps, pages: Pages) -> APIRouter:
         if entries is None:
             raise HTTPException(404, "There is no such study.")
         details = study_of(deps, study_instance_uid)
+        deps.told(study_instance_uid, deps.person_of(request).name)
         return json_views.timeline(_as_seen(entries, may_show(deps, request, deps.mode(), details)))
 
     @router.get("/api/studies/{study_instance_uid}/clinical")
-    def api_facts(study_instance_uid: str) -> dict[str, Any]:
-        return clinical.as_json(study_of(deps, study_instance_uid).statements)
+    def api_facts(request: Request, study_instance_uid: str) -> dict[str, Any]:
+        details = study_of(deps, study_instance_uid)
+        deps.told(study_instance_uid, deps.person_of(request).name)
+        return clinical.as_json(details.statements)
 
     @router.post("/api/studies/{study_instance_uid}/clinical", status_code=201)
     def api_state_facts(

@@ -11,6 +11,8 @@ from triage_node.store.engine import Store
 from triage_node.store.schema import audit
 
 VIEWED = "study viewed"
+TOLD = "study read"
+"""Over the API; `looked_at` does not count it."""
 BY_TIME = "node: "
 """How the actor of a change that time brings begins."""
 _CHAIN_LOCK = 7461  # advisory lock on PostgreSQL: one writer appends to the chain at a time
