@@ -13,7 +13,14 @@ from triage_node.store import audit, modes
 
 PAUSE, REQUEST, APPROVE, REFUSE, RESUME, REASON = (
     ModeChange(NOW, by, ModeAction(action), "why", "d1")
-    for by, action in (("lee", "pause"), ("ada", "request"), ("bob", "approve"), ("bob", "refuse"), ("lee", "resume"), ("lee", "reason"))
+    for by, action in (
+        ("lee", "pause"),
+        ("ada", "request"),
+        ("bob", "approve"),
+        ("bob", "refuse"),
+        ("lee", "resume"),
+        ("lee", "reason"),
+    )
 )
 
 

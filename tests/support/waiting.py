@@ -9,13 +9,20 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+PATIENCE = 4
+"""How many times longer than a quiet machine a loaded one may take. Waits guard against hanging; none of them is a measurement."""
+
+
 def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
-    """Return the first true value of `condition`; fail with `what` when it stays false for `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Return the first true value of `condition`; fail with `what` when it stays false.
+
+    `seconds`: what a quiet machine needs at most.
+    """
+    deadline = time.monotonic() + PATIENCE * seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s in vain for: {what}")
+            raise AssertionError(f"waited {PATIENCE * seconds:g} s in vain for: {what}")
         time.sleep(0.02)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import simpy
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 Choose = Callable[[Sequence[int], float], int]
 """(studies that wait, in the order of arrival; minute) -> the one that is read next."""
@@ -85,5 +84,7 @@ def mean_of_runs(runs: Array) -> tuple[float, float, float]:
     if len(runs) < 2:
         raise ValueError("one run has no interval")
     mean, spread = float(runs.mean()), float(runs.std(ddof=1)) / float(np.sqrt(len(runs)))
+    from scipy.special import stdtrit  # when a queue is played, not when the web process starts
+
     half = float(stdtrit(len(runs) - 1, 0.975)) * spread
     return mean, mean - half, mean + half

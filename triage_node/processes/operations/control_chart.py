@@ -20,7 +20,6 @@ from functools import cache
 from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtr
 
 SMOOTHING = 0.1
 """Weight of the newest study: a change that stays is seen within some tens of studies."""
@@ -78,6 +77,8 @@ def run_length(within: float) -> float:
     middles = -within + width * (np.arange(_STATES) + 0.5)
     # from a state the EWMA goes to (1 - SMOOTHING) * state + SMOOTHING * z
     edges = (np.arange(_STATES + 1) * width - within)[None, :] - (1 - SMOOTHING) * middles[:, None]
+    from scipy.special import ndtr  # when bounds are set, not when the web process starts
+
     cumulated = ndtr(edges / SMOOTHING)
     stays = np.diff(cumulated, axis=1)
     lengths = np.linalg.solve(np.eye(_STATES) - stays, np.ones(_STATES))
