@@ -52,6 +52,7 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 def serve(config: Config = None) -> None:
     """Start every process of the node and keep it running until Ctrl-C or SIGTERM."""
     from triage_node.config.load import load
+    from triage_node.processes.auditing.lifetime import told_in_audit
     from triage_node.processes.supervisor import Supervisor, roles_for
     from triage_node.store import meta
     from triage_node.store.engine import open_store
@@ -76,7 +77,8 @@ def serve(config: Config = None) -> None:
         f"DICOM {listener.ae_title}@{listener.host}:{listener.port} · page http{'s' if settings.web.is_tls else ''}://{settings.web.host}:{settings.web.port}/ · "
         f"mode {settings.worklist.mode}{' · SIMULATION' if simulation else ''} · Ctrl-C stops"
     )
-    Supervisor(config, roles_for(settings)).run(stop)
+    with told_in_audit(settings, f"version {__version__}"):
+        Supervisor(config, roles_for(settings)).run(stop)
 
 
 @app.command()
@@ -246,12 +248,12 @@ def explain(
 @db.command("upgrade")
 def db_upgrade(config: Config = None) -> None:
     """Bring the store's schema to this version. SQLite is copied beside itself first."""
+    from triage_node.cli.setup import bring_up
     from triage_node.config.load import load
     from triage_node.store.engine import open_store
-    from triage_node.store.upgrade import upgrade
 
     settings, _ = load(config)
-    old, new = upgrade(open_store(settings.database_url))
+    old, new = bring_up(open_store(settings.database_url))
     console.print(f"schema {old or 'empty'} -> {new}" if old != new else f"schema {new} is current")
 
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from triage_node.bundle.load import load_bundle
-from triage_node.cli.user import first_administrator
+from triage_node.cli.user import BY, first_administrator
 from triage_node.config.load import load
 from triage_node.domain.errors import ConfigError, StoreError
 from triage_node.domain.finding import OperatingPoint
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
-from triage_node.store import meta, policy
-from triage_node.store.engine import open_store
+from triage_node.store import audit, meta, policy
+from triage_node.store.engine import Store, open_store
 from triage_node.store.upgrade import upgrade
 
 
@@ -32,7 +32,7 @@ def initialise(config: Path | None, simulation: bool, on_terminal: bool = False)
         ) from error
     yield f"data folder {folder}"
     store = open_store(settings.database_url)
-    old, new = upgrade(store)
+    old, new = bring_up(store)
     yield f"schema {new}" + ("" if old else " (new)")
     meta.set_simulation(store, simulation)
     yield "store is marked SIMULATION" if simulation else "store holds real studies"
@@ -49,6 +49,15 @@ def initialise(config: Path | None, simulation: bool, on_terminal: bool = False)
         yield f"thresholds version {version} from bundle {bundle.manifest.name} {bundle.manifest.version}"
     yield from first_administrator(store, on_terminal)
     store.close()
+
+
+def bring_up(store: Store) -> tuple[str | None, str]:
+    """The newest schema, and an entry in the audit trail when that was a change. Returns (old, new) revision."""
+    old, new = upgrade(store)
+    if old != new:
+        with store.write() as c:
+            audit.record(c, now(), BY, "schema upgraded" if old else "store made", "schema", old or "", new)
+    return old, new
 
 
 def _write_configuration(path: Path) -> str:

@@ -10,6 +10,7 @@ import logging
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -65,9 +66,12 @@ def console_deps(running: Running) -> ConsoleDeps:
     def file(sop_instance_uid: str) -> Path | None:
         return object_file(store, built_folder(settings), sop_instance_uid)
 
-    def viewed(uid: str, viewer: str) -> None:
-        with store.write() as c:
-            audit.record(c, now(), viewer, audit.VIEWED, uid)
+    def written(action: str) -> Callable[[str, str], None]:
+        def write(uid: str, who: str) -> None:
+            with store.write() as c:
+                audit.record(c, now(), who, action, uid)
+
+        return write
 
     zone = ZoneInfo(settings.node.time_zone)
 
@@ -96,7 +100,8 @@ def console_deps(running: Running) -> ConsoleDeps:
         is_tls=settings.web.is_tls,
         feeds=lambda: feeds.as_json(store, settings, now()),
         escalation=lambda: escalation.for_the_page(settings, store, now()),
-        viewed=viewed,
+        viewed=written(audit.VIEWED),
+        told=written(audit.TOLD),
         state_facts=state_facts,
     )
 
