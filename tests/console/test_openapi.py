@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case
 
-from tests.console.test_roles import STUDY, app, site
+from tests.console.test_roles import STUDY, TABLE, app, site
 from tests.support.people import OURS, cookie
 
 __all__ = ["app", "site"]
 
 HERE = "http://127.0.0.1:8080"
-ALL_EXAMPLES = 140
+ALL_EXAMPLES = 100
 """Of all operations together, so that the test stays as short with more of them."""
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 _plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
@@ -53,7 +53,7 @@ def test_no_question_that_the_document_allows_fails_and_nobody_is_answered_witho
         answer = insider.request(**request)
         assert answer.status_code < 500 or answer.status_code == 503, f"{request}: {answer.status_code}"
         asked.add(f"{case.method} {answer.status_code}")
-        if case.path != "/health":
+        if "nobody" not in TABLE[f"{case.method} {case.path}"]:
             refused = outsider.request(**request)
             assert refused.status_code in (303, 401, 404, 405), f"{request}: {refused.status_code}"
             assert refused.headers.get("location", "/login").startswith("/login")
