@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,21 +16,38 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.console.axe import violations
 from tests.console.browser import Browser, browser
 from tests.console.on_store import ADMINISTRATOR, AUDITOR, RADIOLOGIST, OnStore
-from tests.console.operations_site import AWAY, CHANGED, REFUSING, ROLES, a_day
+from tests.console.operations_site import AWAY, CHANGED, REFUSING, ROLES, a_day, alive
 from tests.console.serving import served
+from tests.support.people import anybody, bearer
 from tests.support.waiting import wait_until
 from triage_node.console import operations as part
-from triage_node.domain.person import Person
+from triage_node.domain.account import Scope
+from triage_node.domain.person import Person, Role
 from triage_node.processes.operations.room import operations_deps
-from triage_node.processes.running import now
+from triage_node.processes.running import Running, now
 from triage_node.store import audit, heartbeat, operations, outbox
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "triage-node.json"
 ADA, AUDREY = Person("Ada", ADMINISTRATOR), Person("Audrey", AUDITOR)
 
 
+@pytest.fixture(scope="module")
+def day(tmp_path_factory) -> Iterator[OnStore]:
+    """For tests that leave the store as it was."""
+    made = OnStore(a_day(Path(tmp_path_factory.mktemp("day")), now()), ADA)
+    yield made
+    made.site.store.close()
+
+
 @pytest.fixture
-def on(tmp_path) -> Iterator[OnStore]:
+def on(day) -> OnStore:
+    day.person = ADA
+    return day
+
+
+@pytest.fixture
+def changed(tmp_path) -> Iterator[OnStore]:
+    """For tests that change something."""
     made = OnStore(a_day(tmp_path, now()), ADA)
     yield made
     made.site.store.close()
@@ -83,37 +101,39 @@ def test_stages_peers_models_and_heartbeats_stand_on_the_page(on):
 )
 def test_role_that_is_silent_is_the_first_problem_and_the_node_is_not_ready(on, role, words):
     assert client_of(on).get("/health/ready").status_code == 200
-    heartbeat.beat(on.site.store, role, now() - timedelta(minutes=4))
-    assert f"The {role} process has been silent for 4 min: {words}" in what_is_wrong(on)[0]
-    answer = client_of(on).get("/health/ready")
+    heartbeat.beat(on.site.store, role, now() - timedelta(hours=4))
+    first, answer = what_is_wrong(on)[0], client_of(on).get("/health/ready")
+    alive(on.site, role)
+    assert f"The {role} process has been silent for 4 h" in first
+    assert words in first
     assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
     assert client_of(on).get("/health/live").json() == {"status": "alive"}
 
 
-def test_parked_delivery_is_tried_again_by_an_administrator_and_by_nobody_else(on):
-    client = client_of(on)
-    (parked,) = operations.parked(on.site.store, 9, [])
+def test_parked_delivery_is_tried_again_by_an_administrator_and_by_nobody_else(changed):
+    client = client_of(changed)
+    (parked,) = operations.parked(changed.site.store, 9, [])
     form = {"key": f"object-{parked.id}"}
     for person in (AUDREY, Person("Dr. Lee", RADIOLOGIST)):
-        on.person = person
+        changed.person = person
         assert client.post("/operations/retry", data=form).status_code == 403
     assert "Try again<" not in client.get("/operations").text
-    on.person = ADA
+    changed.person = ADA
     assert client.post("/operations/retry", data=form).headers["location"] == "/operations#parked"
-    assert outbox.counts(on.site.store)[REFUSING, "pending"] == 1
+    assert outbox.counts(changed.site.store)[REFUSING, "pending"] == 1
     assert (parked.study_instance_uid, "Ada", "retry") in [
-        (subject, actor, action) for subject, actor, action in _audit(on) if action == "retry"
+        (subject, actor, action) for subject, actor, action in _audit(changed) if action == "retry"
     ]
     assert client.post("/operations/retry", data=form).status_code == 409
     assert client.post("/operations/retry", data={"key": "object-1 OR 1=1"}).status_code == 409
 
 
-def test_change_of_a_scanner_that_is_accepted_no_longer_rings(on):
-    client = client_of(on)
+def test_change_of_a_scanner_that_is_accepted_no_longer_rings(changed):
+    client = client_of(changed)
     assert client.post("/operations/baseline", data={"scanner": "nobody's"}).status_code == 409
     assert client.post("/operations/baseline", data={"scanner": CHANGED}).status_code == 303
-    assert not any(CHANGED in words for words in what_is_wrong(on))
-    assert (CHANGED, "Ada", "drift baseline") in _audit(on)
+    assert not any(CHANGED in words for words in what_is_wrong(changed))
+    assert (CHANGED, "Ada", "drift baseline") in _audit(changed)
 
 
 def test_metrics_are_for_those_who_watch_and_name_no_study(on):
@@ -127,6 +147,24 @@ def test_metrics_are_for_those_who_watch_and_name_no_study(on):
     on.person = Person("Dr. Lee", RADIOLOGIST)
     assert client.get("/metrics").status_code == 403
     assert client.get("/operations").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "scopes", "status"),
+    [
+        ("/metrics", [Scope.MONITOR], 200),
+        ("/metrics", [Scope.READ], 403),
+        ("/metrics", None, 401),
+        ("/operations", [Scope.MONITOR], 403),
+        ("/health/live", None, 200),
+        ("/health/ready", None, 200),
+    ],
+)
+def test_monitoring_token_reads_metrics_and_nothing_else_and_only_health_is_open(on, path, scopes, status):
+    web = anybody(Running("web", on.site.settings, on.site.store, Event()))
+    # the least of all roles: the scope alone decides
+    token = bearer(on.site.store, f"{path[1:]}-{scopes[0]}", *scopes, roles=frozenset({Role.READER})) if scopes else {}
+    assert web.get(path, headers=token | {"X-Forwarded-For": "127.0.0.1"}).status_code == status
 
 
 def test_every_metric_of_the_dashboard_exists(on):
@@ -156,11 +194,10 @@ def window() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory) -> Iterator[tuple[OnStore, str]]:
-    made = OnStore(a_day(Path(tmp_path_factory.mktemp("operations")), now()), ADA)
-    with served(made.app(part.room(operations_deps(made.site.store, made.site.settings)))) as address:
-        yield made, f"{address}/operations"
-    made.site.store.close()
+def shown(day) -> Iterator[tuple[OnStore, str]]:
+    with served(day.app(part.room(operations_deps(day.site.store, day.site.settings)))) as address:
+        day.person = ADA
+        yield day, f"{address}/operations"
 
 
 @pytest.mark.parametrize(("width", "height"), [(1366, 768), (390, 844)])
@@ -181,11 +218,11 @@ def test_page_follows_by_itself_and_stands_still_under_a_hand(window, shown):
     )
     window.script("return refresh()")
     assert window.script("return window.touched.isConnected")
-    heartbeat.beat(on.site.store, "delivery", now() - timedelta(minutes=9))
+    heartbeat.beat(on.site.store, "delivery", now() - timedelta(hours=9))
     window.script("document.activeElement.blur(); return refresh()")
     wait_until(
-        lambda: "delivery process has been silent for 9 min" in window.script("return document.body.innerText"),
+        lambda: "delivery process has been silent for 9 h" in window.script("return document.body.innerText"),
         30,
         "the page to show the silent role",
     )
-    heartbeat.beat(on.site.store, "delivery", now())
+    alive(on.site, "delivery")
