@@ -26,6 +26,7 @@ class Past:
 
     role: Analysis
     uid: str
+    config: Path
     sent: modality.Sent
 
 
@@ -40,4 +41,4 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
         assert role.work()
         while role.turn():  # maps for the page
             pass
-        yield Past(role, uid, sent)
+        yield Past(role, uid, tmp_path / "site" / "triage-node.toml", sent)

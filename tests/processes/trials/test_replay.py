@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import Any
 
 import pytest
+from rich.console import Console
 from sqlalchemy import select
 
 from tests.journeys import modality
 from tests.processes.trials.conftest import Past
 from tests.support.analysed import Painted, receive
 from tests.support.deciding import Site
+from triage_node.cli.replay import replay
 from triage_node.console.replay import Compared, compared
 from triage_node.domain.errors import RefusedAction
 from triage_node.domain.finding import OperatingPoint
@@ -97,3 +101,14 @@ def test_model_or_thresholds_that_the_node_does_not_know_are_refused(past, bundl
         replay_deps(past.role.store, past.role.settings).ask(past.uid, bundle, version, ADA)
     with past.role.store.read() as c:
         assert c.execute(select(trial).where(trial.c.policy_version == 99)).all() == []
+
+
+def test_command_line_finds_a_study_by_its_end_and_says_the_same_as_the_page(past, tmp_path):
+    said = Console(file=io.StringIO(), width=200)
+    assert replay(past.config, past.uid[-9:], "", 1, None, said)
+    text = said.file.getvalue()
+    assert "raised" in text.splitlines()[0] or "same" in text.splitlines()[0]
+    assert f"bloodnet {past.role.bundle.version} ({past.role.bundle.digest[:8]})" in text
+    assert replay(past.config, past.uid, "", 0, tmp_path / "bug.zip", said)
+    assert zipfile.is_zipfile(tmp_path / "bug.zip")
+    assert not replay(past.config, "no such study", "", 0, None, said)
