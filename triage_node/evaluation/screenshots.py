@@ -27,11 +27,14 @@ from triage_node.evaluation.chromium import Window, window
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST_BYTES = 150_000
 WIDE, PHONE = 1366, 390
+MIDDLE, TALL = 1120, 1080
 COLOURS = 128
 STOP_S = 60.0
 _LINK = re.compile(r"(http://\S+?/)login/link\?key=\S+")
 _UP = "The page stays until Ctrl-C."
 _MARK = "aside.simulation"
+# another threshold, so that the two columns differ
+_TRY = "document.getElementById('ich.raise').value = '0.9'; document.getElementById('trial').requestSubmit();"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,21 +94,25 @@ def _pictures(browser: Window, link: str, folder: Path) -> Iterator[tuple[str, I
     browser.size(PHONE, 844)
     yield "list-phone.png", _seen(browser, PHONE, 844)
 
-    browser.size(WIDE, 900)
+    browser.size(MIDDLE, TALL)
     browser.open(study)
     browser.until("return performance.getEntriesByName('first-slice').length", "the first slice")
     browser.script("document.getElementById('to-key').click()")
     # the node has heard that an image was shown
     browser.until("return !document.getElementById('act-disagree').disabled", "the key slice")
-    yield "study.png", _seen(browser, WIDE, 900)
+    yield "study.png", _seen(browser, MIDDLE, TALL)
+    browser.size(900, TALL)
     browser.script("document.getElementById('act-agree').click()")
     browser.until("return document.querySelector('#act-agree[aria-pressed=true]') !== null", "the answer to be stored")
-    yield "feedback.png", _marked(browser, "#feedback-parts")
+    yield "feedback.png", _marked(browser, "#feedback")
 
     for name, height in (("lab", 1000), ("operations", 1000), ("audit", 800)):
         browser.size(WIDE, height)
         browser.open(home + name)
         browser.until("return document.readyState === 'complete'", f"the page {name}")
+        if name == "lab":
+            browser.script(_TRY)
+            browser.until("return !document.getElementById('replay').innerText.includes('Move one')", "the replay")
         yield f"{name}.png", _seen(browser, WIDE, height)
 
     heatmaps = sorted((folder / "pictures").glob("heatmap-*.png"))
