@@ -206,7 +206,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     one_time = accounts.add(store, at, "test", "lee", frozenset({Role.READER}))
     cookie(store, Role.READER)
     running = Running("web", site.settings, store, threading.Event())
-    yield World(site, page_of(running), anybody(running), one_time)
+    chief = page_of(running)
+    chief.follow_redirects = False  # to pages that take long to draw
+    yield World(site, chief, anybody(running), one_time)
     site.store.close()
 
 
