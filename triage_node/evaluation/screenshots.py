@@ -103,7 +103,9 @@ def _pictures(browser: Window, link: str, folder: Path) -> Iterator[tuple[str, I
     yield "study.png", _seen(browser, MIDDLE, TALL)
     browser.size(900, TALL)
     browser.script("document.getElementById('act-agree').click()")
-    browser.until("return document.querySelector('#act-agree[aria-pressed=true]') !== null", "the answer to be stored")
+    # both change the height of the section
+    stored = "return document.getElementById('act-undo') && document.getElementById('feedback-status').innerText"
+    browser.until(stored, "the answer to be stored")
     yield "feedback.png", _marked(browser, "#feedback")
 
     for name, height in (("lab", 1000), ("operations", 1000), ("audit", 800)):
