@@ -30,14 +30,14 @@ HOLDS, BROKEN, NOT_COMPARED = 0, 1, 3
 def verify(
     told: Annotated[
         Path | None,
-        typer.Option("--heads", help="File or syslog with heads of this node, beside [audit] head_file."),
+        typer.Option("--heads", help="File or syslog with heads of this node, beside audit.head_file."),
     ] = None,
     config: Config = None,
 ) -> None:
     """Check every entry of the audit trail, and compare it with the heads that were written elsewhere.
 
     Each entry carries a hash of the one before it, so one that was changed or taken out inside is found. Entries that were
-    taken off the end, or a chain that was written anew, are found by the heads in [audit] head_file or --heads. The first entry
+    taken off the end, or a chain that was written anew, are found by the heads in audit.head_file or --heads. The first entry
     that is wrong is named.
 
     Exit status: 0 the chain holds and agrees with every head; 1 it does not; 2 it could not be checked; 3 it holds, but no
@@ -57,9 +57,7 @@ def verify(
     if verdict.compared:
         console.print(f"{verdict.compared} heads that were written elsewhere agree with it", highlight=False)
         return
-    console.print(
-        "No head was written elsewhere ([audit] head_file, --heads): a cut end cannot be seen", soft_wrap=True
-    )
+    console.print("No head was written elsewhere (audit.head_file, --heads): a cut end cannot be seen", soft_wrap=True)
     raise typer.Exit(NOT_COMPARED)
 
 
