@@ -29,6 +29,11 @@ class Past:
     config: Path
     sent: modality.Sent
 
+    def to_the_end(self) -> None:
+        """Until the role has nothing left to do."""
+        while self.role.turn():
+            pass
+
 
 @pytest.fixture(scope="package")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
@@ -39,6 +44,6 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
         role.detector = Painted(role.bundle, 0.9)  # type: ignore[assignment]
         uid = receive(role, sent.files)
         assert role.work()
-        while role.turn():  # maps for the page
-            pass
-        yield Past(role, uid, tmp_path / "site" / "triage-node.toml", sent)
+        made = Past(role, uid, tmp_path / "site" / "triage-node.toml", sent)
+        made.to_the_end()
+        yield made

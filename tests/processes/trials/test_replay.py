@@ -31,8 +31,7 @@ ADA = Person("Ada", frozenset())
 def asked(past: Past, bundle: str = "bloodnet", version: int = 1) -> Compared:
     deps = replay_deps(past.role.store, past.role.settings)
     deps.ask(past.uid, bundle, version, ADA)
-    while past.role.turn():
-        pass
+    past.to_the_end()
     before = deps.before(past.uid)
     return compared(before.trials[0], before)
 
@@ -72,8 +71,7 @@ def test_live_study_goes_before_the_next_step_of_a_replay(past, tmp_path):
     assert past.role.turn()
     assert deps.before(uid).then is not None
     assert deps.before(past.uid).trials[0].state is TrialState.RUNNING
-    while past.role.turn():
-        pass
+    past.to_the_end()
     assert deps.before(past.uid).trials[0].state is TrialState.DONE
 
 
