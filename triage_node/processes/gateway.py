@@ -70,7 +70,9 @@ class _AsReadersSee:
     def __call__(self, row: WorklistRow) -> WorklistRow:
         at = now()
         if self._asked_at is None or (at - self._asked_at).total_seconds() > _MODE_FOR_S:
-            self._policy = list_policy(self._running.settings, mode_in_force(self._running.store, self._running.settings, self._simulation))
+            self._policy = list_policy(
+                self._running.settings, mode_in_force(self._running.store, self._running.settings, self._simulation)
+            )
             self._asked_at = at
         return as_readers_see([row], self._policy)[0]
 
