@@ -208,5 +208,5 @@ def test_peers_are_read_with_names_addresses_and_ipv6():
 
 def test_the_connection_does_not_wait_for_delayed_acknowledgements():
     with socket.socket() as s:
-        send._no_delay(SimpleNamespace(assoc=SimpleNamespace(dul=SimpleNamespace(socket=SimpleNamespace(socket=s)))))
+        send._opened(SimpleNamespace(assoc=SimpleNamespace(dul=SimpleNamespace(socket=SimpleNamespace(socket=s)))))
         assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

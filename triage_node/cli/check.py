@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +19,7 @@ from triage_node.config.load import leaves, load
 from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.delivery.people import ContactSender
 from triage_node.delivery.stow_rs import problem_with
+from triage_node.dimse.checkpoint import steady_from_the_start
 from triage_node.domain.errors import TriageNodeError
 from triage_node.processes import feeds
 from triage_node.processes.escalation import in_force
@@ -57,7 +58,13 @@ def echo(
     ae = AE(ae_title=calling)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
     ae.add_requested_context(Verification)
-    association = ae.associate(host, port, ae_title=called, tls_args=(context, host) if context else None)  # type: ignore[arg-type]
+    association = ae.associate(
+        host,
+        port,
+        ae_title=called,
+        tls_args=(context, host) if context else None,  # type: ignore[arg-type]
+        evt_handlers=[(evt.EVT_CONN_OPEN, steady_from_the_start)],
+    )
     if association.is_rejected:
         primitive = association.acceptor.primitive
         return f"association rejected: {primitive.reason_str if primitive else 'no reason'}; are both AE titles right?"

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from triage_node.dimse.checkpoint import steady
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.identifiers import is_ae_title
 
@@ -180,8 +181,9 @@ def _reach(peer: Peer) -> None:
         ) from None
 
 
-def _no_delay(event: evt.Event) -> None:
-    """Without it each instance waits for the peer's delayed acknowledgement, about 40 ms."""
+def _opened(event: evt.Event) -> None:
+    """Without TCP_NODELAY each instance waits for the peer's delayed acknowledgement, about 40 ms."""
+    steady(event.assoc)
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
@@ -194,7 +196,7 @@ def _one_association(
     ae.dimse_timeout = ae.network_timeout = RESPONSE_TIMEOUT_S
     contexts = [build_context(c, t) for c, t in dict.fromkeys(f.context for f in files)]
     association = ae.associate(
-        peer.host, peer.port, contexts, ae_title=peer.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)]
+        peer.host, peer.port, contexts, ae_title=peer.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, _opened)]
     )
     if not association.is_established:
         reason = _why_refused(association)

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 
 from pynetdicom import evt
 
+from triage_node.dimse.checkpoint import steady
+
 log = logging.getLogger(__name__)
 
 
@@ -33,6 +35,7 @@ class Line:
         """Handler of EVT_CONN_OPEN. Without TCP_NODELAY each object would wait 40 ms for an acknowledgement."""
         connection: socket.socket = event.assoc.dul.socket.socket  # type: ignore[union-attr, assignment]
         self.hold(connection)
+        steady(event.assoc)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @contextmanager

@@ -28,6 +28,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from triage_node.dimse.checkpoint import steady_from_the_start
 from triage_node.domain.identifiers import is_uid
 
 SUCCESS, NO_SUCH_OBJECT, PROCESSING_FAILURE, CANNOT_UNDERSTAND, OUT_OF_RESOURCES = (
@@ -142,7 +143,12 @@ class Archive:
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
         role = build_role(StorageCommitmentPushModel, scp_role=True)
         association = ae.associate(
-            host, port, [build_context(StorageCommitmentPushModel)], ae_title=title, ext_neg=[role]
+            host,
+            port,
+            [build_context(StorageCommitmentPushModel)],
+            ae_title=title,
+            ext_neg=[role],
+            evt_handlers=[(evt.EVT_CONN_OPEN, steady_from_the_start)],
         )
         if not association.is_established:
             return False
