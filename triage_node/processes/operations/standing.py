@@ -23,6 +23,8 @@ from triage_node.store.engine import Store
 
 MOST_PARKED = 100
 WAITING_BOUND_S = 120.0
+DEADLINE_GRACE_S = 10.0
+"""A series that closes at its deadline is no alarm; one that is looked at much later is."""
 OBJECTS_BOUND_S = 120.0
 _STAGE_STATES = {
     latency.STEPS[0].name: StudyState.RECEIVING,
@@ -107,7 +109,7 @@ def _stages(
     settings: Settings, states: dict[StudyState, operations.Waiting], measured: list[latency.Latency]
 ) -> Iterator[Stage]:
     bounds = {
-        latency.STEPS[1].name: settings.completeness.deadline_s,
+        latency.STEPS[1].name: settings.completeness.deadline_s + DEADLINE_GRACE_S,
         latency.STEPS[2].name: WAITING_BOUND_S,
         latency.STEPS[3].name: settings.operations.latency_alarm_s,
         latency.STEPS[4].name: OBJECTS_BOUND_S,
