@@ -60,6 +60,10 @@ docs: setup
 pictures: debian setup
 	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.screenshots
 
+# what takes too long for each run of the tests; figures with date and commit in build/prove_*.json
+prove: debian setup-dev
+	@TRIAGE_PROVE=1 sh deploy/in-own-network.sh $(BIN)/pytest -s tests/console/test_memory.py
+
 bench: debian setup-dev
 	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.bench
 
