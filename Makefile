@@ -1,4 +1,4 @@
-# make setup | demo | test | check | docs | pictures | bench | train-smoke | cards | run
+# make setup | demo | test | check | docs | pictures | bench | prove | train-smoke | cards | run
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := orthanc orthanc-dicomweb dcmtk postgresql chromium chromium-driver nodejs npm strace iproute2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup setup-dev debian npm demo test check docs pictures bench train-smoke cards run clean
+.PHONY: setup setup-dev debian npm demo test check docs pictures bench prove train-smoke cards run clean
 
 setup: $(VENV)/.installed
 
