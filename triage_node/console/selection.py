@@ -141,7 +141,7 @@ def room(selection: SelectionDeps) -> Room:
             except RefusedAction as refused:
                 return _refusal(refused)
             is_open = trial.state in (TrialState.WAITING, TrialState.RUNNING)
-            return pages.draw(request, "_selection.html", name=name, trial=trial, is_open=is_open)
+            return pages.draw(request, "_selection.html", folder=name, trial=trial, is_open=is_open)
 
         @router.get("/selection/{name}/pictures/{study}")
         def show_picture(request: Request, name: str, study: int) -> Response:
