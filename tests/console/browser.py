@@ -54,6 +54,19 @@ class Browser:
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
         )
 
+    def choose(self, selector: str, path: Path) -> None:
+        """Give a file or a folder to an input."""
+        found = self._post("/element", {"using": "css selector", "value": selector})
+        self._post(f"/element/{next(iter(found.values()))}/value", {"text": str(path)})
+
+    def drop(self, selector: str, path: Path) -> None:
+        """Drag a file or a folder from outside onto the middle of an element."""
+        box = "const b = document.querySelector(arguments[0]).getBoundingClientRect();"
+        x, y = self.script(f"{box} return [b.x + b.width / 2, b.y + b.height / 2]", selector)
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self._devtools("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+
     def _devtools(self, command: str, parameters: dict[str, Any]) -> Any:
         return self._post("/goog/cdp/execute", {"cmd": command, "params": parameters})
 

@@ -66,6 +66,12 @@ class World:
     def policy(self) -> int:
         return policy.in_force(self.site.store).version
 
+    def folder(self) -> list[Response]:
+        """A folder of one file for the selection lab: sent, asked about, left."""
+        place = f"/selection/{self.chief.post('/selection').json()['name']}"
+        sent = self.chief.post(f"{place}/files", content=b"x", headers={"content-type": "application/octet-stream"})
+        return [sent, self.chief.post(f"{place}/judge"), self.chief.post(f"{place}/left")]
+
     def parked(self) -> str:
         return key_of(operations.parked(self.site.store, 10, [])[0])
 
@@ -137,6 +143,10 @@ DEEDS: dict[str, tuple[str, str, Request]] = {
                 "bug bundle made",
                 lambda w: w.form(f"/studies/{UID}/bug-bundle"),
             ),
+            ("POST /selection", "selection begun", lambda w: w.chief.post("/selection")),
+            ("POST /selection/{name}/files", "selection tried", lambda w: w.folder()[0]),  # told together, once all are there
+            ("POST /selection/{name}/judge", "selection tried", lambda w: w.folder()[1]),
+            ("POST /selection/{name}/left", "selection erased", lambda w: w.folder()[2]),
             ("POST /operations/retry", "retry", lambda w: w.form("/operations/retry", key=w.parked())),
             ("POST /operations/baseline", "drift baseline", lambda w: w.form("/operations/baseline", scanner="CT9")),
             ("POST /lab/drafts", "policy draft drafted", lambda w: w.form("/lab/drafts", **DRAFT, replaces=w.policy())),

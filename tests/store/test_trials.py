@@ -12,9 +12,10 @@ from tests.store.conftest import NOW
 from tests.support.lab import POINT, add_studies, uid_of
 from triage_node.domain.errors import RefusedAction
 from triage_node.domain.finding import OperatingPoint
+from triage_node.domain.selection import FolderAnswer, SeriesTried, StudyTried
 from triage_node.domain.study import StudyState
-from triage_node.domain.trial import Reading, ShadowReading, TrialState
-from triage_node.store import audit, jobs, policy, schema, shadow
+from triage_node.domain.trial import FOLDER, Reading, ShadowReading, TrialState
+from triage_node.store import audit, folder_trials, jobs, policy, schema, shadow
 
 UID, LEASE = "1.2.3", timedelta(minutes=5)
 READING = Reading("bloodnet", "2", "d" * 64, 1, answer="raised", probability=0.8, subtypes=("iph",))
@@ -82,3 +83,25 @@ def test_second_model_is_kept_once_a_revision_and_read_by_its_newest(store):
     with store.write() as c:
         c.execute(update(schema.worklist_row).values(live=False))
     assert shadow.waiting(store, NOW, "e" * 64) is None, "a study that is not live was taken"
+
+
+def test_folder_waits_among_the_trials_and_is_forgotten_without_a_trace_of_others(trials):
+    study = asked(trials)
+    folder_trials.ask(trials, f"{FOLDER}1", "Ada", NOW, "bloodnet", 1, "2 files, 1.0 MB")
+    jobs.finish(trials, jobs.claim(trials, "one", NOW, LEASE).id, "one", NOW, READING)
+    taken = jobs.claim(trials, "one", NOW, LEASE)
+    assert (taken.is_folder, taken.answer) == (True, None)
+    series = SeriesTried(2, "HEAD", 24, True, "axial", True)
+    answer = FolderAnswer(25, (("no DICOM file", 1),), (StudyTried("Suspected ICH", True, (series,), READING, 24),))
+    jobs.finish(trials, taken.id, "one", NOW, answer)
+    found = folder_trials.get(trials, f"{FOLDER}1")
+    assert (found.state, found.answer) == (TrialState.DONE, answer)
+    folder_trials.forget(trials, UID, "Ada", NOW)  # a study is none
+    folder_trials.forget(trials, f"{FOLDER}1", "Ada", NOW)
+    assert folder_trials.get(trials, f"{FOLDER}1") is None
+    folder_trials.ask(trials, f"{FOLDER}2", "Ada", NOW, "bloodnet", 1, "1 files, 0.0 MB")
+    folder_trials.forget_before(trials, NOW)
+    assert folder_trials.get(trials, f"{FOLDER}2") is not None
+    folder_trials.forget_before(trials, NOW + timedelta(seconds=1))
+    assert folder_trials.get(trials, f"{FOLDER}2") is None
+    assert jobs.get(trials, study).answer == READING

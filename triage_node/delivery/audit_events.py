@@ -75,6 +75,7 @@ _TABLE: tuple[tuple[str, Event], ...] = (
     ("notify ", Event(EXPORT, "R")),
     ("bug bundle", Event(EXPORT, "R")),
     ("replay ", Event(INSTANCES_ACCESSED, "R")),
+    ("selection ", Event(INSTANCES_ACCESSED, "R")),
     ("feed reconciliation", Event(QUERY, "E")),
     ("clinical facts", Event(PATIENT_RECORD, "U")),
     ("identity", Event(PATIENT_RECORD, "U")),

@@ -8,6 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+FOLDER = "folder-"
+"""How the name of a folder on trial begins; it stands where another trial names its study."""
+
 
 class TrialState(StrEnum):
     WAITING = "waiting"
@@ -66,6 +69,11 @@ class Trial:
     reason: str = ""
     finished_at: datetime | None = None
     answer: Reading | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is the selection lab's, whose answer is another (domain/selection.py)."""
+        return self.study_instance_uid.startswith(FOLDER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,7 @@ class _Receiving:
             values = read_values(view, self._data_set_at, size, request.transfer_syntax_uid)
         finally:
             view.release() if isinstance(view, memoryview) else view.close()
-        study = _check_identity(values, request.sop_class_uid, request.sop_instance_uid)
+        study = check_identity(values, request.sop_class_uid, request.sop_instance_uid)
         if self._intake.is_full(study) and not self._file.is_known():
             raise InstanceRefused(OUT_OF_RESOURCES, "the study has as many instances as it may")
         self._intake.check_room()
@@ -280,7 +280,7 @@ def _reread(archive: Archive, sha256: str, with_header: bool) -> ReceivedInstanc
         if not archive.verify(sha256):
             raise Unreadable("the bytes on disk are not those that were received")
         values = read_values(data, meta.data_set_at, len(data), meta.transfer_syntax_uid)
-        _check_identity(values, meta.sop_class_uid, meta.sop_instance_uid)
+        check_identity(values, meta.sop_class_uid, meta.sop_instance_uid)
         if with_header:
             head = header.header_from(values, meta.transfer_syntax_uid)
     except InstanceRefused as refusal:
@@ -299,7 +299,7 @@ def _reread(archive: Archive, sha256: str, with_header: bool) -> ReceivedInstanc
     )
 
 
-def _check_identity(values: dict[int, bytes], sop_class_uid: str, sop_instance_uid: str) -> str:
+def check_identity(values: dict[int, bytes], sop_class_uid: str, sop_instance_uid: str) -> str:
     """Return the Study Instance UID. Raises: InstanceRefused(0xA900)."""
     if header.uid_text(values.get(header.SOP_INSTANCE_UID, b"")) != sop_instance_uid:
         raise InstanceRefused(DOES_NOT_MATCH, "the SOP Instance UID of the data set is another than the command's")

@@ -15,6 +15,8 @@ IMPLEMENTATION_CLASS_UID = "2.25.188674214305361526372936484730250716541"  # nev
 
 _CLASS, _INSTANCE, _SYNTAX = 0x00020002, 0x00020003, 0x00020010
 _PREFIX = bytes(128) + b"DICM"
+_BEGIN = b"DICM" + struct.pack("<HH2sH", 2, 0, b"UL", 4)
+_LONGEST_META = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,18 @@ def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
 
 def read_file_head(data: bytes | memoryview) -> FileMeta:
     """Read what `file_head` wrote. Raises: Unreadable."""
-    if bytes(data[:132]) != _PREFIX or len(data) < 144:
+    if bytes(data[:132]) != _PREFIX:
         raise Unreadable("no Part 10 file of ours")
+    return read_any_head(data)
+
+
+def read_any_head(data: bytes | memoryview) -> FileMeta:
+    """Read the head of a file that anybody wrote: the preamble may hold anything (PS3.10 section 7.1). Raises: Unreadable."""
+    if bytes(data[128:140]) != _BEGIN or len(data) < 144:
+        raise Unreadable("no DICOM file (PS3.10)")
     (length,) = struct.unpack_from("<L", data, 140)
     end = 144 + length
-    if length > 1024 or end > len(data):
+    if length > _LONGEST_META or end > len(data):
         raise Unreadable("file meta information runs over the end")
     values = read_elements(data, 144, end, True, (_CLASS, _INSTANCE, _SYNTAX))
     if len(values) != 3:

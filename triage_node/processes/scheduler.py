@@ -14,6 +14,7 @@ from triage_node.processes.auditing.sending import Repository
 from triage_node.processes.lab import shadow
 from triage_node.processes.operations import beating, dead_man
 from triage_node.processes.running import Running, now, run_role
+from triage_node.processes.trials import folders
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ def main(running: Running) -> None:
     clock.add_job(_with(running, escalation.pass_on), "interval", seconds=15)
     clock.add_job(_with(running, shadow.tick), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)
+    clock.add_job(_with(running, folders.erase_old), "interval", minutes=1)
     clock.add_job(_with(running, orders.forget_old), "interval", minutes=10)
     clock.add_job(_with(running, archive_counts.forget_old), "interval", minutes=10)
     clock.add_job(_with(running, heads.retain), "interval", hours=1)

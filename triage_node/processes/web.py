@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import uvicorn
 
 from triage_node.config.web import WebSettings
-from triage_node.console import accounts, feedback, lab, mode, operations, replay, shadow, viewer
+from triage_node.console import accounts, feedback, lab, mode, operations, replay, selection, shadow, viewer
 from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps, StudyDetails
 from triage_node.console.pages import Room
@@ -33,11 +33,13 @@ from triage_node.processes.console.feedback import feedback_deps
 from triage_node.processes.console.lab import lab_deps
 from triage_node.processes.console.mode import mode_deps, mode_in_force
 from triage_node.processes.console.other_scans import other_scans
+from triage_node.processes.console.selection import selection_deps
 from triage_node.processes.console.viewer import viewer_deps
 from triage_node.processes.listing import reading_list
 from triage_node.processes.operations.room import operations_deps
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.study_details import object_file, study_details
+from triage_node.processes.trials import folders
 from triage_node.processes.trials.room import replay_deps, shadow_deps
 from triage_node.processes.wiring import built_folder, list_policy
 from triage_node.store import audit, heartbeat, meta, studies
@@ -115,6 +117,7 @@ def rooms(running: Running) -> tuple[Room, ...]:
         replay.room(replay_deps(running.store, running.settings)),
         shadow.room(shadow_deps(running.store, running.settings, meta.is_simulation(running.store))),
         lab.room(lab_deps(running.store, running.settings, meta.is_simulation(running.store))),
+        selection.room(selection_deps(running.store, running.settings)),
         operations.room(operations_deps(running.store, running.settings)),
         viewer.room(viewer_deps(running.store, built)),
         other_scans(running.store, ZoneInfo(running.settings.node.time_zone)),
@@ -149,6 +152,7 @@ def listen(host: str, port: int) -> socket.socket:
 def main(running: Running) -> None:
     """Serve until told to stop."""
     web = running.settings.web
+    folders.erase_all(running)
     app = create_app(console_deps(running), rooms(running))
     check_certificate(web)
     with listen(web.host, web.port) as listener:

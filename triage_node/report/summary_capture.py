@@ -34,7 +34,7 @@ def build_summary(draft: Draft, volume: Volume, detection: Detection, decision: 
     """Key slice left, words right, the warning along the bottom."""
     key = min(max(detection.key_slice_index, 0), len(volume.hu) - 1)
     canvas = drawing.Canvas(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-    canvas.paste(_key_slice(volume, detection, key), 0, 0)
+    canvas.paste(key_slice(volume, detection, key), 0, 0)
     left, right = patient_sides(volume)
     canvas.paragraph(left, MARGIN, PICTURE // 2, 40, drawing.WHITE, 100, shadow=True)
     canvas.paragraph(right, PICTURE - MARGIN, PICTURE // 2, 40, drawing.WHITE, 100, shadow=True)
@@ -89,7 +89,7 @@ def _shortened(reason: str, longest: int = 240) -> str:
     return reason if len(reason) <= longest else reason[: longest - 3] + "..."
 
 
-def _key_slice(volume: Volume, detection: Detection, key: int) -> NDArray[np.uint8]:
+def key_slice(volume: Volume, detection: Detection, key: int) -> NDArray[np.uint8]:
     """The slice in true proportions, cut to the head, with the outline. Shape: (PICTURE, PICTURE, 3)."""
     hu, region = volume.hu[key], detection.mask[key] > 0
     top, bottom, left, right = _box(hu > HEAD_HU, volume.pixel_spacing_mm)

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from triage_node.domain.errors import RefusedAction
-from triage_node.domain.trial import Reading, Trial, TrialState
+from triage_node.domain.selection import FolderAnswer
+from triage_node.domain.trial import FOLDER, Reading, Trial, TrialState
 from triage_node.store import audit
 from triage_node.store.engine import Store
 from triage_node.store.schema import trial
@@ -29,24 +30,31 @@ def ask(
 ) -> int:
     """Put a trial last in the queue. Returns its number. Raises: RefusedAction when MOST_WAITING wait already."""
     with store.write() as c:
-        c.execute(delete(trial).where(trial.c.finished_at < at - KEPT))
-        open_ones = trial.c.state.in_((TrialState.WAITING.value, TrialState.RUNNING.value))
-        if c.execute(select(func.count()).select_from(trial).where(open_ones)).scalar_one() >= MOST_WAITING:
-            raise RefusedAction(f"{MOST_WAITING} replays wait already. Ask again when some are done.")
-        made = c.execute(
-            insert(trial).values(
-                study_instance_uid=study_instance_uid,
-                revision=revision,
-                asked_by=by,
-                asked_at=at,
-                bundle=bundle,
-                policy_version=policy_version,
-                state=TrialState.WAITING.value,
-            )
-        )
         words = f"model {bundle}, policy {policy_version}, against revision {revision}"
         audit.record(c, at, by, ASKED, study_instance_uid, new=words)
-        return int(made.inserted_primary_key[0])  # type: ignore[index]
+        return put(c, study_instance_uid, revision, by, at, bundle, policy_version)
+
+
+def put(
+    c: Connection, study_instance_uid: str, revision: int, by: str, at: datetime, bundle: str, policy_version: int
+) -> int:
+    """As `ask`, in the caller's transaction, who tells the audit trail."""
+    c.execute(delete(trial).where(trial.c.finished_at < at - KEPT))
+    open_ones = trial.c.state.in_((TrialState.WAITING.value, TrialState.RUNNING.value))
+    if c.execute(select(func.count()).select_from(trial).where(open_ones)).scalar_one() >= MOST_WAITING:
+        raise RefusedAction(f"{MOST_WAITING} replays wait already. Ask again when some are done.")
+    made = c.execute(
+        insert(trial).values(
+            study_instance_uid=study_instance_uid,
+            revision=revision,
+            asked_by=by,
+            asked_at=at,
+            bundle=bundle,
+            policy_version=policy_version,
+            state=TrialState.WAITING.value,
+        )
+    )
+    return int(made.inserted_primary_key[0])  # type: ignore[index]
 
 
 def claim(store: Store, owner: str, at: datetime, lease: timedelta) -> Trial | None:
@@ -71,7 +79,9 @@ def claim(store: Store, owner: str, at: datetime, lease: timedelta) -> Trial | N
         return _trial(row)
 
 
-def finish(store: Store, number: int, owner: str, at: datetime, answer: Reading | None, reason: str = "") -> None:
+def finish(
+    store: Store, number: int, owner: str, at: datetime, answer: Reading | FolderAnswer | None, reason: str = ""
+) -> None:
     """Keep what came of it, or `reason` why nothing did. Nothing happens when somebody else took it over."""
     done = TrialState.DONE if answer is not None else TrialState.FAILED
     values: dict[str, Any] = {"state": done.value, "reason": reason, "finished_at": at, "lease_until": None}
@@ -116,5 +126,7 @@ def _trial(r: Row[Any]) -> Trial:
         state=TrialState(r.state),
         reason=r.reason,
         finished_at=r.finished_at,
-        answer=Reading.from_json(r.answer) if r.answer is not None else None,
+        answer=Reading.from_json(r.answer)
+        if r.answer is not None and not r.study_instance_uid.startswith(FOLDER)
+        else None,
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
 from datetime import timedelta
 
 from triage_node.domain.errors import TriageNodeError
+from triage_node.domain.selection import FolderAnswer
 from triage_node.domain.trial import Reading, Trial
 from triage_node.processes.running import Running, is_dead, now, owner
-from triage_node.processes.trials.replay import DetectorOf, Replay, Steps
+from triage_node.processes.trials import folders
+from triage_node.processes.trials.folder import FolderTrials
+from triage_node.processes.trials.replay import DetectorOf, Replay
 from triage_node.store import jobs
 
 log = logging.getLogger(__name__)
@@ -16,14 +20,19 @@ log = logging.getLogger(__name__)
 LEASE = timedelta(minutes=10)
 
 
+Answer = Reading | FolderAnswer
+
+
 class Trials:
-    """What was begun by a process that is gone is begun anew."""
+    """A study that was begun by a process that is gone is begun anew; a folder is erased."""
 
     def __init__(self, running: Running, detector_of: DetectorOf) -> None:
         self._store = running.store
         self._replay = Replay(running.store, running.settings, detector_of)
+        self._folders = FolderTrials(running.store, running.settings, self._replay, detector_of)
         self._owner = owner("trials")
-        self._at_hand: tuple[Trial, Steps] | None = None
+        self._at_hand: tuple[Trial, Generator[None, None, Answer]] | None = None
+        folders.erase_all(running)
         jobs.take_from_dead(self._store, is_dead, now())
 
     def step(self) -> bool:
@@ -32,7 +41,7 @@ class Trials:
             trial = jobs.claim(self._store, self._owner, now(), LEASE)
             if trial is None:
                 return False
-            self._at_hand = trial, self._replay.steps(trial.study_instance_uid, trial.bundle, trial.policy_version)
+            self._at_hand = trial, self._steps(trial)
         trial, steps = self._at_hand
         try:
             next(steps)
@@ -45,6 +54,11 @@ class Trials:
             self._finish(trial, None, f"{type(error).__name__}: {error}"[:400])
         return True
 
-    def _finish(self, trial: Trial, answer: Reading | None, reason: str) -> None:
+    def _steps(self, trial: Trial) -> Generator[None, None, Answer]:
+        if trial.is_folder:
+            return self._folders.steps(trial)
+        return self._replay.steps(trial.study_instance_uid, trial.bundle, trial.policy_version)
+
+    def _finish(self, trial: Trial, answer: Answer | None, reason: str) -> None:
         self._at_hand = None
         jobs.finish(self._store, trial.id, self._owner, now(), answer, reason)

@@ -5,9 +5,10 @@ By the code of the live way from series selection to decision. Nothing leaves, n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from triage_node.bundle.load import load_bundle
 from triage_node.config.schema import Settings
@@ -16,6 +17,7 @@ from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.operating_point import decide
 from triage_node.domain.errors import RefusedAction, StudyRejected
 from triage_node.domain.finding import Detection, FindingDecision
+from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.policy import Policy
 from triage_node.domain.scan_source import source_of
 from triage_node.domain.trial import Reading
@@ -36,6 +38,16 @@ DetectorOf = Callable[[str], FindingDetector]
 def loaded(settings: Settings, bundle: str) -> FindingDetector:
     """Raises: ConfigError, BundleError."""
     return BloodNetDetector(load_bundle(bundle_folder(bundle)), threads=settings.model.threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`scans` that were read, the `best` of which decides."""
+
+    scans: tuple[Scan, ...]
+    best: Scan
+    detection: Detection
+    decision: FindingDecision
 
 
 class Replay:
@@ -67,21 +79,35 @@ class Replay:
         if why := too_young(self._settings, held):
             return replace(nothing, why_not=why)
         yield
-        limits = self._settings.model
         try:
-            with closing(Decoder(limits.decode_memory_mb << 20, limits.decode_timeout_s)) as decoder:
-                scans = Scans(decoder, self._received.path, Told()).read(held)
+            found = yield from self.found(
+                held, self._received.path, detector, thresholds, study.calling_ae_title, Told()
+            )
         except StudyRejected as rejected:
             return replace(nothing, why_not=rejected.reason)
+        return reading_of(nothing, found)
+
+    def found(
+        self,
+        held: Sequence[ReceivedInstance],
+        path: Callable[[str], Path],
+        detector: FindingDetector,
+        thresholds: Policy,
+        calling_ae_title: str,
+        told: Told,
+    ) -> Generator[None, None, Found]:
+        """What of these images is read, and what is found in it; `path` of a file by its SHA-256. Raises: StudyRejected."""
+        limits = self._settings.model
+        with closing(Decoder(limits.decode_memory_mb << 20, limits.decode_timeout_s)) as decoder:
+            scans = Scans(decoder, path, told).read(held)
         best, detection = scans[0], None
         for scan in scans:
             yield
-            found = detector.detect(scan.volume)
-            if detection is None or found.study_probability > detection.study_probability:
-                best, detection = scan, found
+            seen = detector.detect(scan.volume)
+            if detection is None or seen.study_probability > detection.study_probability:
+                best, detection = scan, seen
         assert detection is not None
-        decision = self._decided(best, detection, thresholds, study.calling_ae_title)
-        return _reading(nothing, best, digest_of_all(scans), detection, decision)
+        return Found(tuple(scans), best, detection, self._decided(best, detection, thresholds, calling_ae_title))
 
     def _decided(self, scan: Scan, detection: Detection, thresholds: Policy, calling_ae_title: str) -> FindingDecision:
         made_by = source_of(i.header for i in scan.instances)
@@ -100,11 +126,13 @@ def whole(steps: Steps) -> Reading:
             return answer
 
 
-def _reading(start: Reading, scan: Scan, input_digest: str, detection: Detection, decision: FindingDecision) -> Reading:
+def reading_of(start: Reading, found: Found) -> Reading:
+    """`start` with what was found."""
+    detection, decision = found.detection, found.decision
     return replace(
         start,
-        series_instance_uid=scan.series_instance_uid,
-        input_digest=input_digest,
+        series_instance_uid=found.best.series_instance_uid,
+        input_digest=digest_of_all(found.scans),
         answer=decision.answer,
         finding=decision.finding,
         probability=float(decision.probability),
