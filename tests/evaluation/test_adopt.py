@@ -22,12 +22,13 @@ from triage_node.config.load import load
 from triage_node.config.schema import Settings
 from triage_node.domain.errors import EvaluationError, StoreError
 from triage_node.domain.finding import BundleIdentity, EvidenceLevel, OperatingPoint
+from triage_node.domain.mode_switch import ModeAction, ModeChange
 from triage_node.domain.priority import Mode
 from triage_node.evaluation.calibrate import SiteScore, draft, point_of, quartile_logit, write
 from triage_node.processes.gate import standing
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
-from triage_node.store import audit, evaluations, policy
+from triage_node.store import audit, evaluations, modes, policy
 from triage_node.store.engine import Store, open_store
 
 BUNDLE = load_bundle(bundle_folder("bloodnet"))
@@ -129,6 +130,9 @@ def test_the_node_that_acted_observes_until_it_is_evaluated_at_the_new_threshold
     shipped = BUNDLE.manifest.evidence
     assert shipped.get("ich", EvidenceLevel.E0) < EvidenceLevel.E2
     evaluated(store)
+    with store.write() as c:
+        modes.add(c, ModeChange(now(), TWO[0], ModeAction.REQUEST, "", identity().digest))
+        modes.add(c, ModeChange(now(), TWO[1], ModeAction.APPROVE, "", identity().digest))
     assert standing(store, settings, False, identity()).mode is Mode.ACTIVE
     said = run(drafted(tmp_path / "draft", policy.current(store)["ich"]), TWO, config)
     assert "evaluation was made at the earlier thresholds and counts no more" in said

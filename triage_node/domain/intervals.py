@@ -35,4 +35,6 @@ def proportion_interval(hits: NDArray[np.bool_], patients: NDArray[np.intp]) -> 
 def wilson(p: float, n: float) -> tuple[float, float]:
     """95 % interval of a share `p` of `n` (n may be no whole number)."""
     middle, half = p + _Z * _Z / (2 * n), _Z * sqrt(p * (1 - p) / n + _Z * _Z / (4 * n * n))
-    return max(0.0, (middle - half) / (1 + _Z * _Z / n)), min(1.0, (middle + half) / (1 + _Z * _Z / n))
+    low, high = (middle - half) / (1 + _Z * _Z / n), (middle + half) / (1 + _Z * _Z / n)
+    # where all agree one end is the share itself, but for the last bit
+    return min(max(0.0, low), p), max(min(1.0, high), p)
