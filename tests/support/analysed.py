@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -109,12 +109,12 @@ def close(role: Analysis, uid: str) -> None:
 def take_in(role: Analysis, files: Sequence[Path], calling_ae_title: str = "MODALITY") -> list[ReceivedInstance]:
     """Store files as the listener does. Returns what is new."""
     buffers = Buffers()
-    archive = Archive(role.settings.store.data_folder)
-    archive.prepare()
-    for file in files:
-        keep_bytes(archive, buffers, file.read_bytes())
     rows = _Rows()
-    reindex(archive, lambda digests: instances.blobs_without_row(role.store, digests), rows)  # type: ignore[arg-type]
+    with closing(Archive(role.settings.store.data_folder)) as archive:
+        archive.prepare()
+        for file in files:
+            keep_bytes(archive, buffers, file.read_bytes())
+        reindex(archive, lambda digests: instances.blobs_without_row(role.store, digests), rows)  # type: ignore[arg-type]
     made = [replace(i, calling_ae_title=calling_ae_title) for i in rows.made]
     instances.record_batch(role.store, made)
     return made

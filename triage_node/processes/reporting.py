@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,10 +143,10 @@ class Reporter:
 
     def keep(self, files: tuple[BuiltFile, ...]) -> None:
         """Make built files durable before any row speaks of them."""
-        archive, buffers = Archive(built_folder(self.settings)), Buffers()
-        for file in files:
-            keep_bytes(archive, buffers, file.data)
-        archive.close()
+        buffers = Buffers()
+        with closing(Archive(built_folder(self.settings))) as archive:
+            for file in files:
+                keep_bytes(archive, buffers, file.data)
 
     def queue(self, c: Connection, files: tuple[BuiltFile, ...], kinds: frozenset[ObjectKind]) -> None:
         """Rows for what was built, in the transaction of the stage."""
