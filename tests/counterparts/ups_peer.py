@@ -21,6 +21,9 @@ from triage_node.worklist.ups import UpsAdapter
 
 FOLDER = Path(__file__).parent / "ups"
 
+STARTING_S = 240.0
+"""Node reads a hundred packages from a disk that has never read them."""
+
 
 class Program:
     """One of the two, with a command a line and an answer a line."""
@@ -51,7 +54,7 @@ class Program:
             self._lines.put(line)
 
     def _answer(self) -> dict[str, Any]:
-        answer = json.loads(self._lines.get(timeout=PATIENCE_S))
+        answer = json.loads(self._lines.get(timeout=STARTING_S))
         assert isinstance(answer, dict)
         return answer
 
