@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
-from contextlib import contextmanager
-from datetime import timedelta
 
 import pytest
 
 from tests.support.deciding import Site
+from tests.support.sending import HANGING_S, sending, wait_little
 from tests.support.waiting import wait_until
 from tests.worklist.fhir_server import answer, fhir_server
 from triage_node.config.load import load
@@ -20,20 +18,18 @@ from triage_node.domain.errors import ConfigError
 from triage_node.domain.message import MessageState
 from triage_node.processes import messages, withdrawal
 from triage_node.processes.peers import adapter_for
-from triage_node.processes.running import Running, now
+from triage_node.processes.running import now
 from triage_node.processes.wiring import listener
 from triage_node.worklist.fhir import FhirAdapter
 from triage_node.worklist.fhir_report import report_id
 
-HANGING_S = 30.0
 STUDY = "1.2.1"
 REPORT = f"DiagnosticReport/{report_id(STUDY)}"
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(messages, "LONGEST_WAIT", timedelta(milliseconds=20))
-    monkeypatch.setattr(messages, "POLL_S", 0.01)
+    wait_little(monkeypatch)
 
 
 def site_with(folder, server) -> Site:
@@ -43,21 +39,6 @@ def site_with(folder, server) -> Site:
     site.config.write_text(site.config.read_text() + more)
     site.settings = load(site.config)[0]
     return site
-
-
-@contextmanager
-def telling(site: Site):
-    running = Running("delivery", site.settings, site.store, threading.Event())
-    threads = messages.threads(running)
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        running.stop.set()
-        for thread in threads:
-            thread.join(HANGING_S)
-            assert not thread.is_alive()
 
 
 def test_a_server_that_was_down_is_told_once_and_a_disagreement_takes_it_back(tmp_path):
@@ -73,7 +54,7 @@ def test_a_server_that_was_down_is_told_once_and_a_disagreement_takes_it_back(tm
         server.instead = down
         site.arrive(STUDY)
         site.decide(STUDY)
-        with telling(site):
+        with sending(site, messages.threads):
             wait_until(lambda: site.told(STUDY)[0].state is MessageState.ACKNOWLEDGED, HANGING_S, "it is told")
             assert server.now("ServiceRequest/o1")["priority"] == "asap"
             assert "Suspected ICH, 34 mL, likely" in server.now(REPORT)["conclusion"]
@@ -93,7 +74,7 @@ def test_a_server_that_refuses_for_good_parks_the_message(tmp_path):
         server.instead = lambda request, verb, path: answer(request, 403)
         site.arrive(STUDY)
         site.decide(STUDY)
-        with telling(site):
+        with sending(site, messages.threads):
             wait_until(lambda: site.told(STUDY)[0].state is MessageState.PARKED, HANGING_S, "it is parked")
     assert site.told(STUDY)[0].words == "searching ImagingStudy answered 403"
 

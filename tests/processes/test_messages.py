@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.support import ris as replies
 from tests.support.deciding import Site
 from tests.support.pacs import free_port
 from tests.support.ris import Ris, ris
+from tests.support.sending import HANGING_S, sending, wait_little
 from tests.support.waiting import wait_until
 from tests.worklist.adapter_contract import KNOWN
 from tests.worklist.pynetdicom_manager import pynetdicom_manager
@@ -30,30 +30,17 @@ from triage_node.processes.told import alarms, told_at, told_peers
 from triage_node.store import audit, worklist
 from triage_node.store import messages as stored
 
-HANGING_S = 30.0
 NAME = ("Müller-Lüdenscheidt^Đặng 山田太郎 Æ" + "長" * 64)[:64]
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(messages, "LONGEST_WAIT", timedelta(milliseconds=20))
-    monkeypatch.setattr(messages, "POLL_S", 0.01)
+    wait_little(monkeypatch)
 
 
-@contextmanager
-def telling(site: Site, *names: str) -> Iterator[Running]:
+def telling(site: Site, *names: str) -> AbstractContextManager[Running]:
     """A thread for each peer of the site, or for those named, as the delivery role runs them."""
-    running = Running("delivery", site.settings, site.store, threading.Event())
-    threads = [t for t in messages.threads(running) if not names or t.name in names]
-    for thread in threads:
-        thread.start()
-    try:
-        yield running
-    finally:
-        running.stop.set()
-        for thread in threads:
-            thread.join(HANGING_S)
-            assert not thread.is_alive()
+    return sending(site, lambda running: [t for t in messages.threads(running) if not names or t.name in names])
 
 
 def flagged(folder: Path, *settings: object, uids: tuple[str, ...] = ("1.2.1",)) -> Site:

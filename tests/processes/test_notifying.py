@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from tests.delivery.services import mail_server, webhook
 from tests.support.deciding import ACTIVE, E0, E1, E2, OBSERVE, Site
 from tests.support.pacs import free_port
+from tests.support.sending import HANGING_S, sending, wait_little
 from tests.support.waiting import wait_until
 from triage_node.config.contacts import ContactSettings
 from triage_node.config.load import load
@@ -20,14 +19,13 @@ from triage_node.config.worklist_peers import Hl7PeerSettings
 from triage_node.domain.errors import ConfigError
 from triage_node.domain.message import MessageKind, MessageState
 from triage_node.domain.priority import ReadingState, Urgency
-from triage_node.processes import messages, notifying, withdrawal
-from triage_node.processes.running import Running, now
+from triage_node.processes import notifying, withdrawal
+from triage_node.processes.running import now
 from triage_node.processes.told import alarms, told_at, told_peers
 from triage_node.store import messages as stored
 from triage_node.store import worklist
 from triage_node.worklist.repeat import Repeat
 
-HANGING_S = 30.0
 DAY = timedelta(hours=24)
 NAME = ("Müller-Lüdenscheidt^Đặng^山田太郎^Æ" + "長" * 64)[:64]
 PERSON = {
@@ -40,8 +38,7 @@ PERSON = {
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(messages, "LONGEST_WAIT", timedelta(milliseconds=20))
-    monkeypatch.setattr(messages, "POLL_S", 0.01)
+    wait_little(monkeypatch)
 
 
 def contact(folder: Path, url: str = "json://127.0.0.1:9", name: str = "on call", **more: object) -> ContactSettings:
@@ -60,21 +57,6 @@ def states(site: Site, uid: str = "1.2.1") -> list[tuple[str, str]]:
     return [(m.peer, m.state.value) for m in site.told(uid) if m.kind is MessageKind.NOTIFY]
 
 
-@contextmanager
-def notifying_people(site: Site) -> Iterator[None]:
-    running = Running("delivery", site.settings, site.store, threading.Event())
-    threads = notifying.threads(running)
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        running.stop.set()
-        for thread in threads:
-            thread.join(HANGING_S)
-            assert not thread.is_alive()
-
-
 def reaches(site: Site, state: MessageState, uid: str = "1.2.1", n: int = 0) -> None:
     wait_until(lambda: site.told(uid)[n].state is state, HANGING_S, f"notice {n} of {uid} is {state}")
 
@@ -86,7 +68,7 @@ def test_a_flag_reaches_webhook_and_mail_with_what_each_may_know(tmp_path):
         )
         site = Site(tmp_path, [contact(tmp_path, f"json://127.0.0.1:{hook.port}"), mail])
         flagged(site)
-        with notifying_people(site):
+        with sending(site, notifying.threads):
             reaches(site, MessageState.ACKNOWLEDGED)
             reaches(site, MessageState.ACKNOWLEDGED, n=1)
     (body,) = hook.bodies
@@ -171,7 +153,7 @@ def test_a_contact_is_notified_once_and_again_only_of_something_more_urgent(tmp_
 def test_a_simulation_notifies_nobody_outside_this_machine(tmp_path):
     site = Site(tmp_path, [contact(tmp_path, "json://hospital.example/hook")])
     flagged(site)
-    with notifying_people(site):
+    with sending(site, notifying.threads):
         reaches(site, MessageState.NOT_SENT)
     assert site.told("1.2.1")[0].words == "simulated studies go to this machine only"
     site.store.close()
@@ -185,7 +167,7 @@ def test_a_study_that_was_read_or_disagreed_with_meanwhile_is_told_to_nobody(tmp
         with site.store.write() as c:
             worklist.set_reading_state(c, "1.2.1", ReadingState.READ, now(), "dr. lee")
         withdrawal.withdraw(site.store, "1.2.2", "dr. lee", now())
-        with notifying_people(site):
+        with sending(site, notifying.threads):
             reaches(site, MessageState.NOT_SENT)
             reaches(site, MessageState.NOT_SENT, "1.2.2")
     assert hook.bodies == []
@@ -200,7 +182,7 @@ def test_a_service_that_is_down_through_many_tries_is_an_alarm_and_gets_the_noti
     people = contact(tmp_path, f"json://127.0.0.1:{free_port()}")
     site = Site(tmp_path, [people])
     flagged(site)
-    with notifying_people(site):
+    with sending(site, notifying.threads):
         wait_until(lambda: site.told("1.2.1")[0].tries >= 6, HANGING_S, "many tries")
         (alarm,) = alarms(stored.of_open_studies(site.store))
         assert alarm.startswith("on call has not taken 1 message")
@@ -219,7 +201,7 @@ def test_a_service_that_hangs_holds_nobody_else_back(tmp_path):
         site = Site(tmp_path, [slow, contact(tmp_path, f"json://127.0.0.1:{quick.port}", "quick")])
         for k in range(5):
             flagged(site, f"1.2.{k}")
-        with notifying_people(site):
+        with sending(site, notifying.threads):
             wait_until(lambda: len(quick.bodies) == 5, HANGING_S, "the other contact knows all five")
             wait_until(lambda: hung.bodies, HANGING_S, "the call that hangs")
             assert len(hung.bodies) == 1

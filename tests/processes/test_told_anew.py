@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,38 +12,23 @@ from tests.delivery.services import webhook
 from tests.support.deciding import Site
 from tests.support.pacs import free_port
 from tests.support.ris import Ris
+from tests.support.sending import HANGING_S, sending, wait_little
 from tests.support.waiting import wait_until
 from triage_node.config.contacts import ContactSettings
 from triage_node.domain.message import MessageState
 from triage_node.instances.archive import Archive
 from triage_node.processes import identity, messages, notifying, withdrawal
 from triage_node.processes.corrections import to_correct
-from triage_node.processes.running import Running, now
+from triage_node.processes.running import now
 from triage_node.store import studies
 
-UID, HANGING_S = "1.2.1", 30.0
+UID = "1.2.1"
 OLD, NEW = ("P77", "A1", "DOE^JANE"), ("P99", "A2", "ROE^ZOË")
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(messages, "LONGEST_WAIT", timedelta(milliseconds=20))
-    monkeypatch.setattr(messages, "POLL_S", 0.01)
-
-
-@contextmanager
-def telling(site: Site) -> Iterator[None]:
-    running = Running("delivery", site.settings, site.store, threading.Event())
-    threads = [*messages.threads(running), *notifying.threads(running)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        running.stop.set()
-        for thread in threads:
-            thread.join(HANGING_S)
-            assert not thread.is_alive()
+    wait_little(monkeypatch)
 
 
 @pytest.fixture
@@ -83,11 +65,11 @@ def states(site: Site) -> list[tuple[str, str]]:
 def test_a_raise_that_waits_goes_under_the_new_identity_only(tmp_path, peer, was_tried):
     site = flagged(tmp_path, peer.settings(identifiers=["patient_id", "name"]))
     if was_tried:
-        with telling(site):
+        with sending(site, messages.threads, notifying.threads):
             wait_until(lambda: site.told(UID)[0].tries, HANGING_S, "nobody answers yet")
     correct(site)
     peer.start()
-    with telling(site):
+    with sending(site, messages.threads, notifying.threads):
         all_told(site)
     said = "\n".join(peer.texts.values())
     assert not any(old in said for old in OLD)
@@ -102,7 +84,7 @@ def test_a_raise_that_waits_goes_under_the_new_identity_only(tmp_path, peer, was
 def test_a_raise_that_arrived_is_listed_and_taken_back_under_the_new_identity(tmp_path, peer):
     site = flagged(tmp_path, peer.settings(identifiers=["patient_id", "name"]))
     peer.start()
-    with telling(site):
+    with sending(site, messages.threads, notifying.threads):
         all_told(site)
         before = len(peer.taken)
         correct(site)
@@ -127,7 +109,7 @@ def test_a_notice_that_waits_names_the_study_as_it_is_called_now(tmp_path, ident
     correct(site)
     with webhook() as hook:
         (tmp_path / "url").write_text(f"json://127.0.0.1:{hook.port}")
-        with telling(site):
+        with sending(site, messages.threads, notifying.threads):
             all_told(site)
         [body] = hook.bodies
     assert len(site.told(UID)) == notices
