@@ -47,14 +47,14 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
-    """Who is flagged by one policy, and as how urgent. Shape: (study,)."""
+class _ReadingTimes:
+    """`told`: minutes that people told of; empty where the mean is assumed. Units: minutes."""
 
-    judged: Sequence[Judged]
+    mean: float
+    told: Array
 
-    @property
-    def flagged(self) -> Bools:
-        return np.array([j.decision.flagged for j in self.judged], bool)
+    def drawn(self, rng: np.random.Generator, n: int) -> Array:
+        return rng.choice(self.told, n) if len(self.told) else rng.exponential(self.mean, n)
 
 
 DEFAULT_READING_MIN = 7.0
@@ -75,14 +75,15 @@ def queue_of(
     """`test`: sensitivity and specificity of both policies; `told_min`: study -> minutes of reading as people told."""
     told = np.array([m for m in told_min.values() if 0 < m <= _LONGEST_READING_MIN])
     own = len(told) >= LEAST_TOLD and room.reading_min is None
-    reading = float(told.mean()) if own else room.reading_min or DEFAULT_READING_MIN
+    mean = float(told.mean()) if own else room.reading_min or DEFAULT_READING_MIN
+    reading = _ReadingTimes(mean, told if own else told[:0])
     per_min = len(cases) / (days * 1440)
     both = per_min + room.other_per_hour / 60
-    stream = ReadingRoom(both, reading, room.readers) if both else None
+    stream = ReadingRoom(both, mean, room.readers) if both else None
     basis = [
-        f"Reading takes {reading:.1f} min, the mean of {len(told)} studies that people told of"
+        f"Reading takes {mean:.1f} min, the mean of {len(told)} studies that people told of"
         if own
-        else f"Reading takes {reading:.1f} min: assumed, {len(told)} studies have a time that people told",
+        else f"Reading takes {mean:.1f} min: assumed, {len(told)} studies have a time that people told",
         f"{per_min * 60:.2f} head CTs an hour over {days:.1f} days"
         + (
             f", and {room.other_per_hour:g} other studies an hour on the same list, as stated"
@@ -92,7 +93,7 @@ def queue_of(
     ]
     most = MOST_WHEN_FULL if stream is not None and stream.utilisation >= 0.95 else MOST_PLAYED
     formula, formula_why = _formula(cases, in_force, candidate, stream, test, prevalence, per_min)
-    played, played_why = _played(cases, in_force, candidate, told, own, reading, room, policy, most)
+    played, played_why = _played(cases, in_force, candidate, reading, room, policy, most)
     if played:
         n = sum(w.n for w in played[:2])
         basis.append(
@@ -101,7 +102,7 @@ def queue_of(
     return Queue(
         utilisation=stream.utilisation if stream else 0.0,
         readers=room.readers,
-        reading_min=reading,
+        reading_min=mean,
         formula=formula,
         formula_why=formula_why,
         played=played,
@@ -125,9 +126,9 @@ def _formula(
         return (), "the list takes more time than its readers have: it grows without end, and no mean wait exists"
     share = per_min / stream.arrivals_per_min  # of head CTs among everything on the list
     plain = plain_wait(stream)
-    sides = [float(Flags(judged).flagged.mean()) * share if cases else 0.0 for judged in (in_force, candidate)]
+    sides = [float(_flagged(judged).mean()) * share if cases else 0.0 for judged in (in_force, candidate)]
     first = [flagged_first(stream, q) for q in sides]
-    n_flagged = int(Flags(candidate).flagged.sum())
+    n_flagged = int(_flagged(candidate).sum())
     rows = [
         Wait("Flagged", n_flagged, plain, first[0][0], first[1][0], plain - first[1][0]),
         Wait("Not flagged", len(cases) - n_flagged, plain, first[0][1], first[1][1], plain - first[1][1]),
@@ -158,9 +159,7 @@ def _played(
     cases: Sequence[Case],
     in_force: Sequence[Judged],
     candidate: Sequence[Judged],
-    told: Array,
-    own: bool,
-    reading: float,
+    reading: _ReadingTimes,
     room: Room,
     policy: ListPolicy,
     most: int,
@@ -170,8 +169,8 @@ def _played(
     newest = slice(len(cases) - _fitting(cases, room, most), None)
     cases, in_force, candidate = cases[newest], in_force[newest], candidate[newest]
     rng = np.random.default_rng(_SEED)
-    runs = [_run(rng, cases, in_force, candidate, told, own, reading, room, policy) for _ in range(RUNS)]
-    flagged = Flags(candidate).flagged
+    runs = [_run(rng, cases, in_force, candidate, reading, room, policy) for _ in range(RUNS)]
+    flagged = _flagged(candidate)
     known = np.array([c.positive is not None for c in cases], bool)
     positive = np.array([c.positive is True for c in cases], bool)
     groups = [
@@ -207,9 +206,7 @@ def _run(
     cases: Sequence[Case],
     in_force: Sequence[Judged],
     candidate: Sequence[Judged],
-    told: Array,
-    own: bool,
-    reading: float,
+    reading: _ReadingTimes,
     room: Room,
     policy: ListPolicy,
 ) -> tuple[Array, Array, Array]:
@@ -218,7 +215,7 @@ def _run(
     span = (cases[-1].study.arrived_at - start).total_seconds() / 60
     others = np.sort(rng.uniform(0, span, rng.poisson(room.other_per_hour / 60 * span)))
     at = np.array([(c.study.arrived_at - start).total_seconds() / 60 for c in cases] + others.tolist())
-    lasting = rng.choice(told, len(at)) if own else rng.exponential(reading, len(at))
+    lasting = reading.drawn(rng, len(at))
     order = np.argsort(at, kind="stable")
     place = np.empty(len(at), int)
     place[order] = np.arange(len(at))
@@ -251,6 +248,11 @@ def _chooser(
         return number[first_to_read(seen, now, active).study_instance_uid]
 
     return choose
+
+
+def _flagged(judged: Sequence[Judged]) -> Bools:
+    """Shape: (study,)."""
+    return np.array([j.decision.flagged for j in judged], bool)
 
 
 def _row(case: Case) -> WorklistRow:
