@@ -60,9 +60,11 @@ docs: setup
 pictures: debian setup
 	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.screenshots
 
-# what takes too long for each run of the tests; figures with date and commit in build/prove_*.json
+# every promise with the figure that its test measured: deploy/PROVEN.md and the README's table; ARGS=TEST for one of them
 prove: debian setup-dev
-	@TRIAGE_PROVE=1 sh deploy/in-own-network.sh $(BIN)/pytest -s tests/console/test_memory.py
+	@rm -f build/prove_*.json
+	@TRIAGE_PROVE=1 sh deploy/in-own-network.sh $(BIN)/pytest $(ARGS); status=$$?; \
+	  $(BIN)/python -m triage_node.evaluation.proven; exit $$status
 
 bench: debian setup-dev
 	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.bench

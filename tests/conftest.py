@@ -1,4 +1,5 @@
-"""`.ci/run` sets TRIAGE_FORBID_SKIP: a test that cannot run there is a failure, not a silence."""
+"""`.ci/run` sets TRIAGE_FORBID_SKIP: a test that cannot run there is a failure, not a silence. `make prove` sets TRIAGE_PROVE:
+tests marked `prove` are collected then, and only they; else they are left out, which is no skip."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import psutil
 import pytest
 from pynetdicom.association import Association
 
+from tests.support import prove
 from triage_node.dimse.checkpoint import steady
 
 # an example that takes long says something about the machine, not about the code; at a desk each run looks at other examples,
@@ -28,6 +30,20 @@ def _made_steady(self, *args, **kwargs):
 Association.__init__ = _made_steady
 
 
+def pytest_collection_modifyitems(config, items):
+    def wanted(item) -> bool:
+        mark = item.get_closest_marker("prove")
+        return mark is not None if prove.PROVING else mark is None or bool(mark.kwargs.get("short"))
+
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = [item for item in items if wanted(item)]
+
+
+def pytest_runtest_logstart(nodeid):
+    if prove.PROVING:
+        prove.forget(nodeid)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
@@ -35,6 +51,8 @@ def pytest_runtest_makereport(item, call):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"skipping is forbidden here: {reason}"
+    if prove.PROVING and (report.when == "call" or not report.passed):
+        prove.verdict(item.nodeid, report.passed)
     return report
 
 

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from datetime import UTC, datetime
-from pathlib import Path
-
 import httpx
 import psutil
 import pytest
@@ -15,9 +9,9 @@ import pytest
 from tests.console.test_events import open_stream
 from tests.console.test_web_process import arrive, running_web, store  # noqa: F401 (a fixture)
 from tests.support.people import cookie
+from tests.support.prove import record, sized
 
-PROVING = bool(os.environ.get("TRIAGE_PROVE"))
-VIEWS, STREAMS = (20_000, 500) if PROVING else (600, 30)
+VIEWS, STREAMS = sized("views", short=600, proven=20_000), sized("streams", short=30, proven=500)
 PAGES = (
     "/",
     "/fragments/list",
@@ -37,6 +31,7 @@ def resident_mb(pid: int) -> float:
     return psutil.Process(pid).memory_info().rss / 1e6
 
 
+@pytest.mark.prove(short=True)
 @pytest.mark.timeout(3600)
 def test_page_views_and_event_streams_grow_the_web_process_by_at_most_a_tenth(store, tmp_path):  # noqa: F811
     for n in range(40):
@@ -63,12 +58,10 @@ def test_page_views_and_event_streams_grow_the_web_process_by_at_most_a_tenth(st
         look(VIEWS)
         listen(STREAMS)
         after = resident_mb(process.pid)
-    if PROVING:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        figures = {"views": VIEWS, "streams": STREAMS, "before_mb": round(before, 1), "after_mb": round(after, 1)}
-        said = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit.stdout.strip(), **figures}
-        folder = Path("build")
-        folder.mkdir(exist_ok=True)
-        (folder / "prove_web_memory.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
+    record(
+        "web_memory",
+        "Looking at pages does not grow the web process (by at most a tenth)",
+        {"views": VIEWS, "streams": STREAMS, "before_mb": round(before, 1), "after_mb": round(after, 1)},
+    )
     print(f"{before:.1f} MB before, {after:.1f} MB after {VIEWS} views and {STREAMS} streams")
     assert after <= before * (1 + MOST_GROWTH), f"{before:.0f} MB before, {after:.0f} MB after"

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import platform
 import re
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from triage_node.evaluation import bench_flag, bench_reception, bench_viewer
-
-ROOT = Path(__file__).resolve().parents[2]
-_TABLE = re.compile(r"(<!-- bench:begin -->\n).*?(<!-- bench:end -->)", re.S)
+from triage_node.evaluation.generated import ROOT, commit, write_block
 
 
 def main() -> None:
@@ -29,10 +26,7 @@ def main() -> None:
     target = ROOT / "build" / "bench.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    readme = ROOT / "README.md"
-    text, n = _TABLE.subn(lambda m: m[1] + table(figures) + m[2], readme.read_text(encoding="utf-8"))
-    if n:
-        readme.write_text(text, encoding="utf-8")
+    write_block("bench", table(figures))
     print(table(figures))
 
 
@@ -56,11 +50,6 @@ def table(figures: dict[str, Any]) -> str:
     head = f"Measured {figures['date']} at {figures['commit']} on {figures['machine']}; paired rounds, median of ratios.\n\n"
     lines = ["| what | measured | bound |", "|---|---|---|"] + [f"| {a} | {b} | {c} |" for a, b, c in rows]
     return head + "\n".join(lines) + "\n"
-
-
-def commit() -> str:
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown commit"
 
 
 def _cpu() -> str:
