@@ -70,8 +70,12 @@ def test_a_run_of_the_tests_leaves_long_ones_out_without_skipping_and_proves_not
     assert not kept
 
 
-def test_make_prove_runs_only_marked_tests_and_keeps_what_was_run_and_whether_it_held(run):
-    run(TRIAGE_PROVE="1")
+def test_make_prove_runs_only_marked_tests_and_keeps_what_was_run_and_whether_it_held(run, tmp_path):
+    earlier = tmp_path / "build" / "prove_earlier.json"
+    earlier.parent.mkdir()
+    earlier.write_text(
+        json.dumps({"test": "test_small.py::test_that_measures_nothing", "held": True}), encoding="utf-8"
+    )
     said, kept = run(TRIAGE_PROVE="1", TRIAGE_PROVE_OF="4")
     assert "2 failed, 2 passed, 1 deselected" in said
     assert {name: (k["held"], k["figures"].get("of")) for name, k in kept.items()} == {

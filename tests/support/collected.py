@@ -20,8 +20,6 @@ def collected(tests: Iterable[str], *, proving: bool = False) -> set[str]:
         raise ValueError("no tests named")
     environment = {key: value for key, value in os.environ.items() if key != "TRIAGE_PROVE"}
     environment |= {"TRIAGE_PROVE": "1"} if proving else {}
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-o", "addopts=--import-mode=importlib"]
-    done = subprocess.run(
-        [*command, "-q", *named], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
-    )
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-o", "addopts=--import-mode=importlib"]
+    done = subprocess.run([*command, *named], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     return {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line}
