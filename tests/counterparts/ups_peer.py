@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.pacs import ENVIRONMENT, program
+from tests.support.pacs import ENVIRONMENT, free_port, program
 from tests.worklist.ups_items import LEVELS, PATIENCE_S, SHORT_S, Item, first_items
 from triage_node.config.worklist_peers import UpsPeerSettings
 from triage_node.worklist.ups import UpsAdapter
@@ -52,9 +52,12 @@ class Program:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.put(line)
+        self._lines.put("")
 
     def _answer(self) -> dict[str, Any]:
-        answer = json.loads(self._lines.get(timeout=STARTING_S))
+        line = self._lines.get(timeout=STARTING_S)
+        assert line, f"{self._process.args} ended with {self._process.wait(PATIENCE_S)}"
+        answer = json.loads(line)
         assert isinstance(answer, dict)
         return answer
 
@@ -104,7 +107,7 @@ class DcmjsManagers:
 
     def fresh(self, *items: Item) -> DcmjsManager:
         if self._manager is None or not self._manager.runs:
-            self._manager = DcmjsManager(self._programs.enter_context(_running("server.js", [])))
+            self._manager = DcmjsManager(self._programs.enter_context(_running("server.js", {"port": free_port()})))
         self._manager.tell(do="reset", items=[asdict(i) for i in (items or first_items())])
         return self._manager
 
@@ -117,10 +120,11 @@ def dcmjs_managers() -> Iterator[DcmjsManagers]:
 
 @contextmanager
 def dcmjs_reader(
-    port: int, ae_title: str, study: str, calling: str = "READER", receiving: str = "READER", listen: int = 0
+    port: int, ae_title: str, study: str, calling: str = "READER", receiving: str = "READER", listen: int | None = None
 ) -> Iterator[Program]:
     """A reading station at the UPS manager on this machine: tell(do="read"), tell(do="events")."""
-    about = {"port": port, "ae": ae_title, "study": study, "calling": calling, "receiving": receiving, "listen": listen}
+    about = {"port": port, "ae": ae_title, "study": study, "calling": calling, "receiving": receiving}
+    about["listen"] = listen or free_port()
     with _running("client.js", about) as process:
         yield Program(process)
 

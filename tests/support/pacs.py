@@ -32,11 +32,11 @@ _PORTS = itertools.cycle(random.sample(range(12_000, 32_000), 20_000))
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, and that this run of the tests was not given lately."""
+    """A port that nobody uses now at any address, and that this run of the tests was not given lately."""
     for port in itertools.islice(_PORTS, 1000):
         with socket.socket() as s:
             try:
-                s.bind(("127.0.0.1", port))
+                s.bind(("", port))
             except OSError:
                 continue
             return port

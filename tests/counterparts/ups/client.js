@@ -5,10 +5,9 @@
 // answered. {"do": "events"} tells the reports that came.
 'use strict';
 
-const net = require('net');
 const readline = require('readline');
-const { Dataset, Scp, Server, log, requests, responses } = require('dcmjs-dimse');
-const { ACTION, UID, ask, items, name, negotiate, say } = require('./unified');
+const { Dataset, Scp, log, requests, responses } = require('dcmjs-dimse');
+const { ACTION, UID, ask, items, name, negotiate, say, serve } = require('./unified');
 
 log.setLevel('silent');
 const peer = JSON.parse(process.argv[2]);
@@ -116,14 +115,4 @@ lines.on('line', (line) => {
 });
 lines.on('close', () => process.exit(0)); // the test that started us has ended
 
-const probe = net.createServer().listen(peer.listen, '127.0.0.1', () => {
-  const { port } = probe.address();
-  probe.close(() => {
-    new Server(Receiver).listen(port);
-    const ready = () => {
-      const socket = net.connect(port, '127.0.0.1', () => socket.end(() => say({ port })));
-      socket.on('error', () => setTimeout(ready, 20));
-    };
-    ready();
-  });
-});
+serve(Receiver, peer.listen);

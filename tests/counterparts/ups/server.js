@@ -1,18 +1,17 @@
 // A UPS manager on dcmjs-dimse, for tests: independent of pynetdicom in encoding, and with a state machine of its own.
-// node server.js '[{"uid": "1.2", "study": "1.3", ...}]' prints {"port": ...}; then one command a line on stdin:
+// node server.js '{"port": 12104}' prints {"port": 12104} once it listens; then one command a line on stdin:
 //   {"do": "items"} | {"do": "change", "uid": ..., "priority": ..., "state": ...} | {"do": "mode", "mode": ...}
 //   {"do": "reset", "items": [...]}
 //   {"do": "receiver", "ae": ..., "port": ...} tells where an AE takes event reports
 // Each is answered with one line. Modes: "" | silent | garbage | closes | reset-after-set | twice | silent-at-association
 'use strict';
 
-const net = require('net');
 const readline = require('readline');
-const { Client, Dataset, Scp, Server, constants, log, requests, responses } = require('dcmjs-dimse');
-const { ACTION, UID, items, name, negotiate, say } = require('./unified');
+const { Client, Dataset, Scp, constants, log, requests, responses } = require('dcmjs-dimse');
+const { ACTION, UID, items, name, negotiate, say, serve } = require('./unified');
 
 log.setLevel('silent');
-const held = new Map(JSON.parse(process.argv[2] || '[]').map((item) => [item.uid, item]));
+const held = new Map();
 const receivers = new Map();
 const subscribers = new Set();
 let mode = '';
@@ -203,15 +202,4 @@ lines.on('line', (line) => {
 });
 lines.on('close', () => process.exit(0)); // the test that started us has ended
 
-// a port that is free now: the library tells nobody which one it got
-const probe = net.createServer().listen(0, '127.0.0.1', () => {
-  const { port } = probe.address();
-  probe.close(() => {
-    new Server(Manager).listen(port);
-    const ready = () => {
-      const socket = net.connect(port, '127.0.0.1', () => socket.end(() => say({ port })));
-      socket.on('error', () => setTimeout(ready, 20));
-    };
-    ready();
-  });
-});
+serve(Manager, JSON.parse(process.argv[2]).port);

@@ -1,7 +1,8 @@
 // What server.js, client.js and modality.js share: the words of PS3.4 Annex CC that dcmjs-dimse has no constants for, a request.
 'use strict';
 
-const { Client, association, constants } = require('dcmjs-dimse');
+const net = require('net');
+const { Client, Server, association, constants } = require('dcmjs-dimse');
 
 const UID = {
   push: '1.2.840.10008.5.1.4.34.6.1',
@@ -54,4 +55,24 @@ function negotiate(asked, wanted) {
 // one JSON object a line, both ways
 const say = (object) => process.stdout.write(`${JSON.stringify(object)}\n`);
 
-module.exports = { ACTION, SYNTAXES, UID, ask, items, name, negotiate, say };
+// says the port once somebody can connect: the library tells neither that it listens nor, but as an event, that it cannot
+function serve(service, port) {
+  let listens = false;
+  const server = new Server(service);
+  server.on('networkError', (error) => {
+    if (listens) return; // of one of its clients
+    console.error(`port ${port}: ${error}`);
+    process.exit(1);
+  });
+  server.listen(port);
+  const ready = () => {
+    const socket = net.connect(port, '127.0.0.1', () => {
+      listens = true;
+      socket.end(() => say({ port }));
+    });
+    socket.on('error', () => setTimeout(ready, 20));
+  };
+  ready();
+}
+
+module.exports = { ACTION, SYNTAXES, UID, ask, items, name, negotiate, say, serve };
