@@ -11,6 +11,7 @@ import pytest
 from pynetdicom.association import Association
 
 from tests.support import prove
+from tests.support.object_store import object_server
 from triage_node.dimse.checkpoint import steady
 
 # an example that takes long says something about the machine, not about the code; at a desk each run looks at other examples,
@@ -88,3 +89,10 @@ def _largest():
         for p in psutil.process_iter(("pid", "name", "memory_info"))
     ]
     return ", ".join(f"{rss / 1e9:.1f} GB {name} {pid}" for rss, pid, name in sorted(held, reverse=True)[:4])
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory):
+    """One real object store for all tests of a run; each takes a bucket of its own, and nobody stops it."""
+    with object_server(tmp_path_factory.mktemp("object-store")) as server:
+        yield server

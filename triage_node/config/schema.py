@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -47,9 +48,31 @@ class StoreSettings(Section):
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder.")
     database_url_file: Path | None = Field(None, description="File that holds the URL, for URLs with a password.")
     data_folder: Path = Field(Path("/var/lib/triage-node"), description="Received instances, built objects, database.")
+    blob_url: str = Field(
+        "",
+        description="Where received instances and built objects lie for all hosts: fsspec URL of an object store "
+        "(s3://bucket/prefix?endpoint=https://host:port&region=..., gs://, az://; needs the extra object-store) or of a folder on a "
+        "shared file system (file:///mnt/shared). data_folder is then this host's spool and cache. Empty: data_folder.",
+    )
+    blob_credentials_file: Path | None = Field(
+        None,
+        description="File with the object store's keys, one `name = value` a line (access_key_id, secret_access_key); none: those of "
+        "the environment or the machine's role.",
+    )
+    blob_cache_gb: float = Field(
+        20.0, gt=0, description="blob_url: local copies beyond this are removed, oldest first."
+    )
     source_days: float = Field(7.0, gt=0, description="Days that received pixels are kept after the objects are built.")
     warn_free_gb: float = Field(20.0, ge=0, description="Free disk below which the node warns.")
     stop_free_gb: float = Field(5.0, ge=0, description="Free disk below which C-STORE is answered 0xA700.")
+
+    @field_validator("blob_url")
+    @classmethod
+    def _holds_no_secret(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.password or any(word in parts.query.lower() for word in ("secret", "token", "password", "access_key")):
+            raise ValueError("keys of the object store belong into blob_credentials_file")
+        return url
 
 
 class SenderSettings(Section):

@@ -10,6 +10,7 @@ TriageNodeError
 ├── ReportError
 ├── DeliveryError                      TransientDeliveryError (retry), PermanentDeliveryError (park)
 ├── StoreError
+├── BlobError                          BlobMissing (for good), BlobDamaged, BlobsAway (mends itself): bytes that cannot be had
 ├── StatementRefused(problems)         what somebody stated of a patient cannot be; StatementConflict: not now
 ├── DataSetError                       a folder of labelled images is not what it must be: CaseUnreadable for one study
 ├── EvaluationError                    an evaluation cannot begin, or its report cannot be written
@@ -102,6 +103,22 @@ class PermanentDeliveryError(DeliveryError):
 
 
 class StoreError(TriageNodeError): ...
+
+
+class BlobError(TriageNodeError):
+    """Bytes that cannot be had, or kept; the message says where they are looked for."""
+
+
+class BlobMissing(BlobError):
+    """They are known not to be there."""
+
+
+class BlobDamaged(BlobError):
+    """Other bytes lie there."""
+
+
+class BlobsAway(BlobError):
+    """The store of the bytes does not answer, or refuses. It mends itself, so nothing counts as failed because of it."""
 
 
 class StatementRefused(TriageNodeError):
