@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 
 import hypothesis
-import psutil
 import pytest
 from pynetdicom.association import Association
 
 from tests.support import prove
+from tests.support.at_once import AtOnce
 from tests.support.object_store import object_server
 from triage_node.dimse.checkpoint import steady
 
@@ -57,38 +57,11 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-LITTLE_MEMORY = 4e9
-"""Bytes. What is left when a run that the machine may soon end says which test it is at and who holds the memory."""
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and os.environ.get("TRIAGE_FORBID_SKIP"):
         config.pluginmanager.register(AtOnce(terminal), "at_once")
-
-
-class AtOnce:
-    """A run of half an hour that somebody ends still told of the failures that it saw."""
-
-    def __init__(self, terminal):
-        self._terminal = terminal
-
-    def pytest_runtest_logreport(self, report):
-        if report.failed:
-            self._terminal.ensure_newline()
-            self._terminal.write_line(f"FAILED {report.nodeid} ({report.when})\n{report.longreprtext[-3000:]}")
-        elif report.when == "call" and psutil.virtual_memory().available < LITTLE_MEMORY:
-            self._terminal.ensure_newline()
-            self._terminal.write_line(f"little memory after {report.nodeid}: {_largest()}")
-
-
-def _largest():
-    held = [
-        (p.info["memory_info"].rss, p.info["pid"], p.info["name"])
-        for p in psutil.process_iter(("pid", "name", "memory_info"))
-    ]
-    return ", ".join(f"{rss / 1e9:.1f} GB {name} {pid}" for rss, pid, name in sorted(held, reverse=True)[:4])
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,50 @@
+"""A run of half an hour that somebody ends has told, by then, what failed and who held the memory."""
+
+from __future__ import annotations
+
+import threading
+
+import psutil
+
+LITTLE_MEMORY = 4e9
+"""Bytes left in the machine. It ends the largest process, without a word, when there are none."""
+
+LOOK_EVERY_S = 2.0
+
+
+class AtOnce:
+    """A pytest plugin."""
+
+    def __init__(self, terminal) -> None:
+        self._terminal = terminal
+        self._at = ""
+        self._over = threading.Event()
+
+    def pytest_sessionstart(self) -> None:
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def pytest_sessionfinish(self) -> None:
+        self._over.set()
+
+    def pytest_runtest_logstart(self, nodeid) -> None:
+        self._at = nodeid
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if report.failed:
+            self._say(f"FAILED {report.nodeid} ({report.when})\n{report.longreprtext[-3000:]}")
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK_EVERY_S):
+            if psutil.virtual_memory().available < LITTLE_MEMORY:
+                self._say(f"little memory at {self._at}: {_largest()}")
+
+    def _say(self, text: str) -> None:
+        self._terminal.ensure_newline()
+        self._terminal.write_line(text)
+        self._terminal.flush()
+
+
+def _largest() -> str:
+    running = psutil.process_iter(("pid", "name", "memory_info"))
+    held = [(p.info["memory_info"].rss, p.info["pid"], p.info["name"]) for p in running if p.info["memory_info"]]
+    return ", ".join(f"{rss / 1e9:.1f} GB {name} {pid}" for rss, pid, name in sorted(held, reverse=True)[:4])
