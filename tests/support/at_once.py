@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import threading
 
 import psutil
@@ -9,7 +11,10 @@ import psutil
 LITTLE_MEMORY = 4e9
 """Bytes left in the machine. It ends the largest process, without a word, when there are none."""
 
-LOOK_EVERY_S = 2.0
+MOST_OF_OUR_OWN = 8e9
+"""Bytes that the process of the tests may hold: it needs two. One run came to 24 GB, and nobody knew by what."""
+
+LOOK_EVERY_S = 1.0
 
 
 class AtOnce:
@@ -37,6 +42,10 @@ class AtOnce:
         while not self._over.wait(LOOK_EVERY_S):
             if psutil.virtual_memory().available < LITTLE_MEMORY:
                 self._say(f"little memory at {self._at}: {_largest()}")
+            if psutil.Process().memory_info().rss > MOST_OF_OUR_OWN:
+                self._say(f"the tests hold more than {MOST_OF_OUR_OWN / 1e9:g} GB at {self._at}: {_largest()}")
+                faulthandler.dump_traceback(self._terminal._tw._file, all_threads=True)
+                os._exit(70)
 
     def _say(self, text: str) -> None:
         self._terminal.ensure_newline()
