@@ -22,6 +22,7 @@ class AtOnce:
 
     def __init__(self, terminal) -> None:
         self._terminal = terminal
+        self._out = os.fdopen(os.dup(1), "w")  # pytest itself captures what is written while a test runs
         self._at = ""
         self._over = threading.Event()
 
@@ -44,13 +45,13 @@ class AtOnce:
                 self._say(f"little memory at {self._at}: {_largest()}")
             if psutil.Process().memory_info().rss > MOST_OF_OUR_OWN:
                 self._say(f"the tests hold more than {MOST_OF_OUR_OWN / 1e9:g} GB at {self._at}: {_largest()}")
-                faulthandler.dump_traceback(self._terminal._tw._file, all_threads=True)
+                faulthandler.dump_traceback(self._out, all_threads=True)
                 os._exit(70)
 
     def _say(self, text: str) -> None:
         self._terminal.ensure_newline()
-        self._terminal.write_line(text)
         self._terminal.flush()
+        print(text, file=self._out, flush=True)
 
 
 def _largest() -> str:
