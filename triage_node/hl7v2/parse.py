@@ -17,7 +17,7 @@ from triage_node.hl7v2.text import UnknownCharacterSet, decoded, unescape
 MOST_SEGMENTS = 2000
 MOST_PARTS = 20_000
 """Fields, repetitions and components together: each becomes an object, and a quarter megabyte of them takes seconds."""
-_DELIMITERS = re.compile(rb"MSH([^\w\s])([^\w\s]{1,5})\1")
+_DELIMITERS = re.compile(rb"MSH([^\w\s])((?:(?!\1)[^\w\s]){1,5})\1")
 _DTM = re.compile(r"(\d{4})(\d{2})?(\d{2})?(\d{2})?(\d{2})?(\d{2})?(?:\.\d{1,6})?([+-]\d{4})?")
 
 
@@ -90,6 +90,8 @@ def parse(payload: bytes) -> Message:
     delimiters = _DELIMITERS.match(payload)
     if delimiters is None:
         raise Unreadable("no MSH segment with delimiters at the beginning")
+    if len(set(delimiters[2])) < len(delimiters[2]):  # the library takes each to stand for one thing
+        raise Unreadable("a delimiter that stands for two things")
     if b"\x00" in payload:
         raise Unreadable("a null byte in the message")
     lines = [line for line in re.split(rb"[\r\n]+", payload) if line.strip()]
