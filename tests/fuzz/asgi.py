@@ -21,9 +21,7 @@ def asking(app: ASGIApp, host: str) -> Ask:
     return ask
 
 
-async def _asked(
-    app: ASGIApp, host: str, method: str, target: str, body: bytes, headers: Mapping[str, str]
-) -> int:
+async def _asked(app: ASGIApp, host: str, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> int:
     path, _, query = target.partition("?")
     statuses: list[int] = []
     parts: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]

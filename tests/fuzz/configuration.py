@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from triage_node.config.load import PREFIX, load
@@ -18,7 +19,7 @@ def seeds() -> Iterator[bytes]:
     yield b'[[intake]]\nae_title = "*"\norder_class = "STAT"\nlive_within_h = 6\n[worklist]\nmode = "active"\nguard = 10\n'
     yield b'[[hl7_peers]]\nname = "ris"\nhost = "h"\nport = 2575\n[[ups_peers]]\nname = "u"\n[[fhir_peers]]\nname = "f"\n'
     yield b'[web]\nport = 8080\nhosts = ["*"]\n[hl7_inbound]\naddresses = ["10.0.0.0/8"]\nobservations = { a = "gcs" }\n'
-    yield b"\0LISTENER__PORT=11113\nARCHIVES=[{\"name\": \"x\"}]\nSTORE__DATA_FOLDER=/tmp"
+    yield b'\0LISTENER__PORT=11113\nARCHIVES=[{"name": "x"}]\nSTORE__DATA_FOLDER=/tmp'
     yield b"\0LISTENER=1\nLISTENER__PORT=1"
 
 
@@ -26,14 +27,12 @@ def prepare(folder: Path) -> Callable[[bytes], None]:
     path = folder / "node.toml"
 
     def check(data: bytes) -> None:
-        try:
+        with suppress(ConfigError):
             if data[:1] == b"\0":
                 lines = data[1:].decode("utf-8", "replace").splitlines()
                 load(None, {f"{PREFIX}{name}": value for name, _, value in (line.partition("=") for line in lines)})
             else:
                 path.write_bytes(data)
                 load(path, {})
-        except ConfigError as refusal:
-            assert str(refusal)
 
     return check

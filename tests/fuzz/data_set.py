@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tests.fuzz import corpus
@@ -21,9 +22,7 @@ def prepare(folder: Path) -> Callable[[bytes], None]:
 
     def check(data: bytes) -> None:
         path.write_bytes(data)
-        try:
+        with suppress(InstanceRefused):
             read_loose(path)
-        except InstanceRefused as refusal:
-            assert refusal.reason
 
     return check

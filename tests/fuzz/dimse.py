@@ -5,7 +5,6 @@ An input: which request, in which transfer syntax, the bytes of the data set.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from io import BytesIO
@@ -82,7 +81,6 @@ _REQUESTS = 10
 
 
 def prepare(folder: Path) -> Callable[[bytes], None]:
-    logging.disable(logging.CRITICAL)
     site = Site(folder)
     site.arrive(STUDY)
     service = WorkitemService(

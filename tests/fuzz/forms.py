@@ -6,7 +6,6 @@ An input: which route, a line with what its path and query hold, the body.
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +31,14 @@ _FILLED = {
     "/users": {"name": "okafor", "role": "reader"},
     "/roles": {"role": "auditor"},
     "/tokens": {"name": "ris", "days": "9", "role": "reader", "scope": "read"},
-    "/drafts": {"replaces": 1, "why": "few", "scope": "", "ich.unsure": "0.2", "ich.raise": "0.45", "ich.notify": "0.8"},
+    "/drafts": {
+        "replaces": 1,
+        "why": "few",
+        "scope": "",
+        "ich.unsure": "0.2",
+        "ich.raise": "0.45",
+        "ich.notify": "0.8",
+    },
     "/truth": {"table": f"study_instance_uid,label\n{STUDY},1\n", "source": "board"},
     "/retry": {"key": "outbox-1"},
     "/password": {"old": "a", "new": "a quiet kettle", "again": "b"},
@@ -52,7 +58,6 @@ def seeds() -> Iterator[bytes]:
 
 
 def prepare(folder: Path) -> Callable[[bytes], None]:
-    logging.disable(logging.CRITICAL)
     site = Site(folder)
     site.arrive(STUDY)
     site.decide(STUDY)

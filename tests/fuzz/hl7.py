@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -46,7 +45,6 @@ def seeds() -> Iterator[bytes]:
 
 
 def prepare(folder: Path) -> Callable[[bytes], None]:
-    logging.disable(logging.CRITICAL)
     store = open_store(f"sqlite:///{folder / 'triage.db'}")
     upgrade(store)
     inbound = Hl7Inbound(store, Hl7InboundSettings(), ZoneInfo("Europe/Berlin"), True, lambda: AT)

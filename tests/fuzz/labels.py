@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,7 @@ def prepare(folder: Path) -> Callable[[bytes], None]:
 
     def check(data: bytes) -> None:
         table.write_bytes(data)
-        try:
+        with suppress(DataSetError):
             open_plain(Folder(folder))
-        except DataSetError as refusal:
-            assert str(refusal)
 
     return check

@@ -1,7 +1,7 @@
 """`python -m tests.fuzz.run TARGET ... --executions N --seconds S`: fuzzes by coverage, one target after the other.
 
-Each target runs in a child process of its own, forked after everything is loaded and instrumented once: at most MOST_SECONDS
-for one input and MOST_MB more memory than before the first. Says per target, as one line of JSON, what was executed; a find is
+Each target runs in a child process of its own, forked after everything is loaded and instrumented once: with limits for
+the time of one input (`--hang`) and for memory (MOST_MB). Says per target, as one line of JSON, what was executed; a find is
 written beside the corpus, and its trace to stderr.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import os
 import re
 import resource
 import sys
 import tempfile
 import time
+import warnings
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +25,7 @@ from typing import Any
 
 TARGETS = ("pdu", "dimse", "data_set", "volume", "codestream", "hl7", "ups_rs", "configuration", "labels", "forms")
 INSTRUMENTED = ["triage_node", "hl7", "tomllib"]
-MOST_SECONDS, MOST_MB = 5, 1024
+MOST_MB = 1024
 _PROGRESS = re.compile(r"#(\d+)\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)")
 _DONE = re.compile(r"stat::number_of_executed_units: (\d+)")
 
@@ -34,6 +36,8 @@ def main() -> int:
     asked.add_argument("--executions", type=int, default=1_000_000)
     asked.add_argument("--seconds", type=int, default=900)
     asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--hang", type=int, default=5, help="Seconds that one input may take at most.")
+    asked.add_argument("--longest", type=int, default=1 << 20, help="Bytes of a seed.")
     asked.add_argument("--folder", type=Path, help="Corpora and finds are kept here; else they are thrown away.")
     arguments = asked.parse_args()
     import atheris
@@ -56,8 +60,9 @@ def _fuzz(name: str, module: ModuleType, folder: Path, arguments: argparse.Names
         place.mkdir(parents=True, exist_ok=True)
     seeds = 0
     for seed in module.seeds():
-        (corpus / sha256(seed).hexdigest()[:16]).write_bytes(seed)
-        seeds += 1
+        if len(seed) <= arguments.longest:
+            (corpus / sha256(seed).hexdigest()[:16]).write_bytes(seed)
+            seeds += 1
     began = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -88,6 +93,8 @@ def _fuzz(name: str, module: ModuleType, folder: Path, arguments: argparse.Names
 def _child(module: ModuleType, corpus: Path, finds: Path, arguments: argparse.Namespace) -> None:
     import atheris
 
+    logging.disable(logging.CRITICAL)  # a million refusals are said to nobody
+    warnings.simplefilter("ignore")
     memory = Path("/dev/shm")  # each input is a file for some targets, and a disk would be what is measured
     folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
     check = module.prepare(folder)
@@ -103,7 +110,7 @@ def _child(module: ModuleType, corpus: Path, finds: Path, arguments: argparse.Na
         f"-max_total_time={arguments.seconds}",
         f"-seed={arguments.seed}",
         f"-max_len={module.LONGEST}",
-        f"-timeout={MOST_SECONDS}",
+        f"-timeout={arguments.hang}",
         f"-rss_limit_mb={MOST_MB}",
         "-print_final_stats=1",
         "-close_fd_mask=0",

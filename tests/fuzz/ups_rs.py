@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -42,14 +41,16 @@ def seeds() -> Iterator[bytes]:
     for body in (state, change, deep, names, [state | deep], {"00741000": {"vr": "CS", "Value": ["COMPLETED"]}}):
         for place in range(len(_PLACES)):
             yield bytes([place]) + ITEM.encode() + b"\n" + json.dumps(body).encode()
-    for query in ("00741000=SCHEDULED&includefield=all&limit=3&offset=1", "ReferencedRequestSequence.StudyInstanceUID=1.2.3"):
+    for query in (
+        "00741000=SCHEDULED&includefield=all&limit=3&offset=1",
+        "ReferencedRequestSequence.StudyInstanceUID=1.2.3",
+    ):
         yield b"\0" + query.encode() + b"\n"
     for filters in ("1.2.840.10008.5.1.4.34.5.1", "1.2.840.10008.5.1.4.34.5"):
         yield b"\6" + filters.encode() + b"?filter=ProcedureStepState=SCHEDULED&deletionlock=true\n"
 
 
 def prepare(folder: Path) -> Callable[[bytes], None]:
-    logging.disable(logging.CRITICAL)
     site = Site(folder)
     site.arrive(STUDY)
     service = WorkitemService(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from tests.fuzz import corpus
@@ -19,6 +22,11 @@ from triage_node.volume import codecs
 from triage_node.volume.read_instance import PixelDigest, decode_frames, open_instance, slice_headers
 
 LONGEST = 1 << 16
+ANSWERED = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, InvalidDicomError, LookupError, OSError),
+    *(RuntimeError, TypeError, ValueError, struct.error),
+)
+"""What damaged files make the library raise: the child answers these too, and its successor takes its place."""
 
 
 def seeds() -> Iterator[bytes]:
@@ -56,16 +64,11 @@ def prepare(folder: Path) -> Callable[[bytes], None]:
 
     def check(data: bytes) -> None:
         path.write_bytes(data)
-        try:
+        with suppress(VolumeError, *ANSWERED):
             instance = open_instance(path)
             slice_headers(instance)
             digest = PixelDigest(instance)
             for words in decode_frames(instance):
                 digest.add(words)
-        except VolumeError as refusal:
-            assert refusal.reason
-        except Exception as error:
-            # the child answers these too, and ends (decoding_child.serve); what it cannot answer is a find
-            assert not isinstance(error, MemoryError)
 
     return check

@@ -18,6 +18,7 @@ MOST_SEGMENTS = 2000
 MOST_PARTS = 20_000
 """Fields, repetitions and components together: each becomes an object, and a quarter megabyte of them takes seconds."""
 _DELIMITERS = re.compile(rb"MSH([^\w\s])((?:(?!\1)[^\w\s]){1,5})\1")
+_USUAL = b"^~\\&"
 _DTM = re.compile(r"(\d{4})(\d{2})?(\d{2})?(\d{2})?(\d{2})?(\d{2})?(?:\.\d{1,6})?([+-]\d{4})?")
 
 
@@ -90,20 +91,20 @@ def parse(payload: bytes) -> Message:
     delimiters = _DELIMITERS.match(payload)
     if delimiters is None:
         raise Unreadable("no MSH segment with delimiters at the beginning")
-    if len(set(delimiters[2])) < len(delimiters[2]):  # the library takes each to stand for one thing
+    # field, component, repetition, escape, subcomponent: MSH-2 may leave out the last of them, and the usual ones hold then
+    separators = delimiters[1] + delimiters[2] + _USUAL[len(delimiters[2]) :]
+    if len(set(separators)) < len(separators):
         raise Unreadable("a delimiter that stands for two things")
     if b"\x00" in payload:
         raise Unreadable("a null byte in the message")
     lines = [line for line in re.split(rb"[\r\n]+", payload) if line.strip()]
     if len(lines) > MOST_SEGMENTS:
         raise Unreadable(f"more than {MOST_SEGMENTS} segments")
-    separators = {delimiters[1], *(bytes([b]) for b in delimiters[2][:2])}
-    if sum(payload.count(s) for s in separators) > MOST_PARTS:
+    if sum(payload.count(s) for s in separators[:3]) > MOST_PARTS:
         raise Unreadable(f"more than {MOST_PARTS} fields and components")
     head = lines[0].split(delimiters[1])
     control_id = head[9].decode("ascii", errors="replace").strip()[:199] if len(head) > 9 else ""
-    separator = delimiters[2][1:2] or b"~"
-    character_sets = head[17].replace(separator, b"~").decode("ascii", errors="replace") if len(head) > 17 else ""
+    character_sets = head[17].replace(separators[2:3], b"~").decode("ascii", errors="replace") if len(head) > 17 else ""
     try:
         text = decoded(b"\r".join(lines), character_sets)
         parsed = hl7.parse(text)

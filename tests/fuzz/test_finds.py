@@ -1,0 +1,16 @@
+"""Every find of the fuzzer, with its smallest input, against the target that found it."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+FINDS = [
+    pytest.param("hl7", b"\x0bMSH~^~\\&|H\x1c\r", id="a delimiter stands twice and the message is not answered"),
+]
+
+
+@pytest.mark.parametrize(("target", "data"), FINDS)
+def test_find_stays_mended(target, data, tmp_path):
+    importlib.import_module(f"tests.fuzz.{target}").prepare(tmp_path)(data)
