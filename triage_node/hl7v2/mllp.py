@@ -85,7 +85,7 @@ class Frames:
 
     def _drop_line_ends(self) -> None:
         """Some senders put CR or LF between messages."""
-        while self._held[:1] in (b"\r", b"\n"):
+        while self._held.startswith((b"\r", b"\n")):
             del self._held[:1]
 
     def _receive(self, deadline: float) -> bytes:
