@@ -1,4 +1,4 @@
-# make setup | demo | test | check | docs | pictures | bench | prove | train-smoke | cards | run
+# make setup | demo | test | check | docs | pictures | bench | prove | release | audit | train-smoke | cards | run
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 DEBIAN := orthanc orthanc-dicomweb dcmtk postgresql chromium chromium-driver nodejs npm strace iproute2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup setup-dev debian npm demo test check docs pictures bench prove train-smoke cards run clean
+.PHONY: setup setup-dev debian npm demo test check docs pictures bench prove release audit train-smoke cards run clean
 
 setup: $(VENV)/.installed
 
@@ -65,6 +65,17 @@ prove: debian setup-dev
 	@rm -f build/prove_*.json
 	@TRIAGE_PROVE=1 sh deploy/in-own-network.sh $(BIN)/pytest $(ARGS); status=$$?; \
 	  $(BIN)/python -m triage_node.evaluation.proven; exit $$status
+
+# dist/: the wheel, what it needs with hashes, the bill of materials; fails where a licence is refused
+release: setup-dev
+	@$(BIN)/python -m triage_node.evaluation.release
+
+# known vulnerabilities of what dist/ holds, asked of the service of the Python Package Index
+audit: dist/requirements.txt
+	@$(BIN)/python -m triage_node.evaluation.audit $<
+
+dist/requirements.txt: pyproject.toml constraints.txt
+	@$(MAKE) release
 
 bench: debian setup-dev
 	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.bench

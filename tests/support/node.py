@@ -46,7 +46,8 @@ def destination(archive: Archive, **more: Any) -> dict[str, Any]:
 class Node:
     """A node on loopback. `start` and `stop` may be repeated on the same data folder."""
 
-    def __init__(self, folder: Path, dicom_port: int, web_port: int) -> None:
+    def __init__(self, folder: Path, dicom_port: int, web_port: int, program: Sequence[str] = (str(PROGRAM),)) -> None:
+        self._program = program
         self.folder, self.data = folder, folder / "data"
         self.config, self.log = folder / "triage-node.toml", folder / "node.log"
         self.dicom_port, self.web_port = dicom_port, web_port
@@ -55,14 +56,14 @@ class Node:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `triage-node ARGUMENTS --config ...` to its end."""
-        line = [str(PROGRAM), *arguments, "--config", str(self.config)]
+        line = [*self._program, *arguments, "--config", str(self.config)]
         return subprocess.run(line, capture_output=True, text=True, timeout=120, env=_environment())
 
     def start(self) -> None:
         """Serve, and return when every role has given a sign of life and compressed images are taken too."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(PROGRAM), "serve", "--config", str(self.config)],
+                [*self._program, "serve", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -175,14 +176,16 @@ def node(
     simulation: bool = True,
     mode: str = "active",
     dicom_port: int | None = None,
+    program: Sequence[str] = (str(PROGRAM),),
     **sections: Any,
 ) -> Iterator[Node]:
     """A running node. `sections` are TOML sections, e.g. `completeness={"deadline_s": 12.0}` or `intake=[{...}]`.
 
-    On failure its log is printed. `dicom_port` is given when the archive had to know it first.
+    On failure its log is printed. `dicom_port` is given when the archive had to know it first; `program` is what runs
+    `triage-node`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    served = Node(folder, dicom_port or free_port(), free_port())
+    served = Node(folder, dicom_port or free_port(), free_port(), program)
     defaults: dict[str, Any] = {
         "store": {"data_folder": str(served.data), "warn_free_gb": 0.5, "stop_free_gb": 0.2},
         "listener": {"port": served.dicom_port, "ae_title": AE_TITLE},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def initialise(config: Path | None, simulation: bool, on_terminal: bool = False)
         raise ConfigError(
             f"store.data_folder {folder}: {error.strerror}; name a folder that this user may create"
         ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):  # a volume of a container mostly belongs to root at first
+        raise ConfigError(f"store.data_folder {folder}: uid {os.geteuid()} cannot write there")
     yield f"data folder {folder}"
     store = open_store(settings.database_url)
     old, new = bring_up(store)

@@ -20,6 +20,11 @@ def commit() -> str:
     return named.stdout.strip() + ("-dirty" if changed else "")
 
 
+def time_of_commit() -> int:
+    """When what is checked out was committed, in seconds since 1970. Raises ValueError outside a repository."""
+    return int(_git("log", "-1", "--format=%ct").stdout)
+
+
 def block(name: str, document: Path = README) -> str:
     """What stands between `<!-- name:begin -->` and `<!-- name:end -->`."""
     return _marks(name).findall(document.read_text(encoding="utf-8"))[0][1]

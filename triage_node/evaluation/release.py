@@ -1,0 +1,95 @@
+"""`make release`: dist/ holds what a site or a container is built from, and what it consists of.
+
+- the wheel of the node: the same commit gives the same bytes (SOURCE_DATE_EPOCH is the time of the commit)
+- `wheels/` and `requirements.txt`: everything that it needs, in the versions of constraints.txt, each with its SHA-256
+- `bill.cdx.json`: the bill of materials of exactly that, CycloneDX, validated against its schema; its licences are a gate
+
+deploy/Containerfile installs from dist/ without a network and takes no file whose hash is not listed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import venv
+from pathlib import Path
+
+from packaging.utils import parse_wheel_filename
+
+from triage_node.evaluation import licences
+from triage_node.evaluation.generated import ROOT, time_of_commit
+
+NOT_SERVED = ("training",)
+"""Extras that no node needs."""
+
+
+def wheel(source: Path, folder: Path, epoch: int) -> Path:
+    """Build the node's wheel from a tree of its sources. No network, no clock."""
+    environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch)}
+    _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=source, env=environment)
+    (built,) = folder.glob("triage_node-*.whl")
+    return built
+
+
+def gather(built: Path, folder: Path) -> Path:
+    """Fetch what the wheel needs into `folder/wheels`. Returns the list of it with hashes, sorted."""
+    wheels = folder / "wheels"
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    wanted = f"{built}[{','.join(sorted(set(extras) - set(NOT_SERVED)))}]"
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "--only-binary=:all:")
+    _run(*pip, "-c", str(ROOT / "constraints.txt"), "-d", str(wheels), wanted)
+    lines = []
+    for path in sorted(wheels.glob("*.whl")):
+        name, version, _, _ = parse_wheel_filename(path.name)
+        lines.append(f"{name}=={version} --hash=sha256:{sha256(path)}\n")
+    listed = folder / "requirements.txt"
+    listed.write_text("".join(lines), encoding="utf-8")
+    return listed
+
+
+def install(folder: Path, target: Path) -> Path:
+    """What deploy/Containerfile does: a fresh environment from `folder` alone. Returns its Python."""
+    venv.create(target, with_pip=True, symlinks=True)
+    python = target / "bin" / "python"
+    pip = (str(python), "-m", "pip", "--disable-pip-version-check", "-q", "install", "--no-index", "--no-deps")
+    listed = ("--require-hashes", "--find-links", str(folder / "wheels"), "-r", str(folder / "requirements.txt"))
+    _run(*pip, *listed)
+    _run(*pip[:4], "uninstall", "--yes", "pip", "setuptools")
+    return python
+
+
+def bill(python: Path, target: Path) -> Path:
+    """The bill of materials of an environment, validated by the tool that writes it."""
+    tool = str(Path(sys.executable).with_name("cyclonedx-py"))
+    _run(tool, "environment", str(python), "--output-reproducible", "--of", "JSON", "-o", str(target))
+    return target
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _run(*command: str, **more: object) -> None:
+    subprocess.run(command, check=True, **more)  # type: ignore[call-overload]
+
+
+def main() -> int:
+    folder = ROOT / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    built = wheel(ROOT, folder, time_of_commit())
+    gather(built, folder)
+    with tempfile.TemporaryDirectory(prefix="triage-node-release-") as fresh:
+        found = bill(install(folder, Path(fresh) / "venv"), folder / "bill.cdx.json")
+    refused = licences.refused(json.loads(found.read_text(encoding="utf-8")))
+    print(f"{sha256(built)}  {built.name}", *refused, sep="\n")
+    return bool(refused)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
