@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-import venv
 from pathlib import Path
 
 from packaging.utils import parse_wheel_filename
@@ -27,6 +26,8 @@ from triage_node.evaluation.generated import ROOT, time_of_commit
 
 NOT_SERVED = ("training",)
 """Extras that no node needs."""
+INSTALL = ("--no-index", "--no-deps", "--require-hashes")
+"""As deploy/Containerfile does."""
 
 
 def wheel(source: Path, folder: Path, epoch: int) -> Path:
@@ -53,14 +54,14 @@ def gather(built: Path, folder: Path) -> Path:
     return listed
 
 
-def install(folder: Path, target: Path) -> Path:
-    """What deploy/Containerfile does: a fresh environment from `folder` alone. Returns its Python."""
-    venv.create(target, with_pip=True, symlinks=True)
+def install(folder: Path, target: Path, base: str = sys.executable) -> Path:
+    """What deploy/Containerfile does: a fresh environment of the Python `base` from `folder` alone. Returns its own Python."""
+    _run(base, "-m", "venv", str(target))
     python = target / "bin" / "python"
-    pip = (str(python), "-m", "pip", "--disable-pip-version-check", "-q", "install", "--no-index", "--no-deps")
-    listed = ("--require-hashes", "--find-links", str(folder / "wheels"), "-r", str(folder / "requirements.txt"))
-    _run(*pip, *listed)
-    _run(*pip[:4], "uninstall", "--yes", "pip", "setuptools")
+    pip = (str(python), "-m", "pip", "--disable-pip-version-check", "-q")
+    listed = ("--find-links", str(folder / "wheels"), "-r", str(folder / "requirements.txt"))
+    _run(*pip, "install", *INSTALL, *listed)
+    _run(*pip, "uninstall", "--yes", "pip", "setuptools")
     return python
 
 
