@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from alembic import command
+from sqlalchemy import text
 
 from tests.store.conftest import NOW
-from triage_node.domain.finding import OperatingPoint
 from triage_node.store import policy
 from triage_node.store import upgrade as store_upgrade
 from triage_node.store.upgrade import differences, is_current, upgrade
@@ -44,4 +44,10 @@ def head():
 
 
 def add_policy(store):
-    policy.add(store, [OperatingPoint("ich", 0.3, 0.6, 0)], "test", "first", NOW)
+    """As that release wrote it: today's functions name columns that it had not."""
+    body = '{"ich": {"raise_probability": 0.3, "notify_probability": 0.6}}'
+    row = {"version": 1, "created_at": NOW.replace(tzinfo=None), "created_by": "test", "why": "first", "body": body}
+    with store.write() as c:
+        c.execute(
+            text(f"INSERT INTO policy ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"), row
+        )

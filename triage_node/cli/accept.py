@@ -36,7 +36,7 @@ def accept(evidence: Path, signed_by: list[str], config: Path | None, console: C
     stated = [c["text"] for c in record["conditions"] if c["met"] is None]
     body = {**record, "draft": False, "signed_by": signed_by, "stated_by_signers": stated}
     body["file_sha256"] = hashlib.sha256(evidence.read_bytes()).hexdigest()
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, settings.store.tenant)
     try:
         if meta.is_simulation(store):
             raise EvaluationError("this store is a simulation; evidence counts at a node that receives real studies")

@@ -25,7 +25,7 @@ def adopt(path: Path, signed_by: list[str], config: Path | None, console: Consol
     by = two_people(signed_by) if signed_by else ""
     settings, _ = load(config)
     bundle = load_bundle(bundle_folder(settings.model.bundle))
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, settings.store.tenant)
     try:
         points = policy.current(store)
         in_force = points.get("ich")

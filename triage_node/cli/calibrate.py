@@ -69,7 +69,7 @@ def run(bundle_name: str, folder: Path, out: Path, config: Path | None, console:
 def _in_force(config: Path) -> OperatingPoint:
     """Raises: ConfigError, StoreError, EvaluationError when the node has no thresholds for it."""
     settings, _ = load(config)
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, settings.store.tenant)
     try:
         point = policy.current(store).get("ich")
     finally:

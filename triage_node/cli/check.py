@@ -92,7 +92,7 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
         low = free_gb < settings.store.warn_free_gb
         yield f"disk of {folder}: {free_gb:.0f} GB free", "below store.warn_free_gb" if low else ""
     try:
-        store = open_store(settings.database_url)
+        store = open_store(settings.database_url, settings.store.tenant)
         simulation = meta.is_simulation(store)
         yield (
             f"store{' (SIMULATION)' if simulation else ''}",

@@ -56,7 +56,7 @@ def run(bundle_name: str, data: Path, out: Path, config: Path | None, console: C
 def _node(config: Path) -> tuple[Archive, OperatingPoint | None]:
     """What this node has received, and the thresholds in force there."""
     settings, _ = load(config)
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, settings.store.tenant)
     try:
         point = policy.current(store).get("ich")
     except StoreError:

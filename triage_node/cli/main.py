@@ -59,7 +59,7 @@ def serve(config: Config = None) -> None:
     from triage_node.store.upgrade import is_current
 
     settings, _ = load(config)
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, settings.store.tenant)
     if not is_current(store):
         raise TriageNodeError(
             "the store has another schema; run `triage-node db upgrade` (new node: `triage-node init`)"
@@ -253,7 +253,7 @@ def db_upgrade(config: Config = None) -> None:
     from triage_node.store.engine import open_store
 
     settings, _ = load(config)
-    old, new = bring_up(open_store(settings.database_url))
+    old, new = bring_up(open_store(settings.database_url, settings.store.tenant))
     console.print(f"schema {old or 'empty'} -> {new}" if old != new else f"schema {new} is current")
 
 

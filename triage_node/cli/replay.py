@@ -24,7 +24,7 @@ _OPERATOR = Person("command line", frozenset())
 def replay(config: Path | None, study: str, bundle: str, version: int, zip_file: Path | None, console: Console) -> bool:
     """Print the comparison, or write the bug bundle. False when no study, or several, fit. Raises: RefusedAction, BundleError."""
     settings, _ = load(config)
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, settings.store.tenant)
     uid = one_study(store, study, console)
     if uid is None:
         return False

@@ -34,7 +34,7 @@ def initialise(config: Path | None, simulation: bool, on_terminal: bool = False)
     if not os.access(folder, os.W_OK | os.X_OK):  # a volume of a container mostly belongs to root at first
         raise ConfigError(f"store.data_folder {folder}: uid {os.geteuid()} cannot write there")
     yield f"data folder {folder}"
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, settings.store.tenant)
     old, new = bring_up(store)
     yield f"schema {new}" + ("" if old else " (new)")
     meta.set_simulation(store, simulation)

@@ -16,7 +16,7 @@ from triage_node.store.engine import Store, open_store
 def show(config: Path | None, study: str, console: Console) -> bool:
     """Print the timeline of the study whose UID is, or ends with, `study`. False when none or several fit."""
     settings, _ = load(config)
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, settings.store.tenant)
     uid = one_study(store, study, console)
     if uid is None:
         return False

@@ -134,7 +134,7 @@ def first_administrator(store: Store, on_terminal: bool) -> Iterator[str]:
 def opened(config: Path | None) -> Iterator[tuple[Store, Settings]]:
     """The node's store, closed after the block. Raises: TriageNodeError when it has another schema."""
     settings, _ = load(config)
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, settings.store.tenant)
     try:
         if not is_current(store):
             raise TriageNodeError("the store has another schema; run `triage-node db upgrade`")

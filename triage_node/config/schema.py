@@ -45,6 +45,12 @@ class NodeSettings(Section):
 
 
 class StoreSettings(Section):
+    tenant: str = Field(
+        "site",
+        pattern=r"^[a-z][a-z0-9_]{0,31}$",
+        description="Whose node this is, where hospitals share a PostgreSQL database; every row bears it. An SQLite file keeps the "
+        "one that it was made with.",
+    )
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder.")
     database_url_file: Path | None = Field(None, description="File that holds the URL, for URLs with a password.")
     data_folder: Path = Field(Path("/var/lib/triage-node"), description="Received instances, built objects, database.")

@@ -23,7 +23,7 @@ def remember(settings: Settings, peer: str, address: str, lines: Sequence[Line],
     what_failed = f", failed: {', '.join(failed)}" if failed else ""
     words = f"{address}: {done} of {len(lines)} steps ok{what_failed}; {outcome}"
     try:
-        store = open_store(settings.database_url)
+        store = open_store(settings.database_url, settings.store.tenant)
         try:
             with store.write() as c:
                 audit.record(c, at, BY, "peer tried", peer, new=words)

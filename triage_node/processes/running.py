@@ -76,7 +76,7 @@ def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | 
         signal.signal(number, lambda *_: stop.set())
     try:
         settings, _ = load(options.config)
-        store = open_store(settings.database_url)
+        store = open_store(settings.database_url, settings.store.tenant)
     except TriageNodeError as error:
         logging.error("%s", error)
         return 2

@@ -11,20 +11,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from triage_node.domain.errors import StoreError
 
 BUSY_S = 30.0
+TENANT_KEY = "tenant"
+"""Where the table `meta` of an SQLite file says whose it is."""
+_IS_SETTLED_SQLITE = "SELECT 1 FROM sqlite_master WHERE name = 'meta'"
+_WHOSE_SQLITE = f"SELECT value FROM meta WHERE key = '{TENANT_KEY}'"
+_IS_SETTLED = "SELECT 1 FROM pg_proc WHERE proname = 'triage_tenant'"
+_WHOSE = "SELECT triage_tenant()"
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
     engine: Engine
+    tenant: str
 
     @property
     def is_sqlite(self) -> bool:
@@ -63,8 +72,12 @@ def _in_our_words() -> Iterator[None]:
         raise StoreError(f"the database does not answer or refuses: {type(error).__name__}: {error}"[:500]) from error
 
 
-def open_store(database_url: str) -> Store:
-    """Connect to the store. Raises: StoreError when the URL is no database URL or the folder of SQLite does not exist."""
+def open_store(database_url: str, tenant: str = "site") -> Store:
+    """Connect to the store as `tenant`, whose rows are all that it then holds (tenancy.py).
+
+    Raises: StoreError when the URL is no database URL or the folder of SQLite does not exist; reading and writing raise it
+    when the database belongs to another tenant.
+    """
     try:
         url = make_url(database_url)
     except SQLAlchemyError as error:
@@ -75,16 +88,34 @@ def open_store(database_url: str) -> Store:
         engine = create_engine(url, poolclass=QueuePool, pool_size=4, connect_args={"timeout": BUSY_S})
         event.listen(engine, "connect", _sqlite_pragmas)
     elif url.get_backend_name() == "postgresql":
-        engine = create_engine(url, pool_size=4, pool_pre_ping=True)
+        stated = {"startup_params": {"triage.tenant": tenant}}  # holds for the whole connection, a rollback included
+        engine = create_engine(url, pool_size=4, pool_pre_ping=True, connect_args=stated)
     else:
         raise StoreError(f"{url.get_backend_name()} is not supported; use SQLite or PostgreSQL")
-    return Store(engine)
+    event.listen(engine, "connect", partial(_refuse_another_tenant, tenant, url.get_backend_name() == "sqlite"))
+    return Store(engine, tenant)
 
 
 def is_made(database_url: str) -> bool:
     """False while the file of an SQLite store is not there yet, which connecting would make."""
     url = make_url(database_url)
     return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
+
+
+def _refuse_another_tenant(tenant: str, is_sqlite: bool, connection: DBAPIConnection, _: object) -> None:
+    """Raises: StoreError when this database, or this login of it, belongs to another hospital."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(_IS_SETTLED_SQLITE if is_sqlite else _IS_SETTLED)
+        if cursor.fetchone() is None:  # made before there were tenants, or not made yet: `db upgrade` settles it
+            return
+        cursor.execute(_WHOSE_SQLITE if is_sqlite else _WHOSE)
+        held = cursor.fetchone()
+    finally:
+        cursor.close()
+        connection.rollback()
+    if held is not None and held[0] != tenant:
+        raise StoreError(f"this store belongs to the tenant {held[0]!r}, and store.tenant is {tenant!r}")
 
 
 def _sqlite_pragmas(connection: object, _: object) -> None:

@@ -1,4 +1,8 @@
-"""Tables, in the order of the way of a head CT (DESIGN.md section 3). Instants are UTC."""
+"""Tables, in the order of the way of a head CT (DESIGN.md section 3). Instants are UTC.
+
+Written as one hospital sees them. The column `tenant` is added to every one of them at the end of this file, and what else
+makes a table fit to be shared is `tenancy.settle`'s, after each upgrade: a revision that makes a table need not think of it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    FetchedValue,
     Float,
     ForeignKey,
     Index,
@@ -707,3 +712,7 @@ shadow_result = Table(
     UniqueConstraint("study_instance_uid", "revision", "shadow_digest", name="uq_shadow_result_of_model"),
     Index("ix_shadow_result_shadow_digest_at", "shadow_digest", "at"),
 )
+
+for _table in metadata.tables.values():
+    # filled by the database, so that no statement has to name it
+    _table.append_column(Column("tenant", String(32), nullable=False, server_default=FetchedValue()))

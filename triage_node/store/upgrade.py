@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from triage_node.store import tenancy
 from triage_node.store.engine import Store
 from triage_node.store.schema import metadata
 
@@ -30,7 +31,9 @@ def upgrade(store: Store) -> tuple[str | None, str]:
         config.attributes["connection"] = c
         if store.is_sqlite:
             c.exec_driver_sql("BEGIN IMMEDIATE")  # DDL is transactional on SQLite, but nobody else would begin it
+        tenancy.loosen(c)
         command.upgrade(config, "head")
+        tenancy.settle(c, store.tenant)
         c.commit()
     return old, new
 
@@ -48,7 +51,8 @@ def is_current(store: Store) -> bool:
 def differences(store: Store) -> list[object]:
     """What autogenerate would still change; empty when the revisions equal schema.py."""
     with store.engine.connect() as c:
-        return list(compare_metadata(MigrationContext.configure(c, opts={"compare_type": True}), metadata))
+        wanted = metadata if store.is_sqlite else tenancy.scoped(metadata)
+        return list(compare_metadata(MigrationContext.configure(c, opts={"compare_type": True}), wanted))
 
 
 def new_revision(store: Store, message: str, revision_id: str) -> None:

@@ -29,7 +29,7 @@ def told_in_audit(settings: Settings, words: str) -> Iterator[None]:
 
 
 def _record(settings: Settings, action: str, words: str) -> None:
-    store = open_store(settings.database_url)
+    store = open_store(settings.database_url, settings.store.tenant)
     try:
         with store.write() as c:
             audit.record(c, now(), "node", action, settings.node.name, new=words)
