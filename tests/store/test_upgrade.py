@@ -45,9 +45,7 @@ def head():
 
 def add_policy(store):
     """As that release wrote it: today's functions name columns that it had not."""
-    body = '{"ich": {"raise_probability": 0.3, "notify_probability": 0.6}}'
+    body = '{"ich": {"raise": 0.3, "notify": 0.6}}'
     row = {"version": 1, "created_at": NOW.replace(tzinfo=None), "created_by": "test", "why": "first", "body": body}
     with store.write() as c:
-        c.execute(
-            text(f"INSERT INTO policy ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"), row
-        )
+        c.execute(text(f"INSERT INTO policy ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})"), row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from triage_node.blobs.places import Blobs, LocalBlobs
 from triage_node.config.schema import StoreSettings
@@ -13,7 +14,12 @@ def open_blobs(settings: StoreSettings) -> Blobs:
     """One per process and place; nothing is asked of a shared store yet. Raises: ConfigError."""
     if not settings.blob_url:
         return LocalBlobs(settings.data_folder)
-    return _shared(settings.data_folder, settings.blob_url, settings.blob_credentials_file, settings.blob_cache_gb)
+    return _shared(
+        settings.data_folder,
+        _of_tenant(settings.blob_url, settings.tenant),
+        settings.blob_credentials_file,
+        settings.blob_cache_gb,
+    )
 
 
 @lru_cache(maxsize=8)
@@ -22,3 +28,14 @@ def _shared(data_folder: Path, url: str, credentials_file: Path | None, cache_gb
     from triage_node.blobs.shared import SharedBlobs
 
     return SharedBlobs(data_folder, open_object_store(url, credentials_file), int(cache_gb * 1e9))
+
+
+def _of_tenant(url: str, tenant: str) -> str:
+    """Hospitals may share a bucket: whose keys are limited to this prefix can read nobody else's files.
+
+    On a shared file system whoever admits a hospital makes its folder: one that is not there may be a mount that is gone.
+    """
+    if tenant == StoreSettings.model_fields["tenant"].default:  # shares with nobody
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{tenant}"))

@@ -14,7 +14,7 @@
                                             # files below the data folder that are replaced whole (pictures of a page)
     blobs.is_shared, blobs.problem(), blobs.trim(keep)
 
-Objects in the shared store are named like the files below the data folder: `blobs/<2 hex>/<sha256>.dcm`,
+Objects in the shared store are named like the files below the data folder, after the tenant if there are several: `blobs/<2 hex>/<sha256>.dcm`,
 `built/blobs/...`, `built/display/...`: copying one into the other moves a site. Without `blob_url` a path is a path and
 nothing more is loaded or asked.
 

@@ -253,8 +253,22 @@ def db_upgrade(config: Config = None) -> None:
     from triage_node.store.engine import open_store
 
     settings, _ = load(config)
-    old, new = bring_up(open_store(settings.database_url, settings.store.tenant))
+    old, new = bring_up(open_store(settings.database_url, settings.store.tenant, as_owner=True))
     console.print(f"schema {old or 'empty'} -> {new}" if old != new else f"schema {new} is current")
+
+
+@db.command("tenant")
+def db_tenant(
+    name: Annotated[str, typer.Argument(help="The hospital's store.tenant: a-z, 0-9 and _, a letter first.")],
+    config: Config = None,
+) -> None:
+    """Let hospitals share this PostgreSQL database: make the login of one, or a new password for it. Run as the owner.
+
+    From the first one on, logins that may see every hospital serve no node; each hospital's node uses its own login.
+    """
+    from triage_node.cli.tenant import admit
+
+    admit(config, name)
 
 
 def run() -> None:

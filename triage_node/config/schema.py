@@ -20,6 +20,7 @@ from triage_node.config.web import WebSettings
 from triage_node.config.web_access import base_url, check_credentials
 from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.delivery import ObjectKind
+from triage_node.domain.identifiers import TENANT
 from triage_node.domain.priority import Mode, OrderClass
 
 
@@ -47,7 +48,7 @@ class NodeSettings(Section):
 class StoreSettings(Section):
     tenant: str = Field(
         "site",
-        pattern=r"^[a-z][a-z0-9_]{0,31}$",
+        pattern=f"^{TENANT}$",
         description="Whose node this is, where hospitals share a PostgreSQL database; every row bears it. An SQLite file keeps the "
         "one that it was made with.",
     )

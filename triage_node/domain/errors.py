@@ -105,6 +105,10 @@ class PermanentDeliveryError(DeliveryError):
 class StoreError(TriageNodeError): ...
 
 
+class AnotherTenant(StoreError):
+    """The store, or the login of it that is used, belongs to another hospital, or to all of them."""
+
+
 class BlobError(TriageNodeError):
     """Bytes that cannot be had, or kept; the message says where they are looked for."""
 

@@ -10,6 +10,8 @@ import uuid
 
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*\Z")
 _UID_NAMESPACE = uuid.UUID("8c1b5d0e-5a34-4f0a-9d7b-6f2c8a1e4b90")
+TENANT = r"[a-z][a-z0-9_]{0,31}"
+"""A hospital among those that share a database; also part of the name of its login."""
 
 
 def is_uid(text: str) -> bool:

@@ -8,6 +8,7 @@ carries it), and their batches are few. PostgreSQL needs nothing special; leases
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from triage_node.domain.errors import StoreError
+from triage_node.domain.errors import AnotherTenant, StoreError
+from triage_node.domain.identifiers import TENANT
 
 BUSY_S = 30.0
 TENANT_KEY = "tenant"
@@ -27,7 +29,14 @@ TENANT_KEY = "tenant"
 _IS_SETTLED_SQLITE = "SELECT 1 FROM sqlite_master WHERE name = 'meta'"
 _WHOSE_SQLITE = f"SELECT value FROM meta WHERE key = '{TENANT_KEY}'"
 _IS_SETTLED = "SELECT 1 FROM pg_proc WHERE proname = 'triage_tenant'"
-_WHOSE = "SELECT triage_tenant()"
+ROLE_PREFIX = "tenant_"
+GROUP = "triage_tenants"
+"""What every login of a hospital may do, in a database that hospitals share."""
+IS_SHARED = f"SELECT has_table_privilege(oid, 'alembic_version', 'SELECT') FROM pg_roles WHERE rolname = '{GROUP}'"
+_WHOSE = (
+    f"SELECT triage_tenant(), coalesce(({IS_SHARED}), false) AND (r.rolsuper OR r.rolbypassrls OR r.oid = t.relowner) "
+    "FROM pg_roles r, pg_class t WHERE r.rolname = current_user AND t.oid = 'study'::regclass"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +81,14 @@ def _in_our_words() -> Iterator[None]:
         raise StoreError(f"the database does not answer or refuses: {type(error).__name__}: {error}"[:500]) from error
 
 
-def open_store(database_url: str, tenant: str = "site") -> Store:
+def open_store(database_url: str, tenant: str = "site", as_owner: bool = False) -> Store:
     """Connect to the store as `tenant`, whose rows are all that it then holds (tenancy.py).
 
     Raises: StoreError when the URL is no database URL or the folder of SQLite does not exist; reading and writing raise it
-    when the database belongs to another tenant.
+    when the database belongs to another tenant, or hospitals share it and this login may see all of them. Only what changes
+    the schema or admits a hospital connects so (`as_owner`).
     """
+    checked_tenant(tenant)
     try:
         url = make_url(database_url)
     except SQLAlchemyError as error:
@@ -92,8 +103,16 @@ def open_store(database_url: str, tenant: str = "site") -> Store:
         engine = create_engine(url, pool_size=4, pool_pre_ping=True, connect_args=stated)
     else:
         raise StoreError(f"{url.get_backend_name()} is not supported; use SQLite or PostgreSQL")
-    event.listen(engine, "connect", partial(_refuse_another_tenant, tenant, url.get_backend_name() == "sqlite"))
+    check = partial(_refuse_another_tenant, tenant, as_owner, url.get_backend_name() == "sqlite")
+    event.listen(engine, "connect", check)
     return Store(engine, tenant)
+
+
+def checked_tenant(name: str) -> str:
+    """The name itself, which goes into statements. Raises: StoreError when it is none."""
+    if not re.fullmatch(TENANT, name):
+        raise StoreError(f"{name[:64]!r} is no tenant: a-z, 0-9 and _, a letter first, at most 32")
+    return name
 
 
 def is_made(database_url: str) -> bool:
@@ -102,8 +121,10 @@ def is_made(database_url: str) -> bool:
     return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
 
 
-def _refuse_another_tenant(tenant: str, is_sqlite: bool, connection: DBAPIConnection, _: object) -> None:
-    """Raises: StoreError when this database, or this login of it, belongs to another hospital."""
+def _refuse_another_tenant(
+    tenant: str, as_owner: bool, is_sqlite: bool, connection: DBAPIConnection, _: object
+) -> None:
+    """Raises: AnotherTenant when this database, or this login of it, belongs to another hospital or to all of them."""
     cursor = connection.cursor()
     try:
         cursor.execute(_IS_SETTLED_SQLITE if is_sqlite else _IS_SETTLED)
@@ -114,8 +135,13 @@ def _refuse_another_tenant(tenant: str, is_sqlite: bool, connection: DBAPIConnec
     finally:
         cursor.close()
         connection.rollback()
+    if held is not None and not is_sqlite and held[1] and not as_owner:
+        raise AnotherTenant(
+            "hospitals share this database, and this login may see all of them: use the one that "
+            f"`triage-node db tenant` made for this hospital ({ROLE_PREFIX}{tenant})"
+        )
     if held is not None and held[0] != tenant:
-        raise StoreError(f"this store belongs to the tenant {held[0]!r}, and store.tenant is {tenant!r}")
+        raise AnotherTenant(f"this store belongs to the tenant {held[0]!r}, and store.tenant is {tenant!r}")
 
 
 def _sqlite_pragmas(connection: object, _: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, Integer, String, cast, insert, select, update
 
-from triage_node.domain.errors import StoreError
+from triage_node.domain.errors import AnotherTenant, StoreError
 from triage_node.store.engine import Store
 from triage_node.store.schema import meta
 
@@ -25,10 +25,12 @@ def set_simulation(store: Store, simulation: bool) -> None:
 
 
 def is_simulation(store: Store) -> bool:
-    """Raises: StoreError when the store was never initialised."""
+    """Raises: StoreError when the store was never initialised, or is another hospital's."""
     try:
         with store.read() as c:
             held = c.execute(select(meta.c.value).where(meta.c.key == SIMULATION)).scalar()
+    except AnotherTenant:
+        raise
     except StoreError as error:
         raise StoreError("the store is not initialised or cannot be reached; run `triage-node init`") from error
     if held is None:

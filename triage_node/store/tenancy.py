@@ -19,6 +19,7 @@ others were busy, and a statement's cost may tell how many rows there are in all
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -27,12 +28,9 @@ from sqlalchemy import Connection, MetaData, Table, insert, inspect, select, tex
 from sqlalchemy.schema import AddConstraint, ForeignKeyConstraint, PrimaryKeyConstraint, UniqueConstraint
 
 from triage_node.domain.errors import StoreError
-from triage_node.store.engine import TENANT_KEY, Store
+from triage_node.store.engine import GROUP, IS_SHARED, ROLE_PREFIX, TENANT_KEY, Store, checked_tenant
 from triage_node.store.schema import meta, metadata
 
-ROLE_PREFIX = "tenant_"
-GROUP = "triage_tenants"
-"""What every login of a hospital may do, in a database that hospitals share."""
 Key = PrimaryKeyConstraint | UniqueConstraint | ForeignKeyConstraint
 _COLUMN = "tenant"
 _POLICY = "of_tenant"
@@ -43,11 +41,6 @@ _FUNCTION = (
     "CREATE OR REPLACE FUNCTION triage_tenant() RETURNS text LANGUAGE sql STABLE AS $$ "
     f"SELECT CASE WHEN starts_with(current_user::text, '{ROLE_PREFIX}') "
     f"THEN substr(current_user::text, {len(ROLE_PREFIX) + 1}) ELSE current_setting('triage.tenant') END $$"
-)
-_SHARED = f"SELECT has_table_privilege(oid, 'alembic_version', 'SELECT') FROM pg_roles WHERE rolname = '{GROUP}'"
-_UNBOUND = (
-    "SELECT r.rolsuper OR r.rolbypassrls OR r.oid = t.relowner FROM pg_roles r, pg_class t "
-    "WHERE r.rolname = current_user AND t.oid = 'study'::regclass"
 )
 _GRANTS = [
     f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {GROUP}",
@@ -123,7 +116,7 @@ def settle(c: Connection, tenant: str) -> None:
             f'CREATE POLICY {_POLICY} ON "{name}" USING ({_COLUMN} = triage_tenant())',
         ]
     _run(c, statements)
-    if c.execute(text(_SHARED)).scalar():
+    if c.execute(text(IS_SHARED)).scalar():
         _run(c, _GRANTS)
 
 
@@ -173,35 +166,21 @@ def _forced(c: Connection) -> list[str]:
     return list(c.execute(text(forced)).scalars())
 
 
-def admit(store: Store, tenant: str, password: str) -> str:
-    """Make, or give a new password to, the login of a hospital in a shared database. Returns its name. Run by the owner.
+def admit(store: Store, tenant: str) -> str:
+    """Make, or give a new password to, the login of a hospital in a shared database. Run by the owner. Returns its URL.
 
     It may read and write rows, and nothing else: what row security does not bind (TRUNCATE, the owner's rights) it has not.
-    Raises: StoreError on SQLite, whose file is one hospital's.
+    Raises: StoreError for a name that is none, and on SQLite, whose file is one hospital's.
     """
     if store.is_sqlite:
         raise StoreError("an SQLite file belongs to one tenant; hospitals share a PostgreSQL database")
-    role = f"{ROLE_PREFIX}{tenant}"
+    role, password = f"{ROLE_PREFIX}{checked_tenant(tenant)}", secrets.token_urlsafe(24)
     with store.write() as c:
-        if c.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": GROUP}).scalar() is None:
-            c.execute(text(f"CREATE ROLE {GROUP} NOLOGIN"))
-        _run(c, _GRANTS)
-        held = c.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": role}).scalar()
-        # a password cannot be a parameter of this statement: the server itself quotes it
-        command = "SELECT format(:command, CAST(:role AS text), CAST(:password AS text))"
-        words = "ALTER ROLE %I PASSWORD %L" if held else f"CREATE ROLE %I LOGIN PASSWORD %L IN ROLE {GROUP}"
-        made = c.execute(text(command), {"command": words, "role": role, "password": password}).scalar_one()
-        c.exec_driver_sql(made.replace("%", "%%"))
-    return role
-
-
-def refuse_the_unbound(store: Store) -> None:
-    """Raises: StoreError when hospitals share this database and row security does not bind the login that we use."""
-    if store.is_sqlite:
-        return
-    with store.read() as c:
-        if c.execute(text(_SHARED)).scalar() and c.execute(text(_UNBOUND)).scalar():
-            raise StoreError(
-                "hospitals share this database, and this login may see all of them: use the one that "
-                f"`triage-node db tenant` made ({ROLE_PREFIX}{store.tenant})"
-            )
+        there = set(c.execute(text("SELECT rolname FROM pg_roles")).scalars())
+        made = [f"ALTER ROLE {role} PASSWORD '{password}'"]
+        if role not in there:
+            made = [f"CREATE ROLE {role} LOGIN PASSWORD '{password}' IN ROLE {GROUP}"]
+        if GROUP not in there:
+            made.insert(0, f"CREATE ROLE {GROUP} NOLOGIN")
+        _run(c, [*made, *_GRANTS])
+    return store.engine.url.set(username=role, password=password).render_as_string(hide_password=False)
