@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import ArchiveSettings
 from triage_node.delivery import store_scu, stow_rs
 from triage_node.delivery.commitment import Answer, request_commitment
@@ -15,13 +16,12 @@ from triage_node.delivery.gate import Destination, may_reach
 from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Outcome, Verdict, next_step, pause_after
 from triage_node.domain.delivery import ObjectKind, OutboxRow, OutboxState
-from triage_node.domain.errors import StoreError
+from triage_node.domain.errors import BlobError, BlobsAway, StoreError
 from triage_node.domain.identifiers import deterministic_uid
-from triage_node.instances.archive import Archive
 from triage_node.processes import messages, notifying
 from triage_node.processes.operations import sink
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
-from triage_node.processes.wiring import built_folder, is_loopback
+from triage_node.processes.wiring import is_loopback
 from triage_node.store import meta, modes, outbox
 from triage_node.store.engine import Store
 
@@ -42,7 +42,7 @@ class Queue:
     def __init__(self, running: Running, archive: ArchiveSettings, send_batch: SendBatch | None = None) -> None:
         self._running, self._archive = running, archive
         self._send_batch = send_batch or (stow_rs.send_batch if archive.stow_url else store_scu.send_batch)
-        self._built = Archive(built_folder(running.settings))
+        self._built = open_blobs(running.settings.store).built
         self._owner = owner("delivery")
         self._failures = 0
         self._resume_at = now()
@@ -78,8 +78,9 @@ class Queue:
         rows = outbox.claim_batch(store, archive.name, self._owner, now(), LEASE, archive.batch, only)
         if not rows:
             return False
-        files = [Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)) for r in rows]
-        outcomes = self._send_batch(archive, files, self._running.stop.is_set)
+        files, outcomes = self._files(rows)
+        if files:
+            outcomes |= self._send_batch(archive, files, self._running.stop.is_set)
         pause, self._failures = pause_after(outcomes.values(), self._failures, random.random)
         self._resume_at = now() + pause
         for row in rows:
@@ -89,6 +90,18 @@ class Queue:
         if archive.storage_commitment:
             self._unasked += [r for r in rows if outcomes[r.sop_instance_uid].verdict is Verdict.STORED]
         return not pause
+
+    def _files(self, rows: Sequence[OutboxRow]) -> tuple[list[Outgoing], dict[str, Outcome]]:
+        """The files of these rows, and what becomes of rows whose file cannot be had."""
+        files, without = [], {}
+        for r in rows:
+            try:
+                files.append(Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)))
+            except BlobsAway as error:
+                without[r.sop_instance_uid] = Outcome(Verdict.AGAIN, str(error))
+            except BlobError as error:
+                without[r.sop_instance_uid] = Outcome(Verdict.NEVER, str(error))
+        return files, without
 
     def _is_paused(self) -> bool:
         # what was queued while the node acted waits for people to switch it on again; a research archive never did depend on it
