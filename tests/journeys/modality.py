@@ -100,8 +100,11 @@ def phantom(
     return Sent(f"phantom {key}", tuple(scanners.write_files(data_sets, folder / key)))
 
 
-def copies(first: Sent, folder: Path, count: int) -> list[Sent]:
-    """The study and `count - 1` more with the same pixels under identifiers of their own: one head, computed once."""
+def copies(first: Sent, folder: Path, count: int, own_patients: bool = False) -> list[Sent]:
+    """The study and `count - 1` more with the same pixels under identifiers of their own: one head, computed once.
+
+    Several scans of one patient are seen as such; with `own_patients` each copy is somebody else's.
+    """
     out = [first]
     for k in range(1, count):
         target = folder / f"copy {k}"
@@ -113,6 +116,7 @@ def copies(first: Sent, folder: Path, count: int) -> list[Sent]:
                 setattr(ds, keyword, deterministic_uid(f"copy {k}", str(ds[keyword].value)))
             ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
             ds.AccessionNumber = f"SIM-COPY-{k}"
+            ds.PatientID += f"-{k}" if own_patients else ""
             files.append(target / file.name)
             ds.save_as(files[-1])
         out.append(Sent(f"{first.name} {k}", tuple(files)))

@@ -11,18 +11,17 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
 import pytest
-from pynetdicom import AE, _config
-from pynetdicom.sop_class import CTImageStorage
+from pynetdicom import _config
 
 from tests.journeys import modality
 from tests.journeys.modality import Sent
 from tests.support.node import AE_TITLE, Node, node
 from tests.support.pacs import Archive, free_port, orthanc
+from tests.support.stubborn import StubbornSender
 from tests.support.waiting import wait_until
 
 STUDIES, SLICES = 5, 40
@@ -62,40 +61,6 @@ class Killer:
             timer.join()
 
 
-class Modality:
-    """Sends files one after the other over one association, and again what was not answered."""
-
-    def __init__(self, port: int, killer: Killer) -> None:
-        self._port, self._killer = port, killer
-        self.answered: list[Path] = []
-
-    def send(self, files: Sequence[Path]) -> None:
-        left = list(files)
-
-        def all_answered() -> bool:
-            self._send_until_lost(left)
-            return not left
-
-        wait_until(all_answered, 300, f"all of {len(files)} instances are answered")
-
-    def _send_until_lost(self, left: list[Path]) -> None:
-        ae = AE("MODALITY")
-        ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 60, 60, 60
-        ae.add_requested_context(CTImageStorage, "1.2.840.10008.1.2.1")
-        association = ae.associate("127.0.0.1", self._port, ae_title=AE_TITLE)
-        while association.is_established and left:
-            try:
-                status = association.send_c_store(left[0])
-            except (RuntimeError, ValueError):  # it went while the request was made
-                break
-            if status.get("Status") != 0x0000:
-                break
-            self.answered.append(left.pop(0))
-            self._killer.answered(len(self.answered))
-        if association.is_established:
-            association.release()
-
-
 @pytest.fixture
 def studies(tmp_path: Path) -> list[Sent]:
     """Five studies of forty slices."""
@@ -118,7 +83,7 @@ def test_no_kill_loses_an_answered_instance_a_study_or_an_object(
     ):
         killer = Killer(running, chance)
         print("plan of the kills:", killer.plan)
-        sender = Modality(port, killer)
+        sender = StubbornSender("127.0.0.1", port, AE_TITLE, killer.answered)
         for study in studies:
             sender.send(study.files)
         killer.wait()

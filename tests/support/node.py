@@ -195,7 +195,7 @@ def node(
     }
     for name, section in sections.items():
         defaults[name] = {**defaults.get(name, {}), **section} if isinstance(section, Mapping) else section
-    served.config.write_text("\n".join(f"{name} = {_toml(section)}" for name, section in defaults.items()) + "\n")
+    served.config.write_text("\n".join(f"{name} = {toml(section)}" for name, section in defaults.items()) + "\n")
     made = served.command("init", *(["--simulation"] if simulation else []))
     assert made.returncode == 0, made.stdout + made.stderr
     try:
@@ -227,12 +227,12 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "TCP_NODELAY": "1"}
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
     """A TOML value; JSON's strings, numbers and booleans are TOML's too."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(v)}" for key, v in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {toml(v)}" for key, v in value.items()) + " }"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
+        return "[" + ", ".join(toml(v) for v in value) + "]"
     return json.dumps(value)
 
 

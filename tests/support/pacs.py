@@ -8,6 +8,7 @@ import os
 import pwd
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import urllib.error
@@ -187,56 +188,67 @@ def storescu(
         assert process.returncode == 0, output.decode(errors="replace")[-2000:]
 
 
+class PostgresServer:
+    """Debian's PostgreSQL on a port of its own. `start` and `stop` may be repeated on the same data."""
+
+    def __init__(self, folder: Path, host: str = "127.0.0.1", network: str = "127.0.0.0/8") -> None:
+        """`network`: who may connect. It refuses to run as root, so it has a folder of another user's."""
+        binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        if not binaries:
+            pytest.skip("postgresql is not installed; `make test` as root installs it")
+        self._binaries, self._log, self.host, self.port = binaries[-1], folder / "postgres.log", host, free_port()
+        self._prefix: list[str] = []
+        if os.getuid() == 0:
+            try:
+                pwd.getpwnam("postgres")
+            except KeyError:
+                pytest.skip("there is no user postgres to run PostgreSQL as")
+            self._prefix = [program("runuser"), "-u", "postgres", "--"]
+        # a short path below /tmp: the user postgres cannot enter pytest's folders
+        made = subprocess.check_output([*self._prefix, "mktemp", "-d", "/tmp/triage-pg-XXXXXX"], text=True)
+        self._home = Path(made.strip())
+        words = ["-U", "triage", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]
+        initdb = [*self._prefix, str(self._binaries / "initdb"), "-D", str(self._home / "data"), *words]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/")
+        with (self._home / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {network} trust\n")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+pg8000://triage@{self.host}:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        server = [str(self._binaries / "postgres"), "-D", str(self._home / "data"), "-k", str(self._home)]
+        server += ["-p", str(self.port), "-h", self.host, "-c", "fsync=off"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([*self._prefix, *server], stdout=log, stderr=log, cwd="/")
+        ready = [str(self._binaries / "pg_isready"), "-h", self.host, "-p", str(self.port), "-q"]
+        wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, 30, "PostgreSQL is ready")
+
+    def stop(self) -> None:
+        """Connections are ended, and what was not committed is rolled back."""
+        if self._process is not None:
+            # not to runuser, which makes another signal of it
+            os.kill(int((self._home / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
+            _wait_for(self._process)
+            self._process = None
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """Debian's PostgreSQL on a free loopback port; yields an SQLAlchemy URL. It refuses to run as root."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not binaries:
-        pytest.skip("postgresql is not installed; `make test` as root installs it")
-    if os.getuid() != 0:
-        prefix: list[str] = []
-    else:
-        try:
-            pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("there is no user postgres to run PostgreSQL as")
-        prefix = [program("runuser"), "-u", "postgres", "--"]
-    # a short path below /tmp: the user postgres cannot enter pytest's folders
-    home = Path(subprocess.check_output([*prefix, "mktemp", "-d", "/tmp/triage-pg-XXXXXX"], text=True).strip())
-    port = free_port()
-    run = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": "/"}
-    initdb = [
-        *prefix,
-        str(binaries[-1] / "initdb"),
-        "-D",
-        str(home / "data"),
-        "-U",
-        "triage",
-        "-A",
-        "trust",
-        "-E",
-        "UTF8",
-    ]
+    """PostgreSQL on loopback; yields an SQLAlchemy URL."""
+    server = PostgresServer(folder)
     try:
-        subprocess.run([*initdb, "--locale=C.UTF-8"], **run)  # type: ignore[call-overload]
-        with (folder / "postgres.log").open("wb") as log:
-            server = [str(binaries[-1] / "postgres"), "-D", str(home / "data"), "-k", str(home), "-p", str(port)]
-            process = subprocess.Popen(
-                [*prefix, *server, "-h", "127.0.0.1", "-c", "fsync=off"], stdout=log, stderr=log, cwd="/"
-            )
-            try:
-                wait_until(lambda: _listens(port), 30, "PostgreSQL listens")
-                _wait_for_database(binaries[-1], port)
-                yield f"postgresql+pg8000://triage@127.0.0.1:{port}/postgres"
-            finally:
-                _end(process)
+        server.start()
+        yield server.url
     finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def _wait_for_database(binaries: Path, port: int) -> None:
-    ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port), "-q"]
-    wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, 30, "PostgreSQL is ready")
+        server.remove()
 
 
 def _listens(port: int) -> bool:
@@ -246,6 +258,10 @@ def _listens(port: int) -> bool:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
+    _wait_for(process)
+
+
+def _wait_for(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(60)
     except subprocess.TimeoutExpired:

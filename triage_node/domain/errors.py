@@ -9,8 +9,8 @@ TriageNodeError
 ├── BundleError                        HashMismatch, ManifestInvalid
 ├── ReportError
 ├── DeliveryError                      TransientDeliveryError (retry), PermanentDeliveryError (park)
-├── StoreError
 ├── BlobError                          BlobMissing (for good), BlobDamaged, BlobsAway (mends itself): bytes that cannot be had
+├── StoreError                         StoreUnavailable (the same again may work), LeaseLost (somebody else has it now)
 ├── StatementRefused(problems)         what somebody stated of a patient cannot be; StatementConflict: not now
 ├── DataSetError                       a folder of labelled images is not what it must be: CaseUnreadable for one study
 ├── EvaluationError                    an evaluation cannot begin, or its report cannot be written
@@ -123,6 +123,14 @@ class BlobDamaged(BlobError):
 
 class BlobsAway(BlobError):
     """The store of the bytes does not answer, or refuses. It mends itself, so nothing counts as failed because of it."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached, is busy or full: the same may work later, and says nothing about what was written."""
+
+
+class LeaseLost(StoreError):
+    """What was worked on belongs to somebody else by now: whoever came back late writes nothing."""
 
 
 class StatementRefused(TriageNodeError):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from triage_node.domain.errors import StoreError
 
+LONGEST_WRITE_S = 3600.0
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -20,6 +23,8 @@ class Archive:
 
     def __init__(self, data_folder: Path) -> None:
         self.blobs = data_folder / "blobs"
+        self.writer = f"@{socket.gethostname()}"
+        """How the names of files end that this host is writing; others may write to the same folder."""
         self._folders: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -64,11 +69,12 @@ class Archive:
     def prepare(self) -> int:
         """Make and open the folders for writing; remove what was being written when the process before ended.
 
-        Nobody was told 0x0000 for that. All 256 folders are made at once, since making one costs two flushes.
+        Nobody was told 0x0000 for that. What another host writes stays, for LONGEST_WRITE_S. All 256 folders are made at once, since making one costs two flushes.
         Returns how many files were removed. Raises: OSError.
         """
         self.blobs.mkdir(parents=True, exist_ok=True)
         leftovers = [p for p in self.blobs.iterdir() if p.is_file()] + [*self.blobs.glob("??/*.tmp")]
+        leftovers = [p for p in leftovers if not self._is_anothers(p)]
         for path in leftovers:
             path.unlink(missing_ok=True)
         for number in range(256):
@@ -78,6 +84,13 @@ class Archive:
             os.fsync(descriptor)
             os.close(descriptor)
         return len(leftovers)
+
+    def _is_anothers(self, path: Path) -> bool:
+        try:
+            is_recent = time.time() - path.stat().st_mtime < LONGEST_WRITE_S
+        except FileNotFoundError:  # finished since
+            return True
+        return is_recent and "@" in path.stem and not path.stem.endswith(self.writer)
 
     def folder_descriptor(self, prefix: str) -> int:
         """An open descriptor of `blobs/<prefix>`, for fsync; kept open."""

@@ -154,7 +154,7 @@ class BlobFile:
             self._buffer = None  # type: ignore[assignment]
 
     def _open(self) -> None:
-        self._temporary = f"{self._archive.blobs}/{os.getpid()}-{next(_serial)}.tmp"
+        self._temporary = f"{self._archive.blobs}/{os.getpid()}-{next(_serial)}{self._archive.writer}.tmp"
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | (os.O_DIRECT if self._direct else 0)
         self._descriptor = os.open(self._temporary, flags, 0o640)
 

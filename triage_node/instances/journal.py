@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from triage_node.domain.errors import StoreError, StoreUnavailable
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.reception import Peer
 
@@ -35,9 +36,8 @@ log = logging.getLogger(__name__)
 # Called by the thread that writes, so that the header is read there; False: without the header
 MakeInstance = Callable[[bool], ReceivedInstance]
 
-# Errors that another try does not mend. Those of the database go by name: only the store knows its driver.
-_ABOUT_A_ROW = (ValueError, TypeError, KeyError, IndexError, OverflowError)
-_ABOUT_A_ROW_BY_NAME = ("DataError", "IntegrityError", "ProgrammingError", "StatementError", "DatabaseError")
+# Errors that another try does not mend
+_ABOUT_A_ROW = (ValueError, TypeError, KeyError, IndexError, OverflowError, StoreError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Journal:
             except Exception as error:
                 tries += 1
                 log.error("rows=%d not written, tries=%d: %s", len(part), tries, type(error).__name__, exc_info=error)
-                about_a_row = isinstance(error, _ABOUT_A_ROW) or type(error).__name__ in _ABOUT_A_ROW_BY_NAME
+                about_a_row = isinstance(error, _ABOUT_A_ROW) and not isinstance(error, StoreUnavailable)
             if about_a_row and len(part) > 1:
                 # one that cannot be written must not hold up the others
                 return all(self._write_until_done([entry]) for entry in part)

@@ -3,26 +3,24 @@
 DESIGN. A study is claimed with a lease, each stage commits what it found, and everything up to the decision can run twice
 with the same outcome: the same pixels, model and policy give the same result revision and the same UIDs. The decision is
 committed, and so seen, before anything is drawn. A study that cannot be analysed ends visible with a reason; an error is
-tried again, three times at most.
+tried again, three times at most. Each commit asks whether the study is still ours: a host that was taken for dead and comes
+back writes nothing (`_writing`).
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from triage_node.blobs.opened import open_blobs
 from triage_node.bundle.load import load_bundle
 from triage_node.detection.detector import FindingDetector
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.operating_point import decide
-from triage_node.domain.errors import BlobMissing, BlobsAway, StudyRejected
+from triage_node.domain.errors import LeaseLost, StoreUnavailable, StudyRejected
 from triage_node.domain.finding import Detection, FindingDecision, OperatingPoint
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.priority import Mode
@@ -36,9 +34,9 @@ from triage_node.processes import gate, identity, repeats, reporting
 from triage_node.processes import rejections as iocm
 from triage_node.processes.console.display import Displays
 from triage_node.processes.decision import commit_decision, flag_of
+from triage_node.processes.hosts import lease
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.operations import drift, sink
-from triage_node.processes.operations.names import IMAGE_STORE
 from triage_node.processes.prognosis import Prognosis
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
 from triage_node.processes.scans import Scan, Scans, Told, digest_of_all
@@ -65,7 +63,6 @@ from triage_node.store import (
     rejections,
     results,
     studies,
-    uploads,
     worklist,
 )
 from triage_node.store.engine import Connection
@@ -75,13 +72,8 @@ from triage_node.volume.decode import CrashedDecoder, Decoder
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(minutes=10)
 POLL_S = 0.2
-UPLOADS_S = 20.0
-"""Images go up while they come, so at the report hardly one is left. A study that waits longer gives its place to others."""
-UPLOADS_LOOKED_AT_S = 0.1
-ASK_BLOBS_S = 2.0
-"""How often a store of blobs that is away is asked whether it is back."""
+AFTER_NO_ANSWER_S = 1.0
 
 
 @dataclass(slots=True)
@@ -98,10 +90,7 @@ class Analysis:
         self.running = running
         self.store, self.settings = running.store, running.settings
         self.simulation = meta.is_simulation(self.store)
-        self.blobs = open_blobs(self.settings.store)
-        self.received = self.blobs.received
-        self._blobs_asked_at: float | None = None
-        """When the store of blobs was asked whether it answers again; None while it does. Units: s, monotonic."""
+        self.received = Archive(self.settings.store.data_folder)
         model = self.settings.model
         self.decoder = Decoder(model.decode_memory_mb << 20, model.decode_timeout_s)
         bundle = load_bundle(bundle_folder(model.bundle))
@@ -115,7 +104,7 @@ class Analysis:
             log.warning("mode=%s %s", self.standing.mode, self.standing.why)
         Archive(built_folder(self.settings)).prepare()
         self.prognosis = Prognosis(self.store, self.settings)
-        self.displays = Displays(self.blobs, built_folder(self.settings), bundle, self.prognosis.networks)
+        self.displays = Displays(built_folder(self.settings), bundle, self.prognosis.networks)
         self.teller = Teller(self.settings, self.simulation)
         self.rules = rules_of(self.settings)
         self.zone = ZoneInfo(self.settings.node.time_zone)
@@ -124,6 +113,8 @@ class Analysis:
         self.stage = _Stage()
         self.trials = Trials(running, self._detector_of)
         self.shadow = Shadow(running)
+        self._left = ""
+        """The study that was at hand when the database fell silent."""
         self.unread: Volume | None = None
         """The volume of the study at hand that was assembled last, for the page of a study that is declined."""
 
@@ -132,8 +123,9 @@ class Analysis:
         return self.work() or self.restate() or self.displays.explain() or self.trials.step() or self.shadow.step()
 
     def work(self) -> bool:
-        """Take one study and bring it as far as it goes. False when there is none."""
-        study = studies.claim(self.store, self.owner, now(), LEASE, self._blobs_answer())
+        """Take one study and bring it as far as it goes. False when there is none. Raises: StoreUnavailable."""
+        self._let_go()
+        study = studies.claim(self.store, self.owner, now(), lease.LEASE)
         if study is None:
             return False
         uid = study.study_instance_uid
@@ -141,20 +133,14 @@ class Analysis:
         self._stand()
         self.unread = None
         try:
-            self._analyse(study)
-        except StudyRejected as rejected:
-            if isinstance(rejected, CrashedDecoder):
-                instances.quarantine(self.store, rejected.path.stem, rejected.reason)
-            self._end(study, StudyEvent.DECLINED, rejected.reason)
-            self._show_unread(uid)
-        except BlobsAway as away:
-            self._wait_for_blobs(uid, str(away))
-            outbox.record_peer(self.store, IMAGE_STORE, now(), str(away)[:300])
-            self._blobs_asked_at = time.monotonic()
+            with lease.kept(self.store, uid, self.owner):
+                self._analyse_or_decline(study)
+        except LeaseLost as lost:
+            log.warning("left to others: %s", lost)
+        except StoreUnavailable:
+            self._left = uid
+            raise
         except Exception as error:
-            if isinstance(error, BlobMissing) and uploads.of_study(self.store, uid):
-                self._wait_for_blobs(uid, "another host has still to upload images of it")
-                return True
             log.exception("study=%s stage=%s", uid, self.stage.name)
             reason = f"{type(error).__name__}: {error}"[:200]
             studies.give_back(self.store, uid, self.owner, now(), self.stage.name, reason)
@@ -163,30 +149,21 @@ class Analysis:
             self._stand()
         return True
 
-    def _blobs_answer(self) -> bool:
-        """Whether studies that wait for the store of blobs are worth a try. What can be read without it is tried anyway."""
-        if self._blobs_asked_at is None:
-            return True
-        if time.monotonic() - self._blobs_asked_at < ASK_BLOBS_S:
-            return False
-        if self.blobs.problem():
-            self._blobs_asked_at = time.monotonic()
-            return False
-        outbox.record_peer(self.store, IMAGE_STORE, now())
-        self._blobs_asked_at = None
-        return True
+    def _let_go(self) -> None:
+        """What the database was lost over says nothing of the study: it goes back without a try counted."""
+        if self._left:
+            studies.release(self.store, self._left, self.owner, now(), "the database did not answer")
+            self._left, self.is_synthetic = "", False
+            self._stand()
 
-    def _wait_for_blobs(self, uid: str, why: str) -> None:
-        log.warning("study=%s stage=%s waits: %s", uid, self.stage.name, why)
-        studies.wait_for_blobs(self.store, uid, self.owner, now(), why)
-
-    def _until_uploaded(self, uid: str) -> None:
-        """No study ends whose images lie on one host only (issue 11). Raises: BlobsAway."""
-        until = time.monotonic() + UPLOADS_S
-        while self.blobs.is_shared and (left := uploads.of_study(self.store, uid)):
-            if time.monotonic() > until or self.running.stop.wait(UPLOADS_LOOKED_AT_S):
-                raise BlobsAway(f"{left} images of it are still on their way")
-            self.running.beat()
+    def _analyse_or_decline(self, study: studies.StudyRecord) -> None:
+        try:
+            self._analyse(study)
+        except StudyRejected as rejected:
+            if isinstance(rejected, CrashedDecoder):
+                instances.quarantine(self.store, rejected.path.stem, rejected.reason)
+            self._end(study, StudyEvent.DECLINED, rejected.reason)
+            self._show_unread(study.study_instance_uid)
 
     def _analyse(self, study: studies.StudyRecord) -> None:
         uid = study.study_instance_uid
@@ -262,7 +239,9 @@ class Analysis:
                 record = self._record(study, input_digest, detection, decision, detail)
                 how = list_policy(self.settings, self.standing.mode)
                 apart, why = self.standing.apart, self.standing.why
-                commit_decision(self.store, record, decision, flag, how, now(), apart, why, self.teller, repeat)
+                commit_decision(
+                    self.store, record, decision, flag, how, now(), apart, why, self.teller, repeat, self.owner
+                )
                 self._follow_scanner(record, chosen, volume)
         self.running.beat()
         self.displays.keep(uid, volume, detection, record.revision)
@@ -277,14 +256,13 @@ class Analysis:
                     study, StudyEvent.REPORTED, f"0 objects, revision {record.revision}: nothing new to say"
                 )
             issued = patient if corrections else None
-            self._until_uploaded(uid)
             files = self.reporter.build(
                 record, predictions, identity_digest, chosen, volume, detection, decision, issued
             )
             notes = self.reporter.withdraw(record)
             self.reporter.keep((*files, *(note for _, note in notes)))
             kinds = reporting.FLAGGED if decision.flagged else reporting.NOT_FLAGGED
-            with self.store.write() as c:
+            with self._writing(uid) as c:
                 if self._is_another(c, study):
                     return None
                 self.reporter.queue(c, files, kinds)
@@ -294,7 +272,7 @@ class Analysis:
 
     def _follow_scanner(self, record: results.ResultRecord, chosen: list[ReceivedInstance], volume: Volume) -> None:
         """Keep what tells whether the scanner changes (operations/drift.py)."""
-        with self.store.write() as c:
+        with self._writing(record.study_instance_uid) as c:
             operations_drift.add(c, drift.sample_of(record, [i.header for i in chosen], volume))
 
     def _answer_heartbeat(
@@ -313,10 +291,9 @@ class Analysis:
         with self._at("report"):
             detail = reporting.detail_of(detection, decision, None, identity_digest, "")
             record = self._record(study, input_digest, detection, decision, detail)
-            self._until_uploaded(uid)
             files = self.reporter.build(record, (), identity_digest, chosen, volume, detection, decision)
             self.reporter.keep(files)
-            with self.store.write() as c:
+            with self._writing(uid) as c:
                 self.reporter.queue(c, files, reporting.FLAGGED if decision.flagged else reporting.NOT_FLAGGED)
                 studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects of a heartbeat")
                 self._finish(c, study, StudyEvent.REPORTED, "")
@@ -354,7 +331,7 @@ class Analysis:
         if uid is None or record is None:
             return False
         again = self.reporter.may_tell_prognosis() and all(
-            self.received.has(i.sha256) for i in instances.of_study(self.store, uid)
+            self.received.path(i.sha256).is_file() for i in instances.of_study(self.store, uid)
         )
         revised = self.prognosis.restated(record)
         with self.store.write() as c:
@@ -375,7 +352,7 @@ class Analysis:
         made = prognosis.latest(self.store, record.study_instance_uid, record.revision)
         if made is None:
             made = self.prognosis.first(record, volume, detection, held, chosen)
-            with self.store.write() as c:
+            with self._writing(record.study_instance_uid) as c:
                 prognosis.save(c, made)
         return made.predictions
 
@@ -383,19 +360,19 @@ class Analysis:
         """What of a study is read, stored as it is found. Raises: StudyRejected when there is nothing."""
 
         def selected(selection: SelectedSeries) -> None:
-            with self.store.write() as c:
+            with self._writing(uid) as c:
                 studies.set_selection(c, uid, selection)
 
         def assembled(volume: Volume) -> None:
             self.unread = volume
 
         def checked(volume: Volume) -> None:
-            with self.store.write() as c:
+            with self._writing(uid) as c:
                 words = "; ".join((f"{len(volume.hu)} slices", *volume.notes))
                 studies.mark(c, uid, Moment.VOLUME, now(), words)
 
         told = Told(selected, lambda digests: instances.set_pixel_digests(self.store, digests), assembled, checked)
-        return Scans(self.decoder, self.received.path, told, self.received.fetch).read(held)
+        return Scans(self.decoder, self.received.path, told).read(held)
 
     def _record(
         self,
@@ -432,7 +409,6 @@ class Analysis:
         uid = study.study_instance_uid
         files: tuple[BuiltFile, ...] = ()
         notes: list[tuple[str, BuiltFile]] = []
-        self._until_uploaded(uid)
         earlier = results.latest(self.store, uid)
         if event is StudyEvent.DECLINED:
             held = [i for i in instances.of_study(self.store, uid) if i.sop_class_uid != KEY_OBJECT_SELECTION]
@@ -442,7 +418,7 @@ class Analysis:
                 earlier = replace(earlier, revision=earlier.revision + 1, created_at=now())
                 notes = self.reporter.withdraw(earlier)
             self.reporter.keep((*files, *(note for _, note in notes)))
-        with self.store.write() as c:
+        with self._writing(uid) as c:
             if self._is_another(c, study):
                 return
             self.reporter.queue(c, files, reporting.NOT_ANALYSED)
@@ -480,6 +456,13 @@ class Analysis:
         outbox.settle(c, study.study_instance_uid, now())
 
     @contextmanager
+    def _writing(self, uid: str) -> Iterator[Connection]:
+        """A transaction about the study at hand. Raises: LeaseLost, before anything is written, when it is ours no more."""
+        with self.store.write() as c:
+            studies.hold(c, uid, self.owner)
+            yield c
+
+    @contextmanager
     def _at(self, stage: str) -> Iterator[None]:
         self.stage.name = stage
         yield
@@ -493,9 +476,15 @@ def main(running: Running) -> None:
     running.beat({"decodable": list(analysis.decoder.decodable()), **said})
     try:
         while not running.stop.is_set():
-            running.beat()
-            studies.take_from_dead(running.store, is_dead, now())
-            if not analysis.turn():
+            try:
+                running.beat()
+                studies.take_from_dead(running.store, is_dead, now())
+                is_busy = analysis.turn()
+            except StoreUnavailable:
+                log.exception("the study at hand waits until the database answers")
+                running.stop.wait(AFTER_NO_ANSWER_S)
+                continue
+            if not is_busy:
                 running.stop.wait(POLL_S)
     finally:
         analysis.decoder.close()

@@ -14,7 +14,7 @@ from triage_node.domain.priority import WorklistRow
 from triage_node.domain.study import StudyState
 from triage_node.processes.intake import rule_for, rules_of
 from triage_node.processes.running import now
-from triage_node.store import expected, instances, studies, worklist
+from triage_node.store import expected, heartbeat, instances, studies, worklist
 from triage_node.store.engine import Store
 from triage_node.study.completeness import (
     Arrival,
@@ -62,12 +62,16 @@ class Arrivals:
         for uid in worklist.studies_without_row(self._store):
             self._list(uid)
         receiving = studies.in_states(self._store, StudyState.RECEIVING)
-        open_associations = instances.open_association_ids(self._store) if receiving else set()
+        open_associations = self._open_associations() if receiving else set()
         told = expected.last_told(self._store, [s.study_instance_uid for s in receiving]) if receiving else {}
         for study in receiving:
             self._close_if_complete(study, open_associations, told.get(study.study_instance_uid))
         known = {s.study_instance_uid for s in receiving}
         self._looks = {uid: look for uid, look in self._looks.items() if uid in known}
+
+    def _open_associations(self) -> set[int]:
+        # a receiver that is gone, or cut off, tells the end of no association
+        return instances.open_association_ids(self._store, heartbeat.silent(self._store, "ingest", now()))
 
     def _list(self, uid: str) -> None:
         held = instances.of_study(self._store, uid)

@@ -54,14 +54,18 @@ def commit_decision(
     why: str = "",
     teller: Teller | None = None,
     repeat: Repeat | None = None,
+    owner: str = "",
 ) -> None:
     """Store the result and raise the study. In observe mode the flag is kept and the move recorded as "would move".
 
     `apart`: the node observes this study only, and `why`; `policy` is then the one of observe mode. `teller` writes what
     other worklists and people are told; None where there are none. Of a `repeat` without news no person is notified.
+    `owner`: who has the study at work. Raises: LeaseLost, and nothing is stored, when somebody else has it by now.
     """
     uid = record.study_instance_uid
     with store.write() as c:
+        if owner:
+            studies.hold(c, uid, owner)
         before = order(as_readers_see([listed.row for listed in worklist.rows(c)], policy), at, policy)
         results.save(c, record, decision)
         studies.mark(c, uid, Moment.DECIDED, at, decision.answer)

@@ -1,4 +1,8 @@
-"""The delivery role: one queue per archive, worklist peer and contact, so that one that is down holds up nobody else."""
+"""The delivery role: one queue per archive, worklist peer and contact, so that one that is down holds up nobody else.
+
+Of several hosts one has the turn of a destination; it stops between two objects when it has lost it. The rows that it
+holds lapse only when nothing of its can be on the way any more, so no row is ever in two associations.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +12,28 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import ArchiveSettings
 from triage_node.delivery import store_scu, stow_rs
 from triage_node.delivery.commitment import Answer, request_commitment
 from triage_node.delivery.gate import Destination, may_reach
 from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Outcome, Verdict, next_step, pause_after
+from triage_node.dimse.calling import GRACE_S
 from triage_node.domain.delivery import ObjectKind, OutboxRow, OutboxState
-from triage_node.domain.errors import BlobError, BlobsAway, StoreError
+from triage_node.domain.errors import StoreError
 from triage_node.domain.identifiers import deterministic_uid
+from triage_node.instances.archive import Archive
 from triage_node.processes import messages, notifying
 from triage_node.processes.operations import sink
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
-from triage_node.processes.wiring import is_loopback
+from triage_node.processes.wiring import built_folder, is_loopback
 from triage_node.store import meta, modes, outbox
 from triage_node.store.engine import Store
+from triage_node.store.turns import TRUSTED_S
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=20)
-"""Rows that another host held go out again after this. A second sender within it is harmless."""
+RENEWED_EVERY_S = 5.0
 POLL_S = 0.25
 AFTER_AN_ERROR_S = 2.0
 SendBatch = Callable[[ArchiveSettings, Sequence[Outgoing], Callable[[], bool]], dict[str, Outcome]]
@@ -42,8 +47,12 @@ class Queue:
     def __init__(self, running: Running, archive: ArchiveSettings, send_batch: SendBatch | None = None) -> None:
         self._running, self._archive = running, archive
         self._send_batch = send_batch or (stow_rs.send_batch if archive.stow_url else store_scu.send_batch)
-        self._built = open_blobs(running.settings.store).built
+        self._built = Archive(built_folder(running.settings))
         self._owner = owner("delivery")
+        self._turn = f"archive {archive.name}"
+        on_the_way = archive.connect_timeout_s + archive.response_timeout_s + GRACE_S
+        self._lease = timedelta(seconds=TRUSTED_S + RENEWED_EVERY_S + on_the_way)
+        self._renewed_at = now()
         self._failures = 0
         self._resume_at = now()
         self._unasked: list[OutboxRow] = []
@@ -54,6 +63,10 @@ class Queue:
         stop = self._running.stop
         while not stop.is_set():
             try:
+                if not self._running.turns.mine(self._turn):
+                    self._is_new = True
+                    stop.wait(POLL_S)
+                    continue
                 if self._is_new:
                     outbox.take_from_dead(self._running.store, self._archive.name, is_dead)
                     self.ask_again()
@@ -73,14 +86,16 @@ class Queue:
         store, archive = self._running.store, self._archive
         if now() < self._resume_at or archive.name not in outbox.peers_with_work(store, now()):
             return False
+        if not self._running.turns.mine(self._turn):
+            return False
         # what takes something back goes out whatever the mode is
         only = ObjectKind.REJECTION_NOTE if self._is_paused() else None
-        rows = outbox.claim_batch(store, archive.name, self._owner, now(), LEASE, archive.batch, only)
+        rows = outbox.claim_batch(store, archive.name, self._owner, now(), self._lease, archive.batch, only)
         if not rows:
             return False
-        files, outcomes = self._files(rows)
-        if files:
-            outcomes |= self._send_batch(archive, files, self._running.stop.is_set)
+        self._renewed_at = now()
+        files = [Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)) for r in rows]
+        outcomes = self._send_batch(archive, files, self._must_stop)
         pause, self._failures = pause_after(outcomes.values(), self._failures, random.random)
         self._resume_at = now() + pause
         for row in rows:
@@ -91,17 +106,18 @@ class Queue:
             self._unasked += [r for r in rows if outcomes[r.sop_instance_uid].verdict is Verdict.STORED]
         return not pause
 
-    def _files(self, rows: Sequence[OutboxRow]) -> tuple[list[Outgoing], dict[str, Outcome]]:
-        """The files of these rows, and what becomes of rows whose file cannot be had."""
-        files, without = [], {}
-        for r in rows:
+    def _must_stop(self) -> bool:
+        """Asked between two objects: the node stops, or the destination is somebody else's by now."""
+        if self._running.stop.is_set() or not self._running.turns.still(self._turn):
+            return True
+        if (now() - self._renewed_at).total_seconds() > RENEWED_EVERY_S:
+            self._renewed_at = now()
             try:
-                files.append(Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)))
-            except BlobsAway as error:
-                without[r.sop_instance_uid] = Outcome(Verdict.AGAIN, str(error))
-            except BlobError as error:
-                without[r.sop_instance_uid] = Outcome(Verdict.NEVER, str(error))
-        return files, without
+                outbox.renew(self._running.store, self._archive.name, self._owner, now(), self._lease)
+            except StoreError:
+                log.exception("archive=%s", self._archive.name)
+                return True
+        return False
 
     def _is_paused(self) -> bool:
         # what was queued while the node acted waits for people to switch it on again; a research archive never did depend on it
@@ -175,6 +191,7 @@ def main(running: Running) -> None:
     while not running.stop.wait(1.0):
         try:
             running.beat()
+            running.turns.keep()
         except StoreError:
             log.exception("no sign of life could be written")
     for thread in threads:

@@ -27,6 +27,7 @@ from triage_node.dimse.calling import Callee
 from triage_node.domain.errors import ConfigError, StoreError
 from triage_node.domain.priority import Mode, WorklistRow
 from triage_node.domain.reception import Peer, Reception, StoreRequest
+from triage_node.domain.workitem import QueuedEvent
 from triage_node.gateway import announcement_scp, ups_rs, ups_scp
 from triage_node.gateway.hl7_inbound import Hl7Inbound
 from triage_node.gateway.ups_events import EventSender
@@ -123,10 +124,17 @@ def event_senders(running: Running) -> list[threading.Thread]:
     for s in settings.subscribers:
         if s.host:
             callee = Callee(s.host, s.port, s.ae_title, settings.ae_title, s.timeout_s, s.timeout_s)
-            waiting = partial(workitems.waiting_events, running.store)
+            waiting = partial(_waiting_events, running)
             sender = EventSender(callee, waiting, partial(workitems.event_taken, running.store), running.stop)
             threads.append(threading.Thread(target=sender.run, name=f"events {s.ae_title}", daemon=True))
     return threads
+
+
+def _waiting_events(running: Running, ae_title: str, most: int) -> Sequence[QueuedEvent]:
+    """What waits for a subscriber, while no other host tells it. Raises: StoreError."""
+    if not running.turns.mine(f"events {ae_title}"):
+        return ()
+    return workitems.waiting_events(running.store, ae_title, most)
 
 
 def main(running: Running) -> None:

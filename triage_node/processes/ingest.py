@@ -12,18 +12,19 @@ import logging
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from triage_node.association import stock_path
 from triage_node.association.limits import Limits
 from triage_node.association.listener import Endpoint, Listener
 from triage_node.association.peers import Sender
 from triage_node.association.session import Committed, Failed
-from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import ListenerSettings, Settings
 from triage_node.domain.errors import ConfigError, TriageNodeError
+from triage_node.domain.instance import ReceivedInstance
 from triage_node.instances.archive import Archive
 from triage_node.instances.intake import Intake, IntakeLimits, reindex
 from triage_node.instances.journal import Journal, Rows
@@ -32,12 +33,9 @@ from triage_node.processes.certificates import tls_of
 from triage_node.processes.operations.names import CALLING_AE_TITLE
 from triage_node.processes.operations.own_port import own_address
 from triage_node.processes.receivers import RECEIVERS, Receivers
-from triage_node.processes.running import Running, now, run_role
+from triage_node.processes.running import Running, ahead, now, run_role
 from triage_node.store import heartbeat, instances, outbox
 from triage_node.store.engine import Store
-
-if TYPE_CHECKING:
-    from triage_node.processes.storage.uploading import Uploader
 
 FINISH_S = 10.0  # below the supervisor's patience
 _TICK_S = 1.0
@@ -66,13 +64,12 @@ def main(running: Running) -> None:
     gc.collect()
     gc.freeze()  # what was loaded stays, shared by all; a collection need not walk a quarter of a million objects
     receivers.fork()
-    instances.close_open_associations(store, now())
-    uploader = _uploader(running, archive)
+    instances.close_open_associations(store, now(), heartbeat.host())
     journal = Journal(
         Rows(
-            partial(instances.record_association, store),
+            partial(instances.record_association, store, receiver=heartbeat.host()),
             partial(instances.close_association, store),
-            uploader.record_batch if uploader is not None else partial(instances.record_batch, store),
+            lambda batch: instances.record_batch(store, _at_agreed_time(batch)),
         )
     )
     intake = Intake(archive, journal, limits, counts=counts.of(RECEIVERS))
@@ -92,8 +89,6 @@ def main(running: Running) -> None:
         receivers.serve,
     )
     journal.start()
-    if uploader is not None:
-        uploader.start()
     died = threading.Event()
     receivers.listen(journal, lambda: (died.set(), running.stop.set()))
     try:
@@ -112,20 +107,15 @@ def main(running: Running) -> None:
     receivers.stop(FINISH_S / 5)
     if not journal.stop(FINISH_S / 2):
         log.error("rows=%d were not written, the next start re-indexes them", journal.waiting)
-    if uploader is not None:
-        uploader.stop(FINISH_S / 2)
     archive.close()
     if died.is_set():
         raise TriageNodeError("a process that receives has ended")
 
 
-def _uploader(running: Running, archive: Archive) -> Uploader | None:
-    """Where hosts share a store; nothing of it is loaded elsewhere. After the fork: receivers know nothing of it."""
-    if not running.settings.store.blob_url:
-        return None
-    from triage_node.processes.storage.uploading import Uploader
-
-    return Uploader(running.store, open_blobs(running.settings.store), archive)
+def _at_agreed_time(batch: Sequence[ReceivedInstance]) -> Sequence[ReceivedInstance]:
+    """Two receivers whose clocks differ must not make a series look quiet that is not."""
+    by = ahead()
+    return [replace(i, received_at=i.received_at + by) for i in batch] if by else batch
 
 
 def _heartbeat_sender(settings: Settings) -> list[Sender]:

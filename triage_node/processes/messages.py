@@ -93,6 +93,7 @@ class MessageQueue:
         self._made: WorklistAdapter | None = None
         self._store, self._simulation = running.store, meta.is_simulation(running.store)
         self._owner = owner("delivery")
+        self._turn = f"peer {peer.name}"
         self._lease = timedelta(seconds=STEPS * peer.timeout_s)
         self._failures = 0
         self._resume_at = now()
@@ -103,6 +104,10 @@ class MessageQueue:
         is_new = True
         while not stop.is_set():
             try:
+                if not self._running.turns.mine(self._turn):
+                    is_new = True
+                    stop.wait(POLL_S)
+                    continue
                 if is_new:
                     messages.take_from_dead(self._store, self._peer.name, is_dead)
                     is_new = False

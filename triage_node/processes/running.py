@@ -7,38 +7,62 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from triage_node.config.load import load
 from triage_node.config.schema import Settings
 from triage_node.domain.errors import TriageNodeError
-from triage_node.store import heartbeat
+from triage_node.store import agreed_time, heartbeat
 from triage_node.store.engine import Store, open_store
+from triage_node.store.turns import Turns
 
 SUPERVISOR = "TRIAGE_SUPERVISOR_PID"
 BEAT_S = 2.0
+COMPARED_EVERY_S = 60.0
 _PR_SET_PDEATHSIG = 1
 
 
+_agreed: tuple[datetime, float] | None = None
+"""The database's time, and our monotonic clock at that moment."""
+
+
 def now() -> datetime:
-    return datetime.now(UTC)
+    """The time that all hosts agree on: this machine's, or with PostgreSQL the database's, whatever our clock is set to."""
+    if _agreed is None:
+        return datetime.now(UTC)
+    at, then = _agreed
+    return at + timedelta(seconds=time.monotonic() - then)
+
+
+def ahead() -> timedelta:
+    """How far the agreed time is ahead of this machine's clock, by which receivers stamp what they answer."""
+    return now() - datetime.now(UTC) if _agreed is not None else timedelta(0)
+
+
+def agree(store: Store) -> None:
+    """Take the time from the database, where several hosts share one. Raises: StoreError."""
+    global _agreed
+    if store.is_sqlite or (_agreed is not None and time.monotonic() - _agreed[1] < COMPARED_EVERY_S):
+        return
+    at = agreed_time.of_database(store)
+    _agreed = at, time.monotonic()
 
 
 def owner(role: str) -> str:
     """Who holds a lease: role, host and process."""
-    return f"{role}@{socket.gethostname()}:{os.getpid()}"
+    return f"{role}@{heartbeat.host()}:{os.getpid()}"
 
 
 def is_dead(lease_owner: str) -> bool:
     """True when the owner was a process of this host that is gone. Nothing is said of other hosts."""
     name, _, pid = lease_owner.rpartition(":")
-    return name.endswith(f"@{socket.gethostname()}") and pid.isdigit() and not Path(f"/proc/{pid}").exists()
+    return name.endswith(f"@{heartbeat.host()}") and pid.isdigit() and not Path(f"/proc/{pid}").exists()
 
 
 @dataclass(slots=True)
@@ -50,12 +74,18 @@ class Running:
     store: Store
     stop: threading.Event
     _beaten_at: datetime | None = None
+    turns: Turns = field(init=False)
+    """What this process does while the same role on other hosts stands by."""
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.store, owner(self.role), is_dead, now)
 
     def beat(self, detail: dict[str, object] | None = None) -> None:
         """Say that this role is alive, at most every BEAT_S seconds unless there is something to tell."""
         at = now()
         if detail is None and self._beaten_at is not None and (at - self._beaten_at).total_seconds() < BEAT_S:
             return
+        agree(self.store)
         heartbeat.beat(self.store, self.role, at, detail)
         self._beaten_at = at
 
@@ -80,12 +110,15 @@ def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | 
     except TriageNodeError as error:
         logging.error("%s", error)
         return 2
+    running = Running(role, settings, store, stop)
     try:
-        main(Running(role, settings, store, stop))
+        agree(store)
+        main(running)
     except TriageNodeError as error:
         logging.error("%s", error)
         return 1
     finally:
+        running.turns.give_up()
         store.close()
     return 0
 

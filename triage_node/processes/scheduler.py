@@ -1,4 +1,7 @@
-"""The scheduler role: APScheduler is only the clock; what is due is asked of the store each time (DESIGN.md section 1)."""
+"""The scheduler role: APScheduler is only the clock; what is due is asked of the store each time (DESIGN.md section 1).
+
+One scheduler works, whatever number is started; the others stand by and take over when it dies or its line is lost.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from triage_node.domain.errors import StoreError
 from triage_node.processes import archive_counts, arrival, escalation, feeds, housekeeping, orders, reconciliation
 from triage_node.processes.auditing import heads
 from triage_node.processes.auditing.sending import Repository
@@ -16,13 +20,35 @@ from triage_node.processes.operations import beating, dead_man
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.trials import folders
 
+TURN = "scheduler"
+STAND_BY_S = 1.0
+
 log = logging.getLogger(__name__)
 
 
 def main(running: Running) -> None:
-    """Tick until told to stop. A job that fails is logged and tried again at its next tick."""
+    """Tick until told to stop, whenever it is our turn."""
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that takes longer than its interval is no news
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    running.beat({"works": False})
+    while not running.stop.is_set():
+        if _is_our_turn(running):
+            _tick(running)
+        running.stop.wait(STAND_BY_S)
+
+
+def _is_our_turn(running: Running) -> bool:
+    try:
+        running.beat()
+        return running.turns.mine(TURN)
+    except StoreError as error:
+        log.error("the database does not answer: %s", error)
+        return False
+
+
+def _tick(running: Running) -> None:
+    """Tick until told to stop, or the turn is lost. A job that fails is logged and tried again at its next tick."""
+    log.info("event=scheduler_works")
     clock = BackgroundScheduler(
         # two may wait for an archive, two for a syslog receiver, one for the monitor, one for the heartbeat's own port
         executors={"default": ThreadPoolExecutor(8)},
@@ -35,7 +61,6 @@ def main(running: Running) -> None:
     clock.add_job(orders.Orders(running.store, running.settings).tick, "interval", seconds=0.5)
     if running.settings.completeness.ask_archive:
         clock.add_job(archive_counts.ArchiveCounts(running).tick, "interval", seconds=0.5)
-    clock.add_job(running.beat, "interval", seconds=2)
     clock.add_job(_with(running, housekeeping.expire_rows), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.expire_messages), "interval", seconds=15)
     clock.add_job(_with(running, escalation.pass_on), "interval", seconds=15)
@@ -57,9 +82,12 @@ def main(running: Running) -> None:
     # always there: what was on its way when heartbeats were switched off is erased too
     clock.add_job(beating.Heartbeat(running).tick, "interval", seconds=5)
     clock.start()
-    running.beat()
-    running.stop.wait()
+    running.beat({"works": True})
+    while not running.stop.wait(STAND_BY_S) and _is_our_turn(running):
+        pass
+    log.info("event=scheduler_stands_by")
     clock.shutdown(wait=True)
+    running.beat({"works": False})
 
 
 def _with(running: Running, job: Callable[[Running], None]) -> Callable[[], None]:

@@ -3,7 +3,8 @@
 DESIGN. One `Store` per process. Every write begins IMMEDIATE on SQLite, so that no read is upgraded to a write while
 another process writes ("database is locked" is then a wait of at most BUSY_S, not an error). SQLite runs in WAL with
 synchronous=FULL: results, audit and moves survive power loss; received instances need no row to survive (their file
-carries it), and their batches are few. PostgreSQL needs nothing special; leases use FOR UPDATE SKIP LOCKED there.
+carries it), and their batches are few. PostgreSQL uses FOR UPDATE SKIP LOCKED for leases; how long one side of a
+connection waits for another that fell silent is bounded in `line.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from triage_node.domain.errors import AnotherTenant, StoreError
+from triage_node.domain.errors import AnotherTenant, StoreError, StoreUnavailable
 from triage_node.domain.identifiers import TENANT
+from triage_node.store import line
 
 BUSY_S = 30.0
 TENANT_KEY = "tenant"
@@ -51,13 +53,13 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Raises: StoreError when the database does not answer."""
-        with _in_our_words(), self.engine.connect() as connection:
+        with self.in_our_words(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction; committed when the block ends, rolled back when it raises. Raises: StoreError."""
-        with _in_our_words(), self.engine.connect() as connection:
+        with self.in_our_words(), self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
@@ -72,13 +74,14 @@ class Store:
     def close(self) -> None:
         self.engine.dispose()
 
-
-@contextmanager
-def _in_our_words() -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise StoreError(f"the database does not answer or refuses: {type(error).__name__}: {error}"[:500]) from error
+    @staticmethod
+    @contextmanager
+    def in_our_words() -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            kind = StoreUnavailable if line.may_pass(error) else StoreError
+            raise kind(f"the database does not answer or refuses: {type(error).__name__}: {error}"[:500]) from error
 
 
 def open_store(database_url: str, tenant: str = "site", as_owner: bool = False) -> Store:
@@ -101,6 +104,7 @@ def open_store(database_url: str, tenant: str = "site", as_owner: bool = False) 
     elif url.get_backend_name() == "postgresql":
         stated = {"startup_params": {"triage.tenant": tenant}}  # holds for the whole connection, a rollback included
         engine = create_engine(url, pool_size=4, pool_pre_ping=True, connect_args=stated)
+        line.bound(engine)
     else:
         raise StoreError(f"{url.get_backend_name()} is not supported; use SQLite or PostgreSQL")
     check = partial(_refuse_another_tenant, tenant, as_owner, url.get_backend_name() == "sqlite")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -15,15 +15,21 @@ from triage_node.domain.study import Moment, StudyEvent, StudyIdentity, StudySta
 from triage_node.store import operations_synthetic, studies
 from triage_node.store.engine import Store
 from triage_node.store.schema import association, instance, rejected_instance, series, study, timeline
-from triage_node.store.uploads import Upload
 
+_OF_STUDY = 0x73747564  # the first half of an advisory lock's number
 _SQL_VARIABLES = 500  # well below SQLite's limit of bound variables
 
 
 def record_association(
-    store: Store, calling_ae_title: str, called_ae_title: str, peer_address: str, tls: bool, at: datetime
+    store: Store,
+    calling_ae_title: str,
+    called_ae_title: str,
+    peer_address: str,
+    tls: bool,
+    at: datetime,
+    receiver: str = "",
 ) -> int:
-    """Open a row for an association; its id goes with each instance."""
+    """Open a row for an association; its id goes with each instance. `receiver`: the host that serves it."""
     with store.write() as c:
         done = c.execute(
             insert(association).values(
@@ -32,6 +38,7 @@ def record_association(
                 peer_address=peer_address,
                 tls=tls,
                 opened_at=at,
+                receiver=receiver,
             )
         )
         return int(done.inserted_primary_key[0])  # type: ignore[index]
@@ -47,26 +54,25 @@ def close_association(store: Store, association_id: int, outcome: str, instances
         )
 
 
-def close_open_associations(store: Store, at: datetime) -> None:
-    """After a restart of ingest: what was open then is lost."""
+def close_open_associations(store: Store, at: datetime, receiver: str = "") -> None:
+    """After a restart of ingest: what was open on this host is lost, and what goes on at others is not."""
+    mine = association.c.closed_at.is_(None), association.c.receiver.in_(("", receiver))
     with store.write() as c:
-        c.execute(update(association).where(association.c.closed_at.is_(None)).values(closed_at=at, outcome="lost"))
+        c.execute(update(association).where(*mine).values(closed_at=at, outcome="lost"))
 
 
-def record_batch(store: Store, batch: Sequence[ReceivedInstance], upload: Upload = Upload.NEVER) -> None:
-    """Write rows for received instances; what is already there (same bytes) is left alone. Re-opens finished studies.
-
-    `upload` is DUE where hosts share a store.
-    """
+def record_batch(store: Store, batch: Sequence[ReceivedInstance]) -> None:
+    """Write rows for received instances; what is already there (same bytes) is left alone. Re-opens finished studies."""
     if not batch:
         return
     with store.write() as c:
+        _one_at_a_time(c, {i.header.study_instance_uid for i in batch if i.header is not None})
         held = _present(c, instance.c.sha256, {i.sha256 for i in batch})
         new = list({i.sha256: i for i in batch if i.sha256 not in held}.values())
         named = _present(c, instance.c.sop_instance_uid, {i.sop_instance_uid for i in new})
         rows = []
         for i in new:
-            rows.append(_as_row(i, first=i.sop_instance_uid not in named) | {"upload": upload.value})
+            rows.append(_as_row(i, first=i.sop_instance_uid not in named))
             named.add(i.sop_instance_uid)
         if not rows:
             return
@@ -162,10 +168,21 @@ def count(store: Store) -> int:
         return int(c.execute(select(func.count()).select_from(instance)).scalar_one())
 
 
-def open_association_ids(store: Store) -> set[int]:
-    """Associations that have not ended."""
+def open_association_ids(store: Store, silent: Collection[str] = ()) -> set[int]:
+    """Associations that have not ended; those of receivers that are `silent` are waited for no more."""
+    query = select(association.c.id).where(association.c.closed_at.is_(None), association.c.receiver.not_in(silent))
     with store.read() as c:
-        return set(c.execute(select(association.c.id).where(association.c.closed_at.is_(None))).scalars())
+        return set(c.execute(query).scalars())
+
+
+def _one_at_a_time(c: Connection, studies: set[str]) -> None:
+    """Two receivers that write of one study wait for each other: else both count the same bytes, and both call theirs the first.
+
+    SQLite has one writer anyway. In one order, so that they do not wait for each other for ever.
+    """
+    if c.dialect.name == "postgresql":
+        for uid in sorted(studies):
+            c.execute(select(func.pg_advisory_xact_lock(_OF_STUDY, func.hashtext(uid))))
 
 
 def _arrived(c: Connection, uid: str, members: list[ReceivedInstance]) -> None:

@@ -114,6 +114,13 @@ def claim_batch(
         return taken
 
 
+def renew(store: Store, peer_name: str, owner: str, now: datetime, lease: timedelta) -> None:
+    """Put off the end of the leases of what an owner still has on its way to a peer."""
+    mine = update(outbox).where(outbox.c.peer == peer_name, outbox.c.lease_owner == owner)
+    with store.write() as c:
+        c.execute(mine.values(lease_until=now + lease))
+
+
 def take_from_dead(store: Store, peer_name: str, is_dead: Callable[[str], bool]) -> None:
     leases.take_from_dead(store, outbox, peer_name, is_dead)
 

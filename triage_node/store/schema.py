@@ -27,8 +27,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    false,
-    text,
 )
 
 metadata = MetaData(
@@ -79,6 +77,7 @@ association = Table(
     Column("closed_at", Instant),
     Column("outcome", String(32), nullable=False, default=""),
     Column("instances", Integer, nullable=False, default=0),
+    Column("receiver", String(64), nullable=False, default="", server_default=""),  # the host that serves it
 )
 
 instance = Table(
@@ -102,11 +101,7 @@ instance = Table(
     Column("pixel_digest", String(64)),
     Column("quarantine_reason", Text, nullable=False, default=""),
     Column("source_removed_at", Instant),
-    Column(
-        "upload", String(8), nullable=False, default="", server_default=""
-    ),  # to the shared store (store/uploads.py)
     Index("ix_instance_study_instance_uid_series_instance_uid", "study_instance_uid", "series_instance_uid"),
-    Index("ix_instance_upload", "upload", sqlite_where=text("upload = 'due'"), postgresql_where=text("upload = 'due'")),
 )
 
 series = Table(
@@ -140,7 +135,6 @@ study = Table(
     Column("description", Text, nullable=False, default=""),
     _uid("selected_series_uid", nullable=True),
     Column("selection", JSON, nullable=False, default=dict),
-    Column("awaits_blobs", Boolean, nullable=False, default=False, server_default=false()),
     Index("ix_study_state_lease_until", "state", "lease_until"),
 )
 
@@ -628,10 +622,19 @@ audit_position = Table(
     Column("problem", Text, nullable=False, default=""),  # of its last try; empty: none
 )
 
+turn = Table(
+    "turn",  # SQLite; PostgreSQL has advisory locks
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("until", Instant, nullable=False),
+)
+
 heartbeat = Table(
     "heartbeat",
     metadata,
     Column("role", String(32), primary_key=True),
+    Column("host", String(64), primary_key=True),
     Column("at", Instant, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("detail", JSON, nullable=False),

@@ -1,7 +1,8 @@
 """The life of a study in rows. `advance` is the only writer of a state (invariants: domain/study.py).
 
-Leases: a study at work belongs to an owner until `lease_until`; an expired lease is taken over; MAX_TRIES failures park
-the study as `failed`, visible.
+Leases: a study at work belongs to an owner until `lease_until`, which the owner puts off while it works (`renew`); an expired
+lease is taken over; MAX_TRIES failures park the study as `failed`, visible. Whoever commits a result asks in the same
+transaction whether the study is still theirs (`hold`): one that was stopped in its midst and comes back writes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
-from triage_node.domain.errors import StoreError
+from triage_node.domain.errors import LeaseLost, StoreError
 from triage_node.domain.study import (
     TRANSITIONS,
     IdentityCorrection,
@@ -24,7 +25,7 @@ from triage_node.domain.study import (
     StudyState,
     TimelineEntry,
 )
-from triage_node.store import audit, uploads
+from triage_node.store import audit
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
 from triage_node.store.schema import identity_correction, series, study, timeline, worklist_row
@@ -171,21 +172,16 @@ def close(c: Connection, uid: str, signal: str, incomplete: bool, at: datetime, 
     return True
 
 
-def claim(store: Store, owner: str, now: datetime, lease: timedelta, blobs_answer: bool = True) -> StudyRecord | None:
+def claim(store: Store, owner: str, now: datetime, lease: timedelta) -> StudyRecord | None:
     """Take the study that waits longest, or one whose lease has expired; None when there is no work.
 
-    A study whose lease expired counts as a failed try: what killed its owner may kill the next one too. One that was given back
-    because its bytes could not be had is taken again when all of them lie in the shared store and, `blobs_answer`, it answers.
+    A study whose lease expired counts as a failed try: what killed its owner may kill the next one too.
     """
-    can_be_read = ~study.c.awaits_blobs
-    if blobs_answer:
-        can_be_read = or_(can_be_read, ~uploads.study_has_due())
     free = select(study).where(
-        can_be_read,
         or_(
             study.c.state == StudyState.COMPLETE.value,
             (study.c.state == StudyState.ANALYSING.value) & (study.c.lease_until < now),
-        ),
+        )
     )
     with store.read() as c:  # looking takes no lock; an idle owner asks five times a second
         if c.execute(free.limit(1)).one_or_none() is None:
@@ -199,10 +195,38 @@ def claim(store: Store, owner: str, now: datetime, lease: timedelta, blobs_answe
             if _count_try(c, uid, row.tries, now, "analysis", f"{row.lease_owner} stopped while working on it"):
                 return None
         advance(c, uid, StudyEvent.CLAIMED, now, actor=owner)
-        held = {"lease_owner": owner, "lease_until": now + lease, "awaits_blobs": False}
-        c.execute(update(study).where(study.c.study_instance_uid == uid).values(**held))
+        c.execute(
+            update(study).where(study.c.study_instance_uid == uid).values(lease_owner=owner, lease_until=now + lease)
+        )
         mark(c, uid, Moment.CLAIMED, now, owner)
         return _from_row(c.execute(select(study).where(study.c.study_instance_uid == uid)).one())
+
+
+def hold(c: Connection, uid: str, owner: str) -> None:
+    """Keep a study for its owner until this transaction ends. Raises: LeaseLost when it is the owner's no more."""
+    query = select(study.c.state, study.c.lease_owner).where(study.c.study_instance_uid == uid).with_for_update()
+    row = c.execute(query).one()
+    if row.state != StudyState.ANALYSING.value or row.lease_owner != owner:
+        raise LeaseLost(f"study {uid} is {row.state}, at work for {row.lease_owner or 'nobody'}, not for {owner}")
+
+
+def renew(store: Store, uid: str, owner: str, now: datetime, lease: timedelta) -> bool:
+    """Put off the end of a lease. False when the study is the owner's no more."""
+    mine = update(study).where(
+        study.c.study_instance_uid == uid, study.c.lease_owner == owner, study.c.state == StudyState.ANALYSING.value
+    )
+    with store.write() as c:
+        return bool(c.execute(mine.values(lease_until=now + lease)).rowcount)
+
+
+def release(store: Store, uid: str, owner: str, now: datetime, reason: str) -> None:
+    """Back to the queue for a reason that is not the study's, which costs it no try. Nothing when it is the owner's no more."""
+    with store.write() as c:
+        try:
+            hold(c, uid, owner)
+        except LeaseLost:
+            return
+        advance(c, uid, StudyEvent.RELEASED, now, reason)
 
 
 def give_back(store: Store, uid: str, owner: str, now: datetime, stage: str, reason: str) -> StudyState:
@@ -213,18 +237,6 @@ def give_back(store: Store, uid: str, owner: str, now: datetime, stage: str, rea
             return StudyState(row.state)
         failed = _count_try(c, uid, row.tries, now, stage, reason)
         return StudyState.FAILED if failed else StudyState.COMPLETE
-
-
-def wait_for_blobs(store: Store, uid: str, owner: str, now: datetime, reason: str) -> None:
-    """Back to the queue until its bytes can be had. No try is counted: nothing is wrong with the study."""
-    with store.write() as c:
-        row = c.execute(select(study).where(study.c.study_instance_uid == uid).with_for_update()).one()
-        if row.lease_owner != owner:
-            return
-        advance(c, uid, StudyEvent.RELEASED, now, f"waits for the store of images: {reason}"[:500])
-        c.execute(update(study).where(study.c.study_instance_uid == uid).values(awaits_blobs=True))
-        words = "objects wait for the store of images" if row.revision else "waiting for the store of images"
-        c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(status_words=words))
 
 
 def take_from_dead(store: Store, is_dead: Callable[[str], bool], now: datetime) -> int:

@@ -1,0 +1,1 @@
+"""Several hosts on one store: what each may do while others do the same."""
