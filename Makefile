@@ -61,7 +61,7 @@ pictures: debian setup
 	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.screenshots
 
 # every promise with the figure that its test measured: deploy/PROVEN.md and the README's table; ARGS=TEST for one of them
-prove: debian setup-dev
+prove: debian setup-dev dist/requirements.txt
 	@rm -f build/prove_*.json
 	@TRIAGE_PROVE=1 sh deploy/in-own-network.sh $(BIN)/pytest $(ARGS); status=$$?; \
 	  $(BIN)/python -m triage_node.evaluation.proven; exit $$status
@@ -75,7 +75,7 @@ audit: dist/requirements.txt
 	@$(BIN)/python -m triage_node.evaluation.audit $<
 
 dist/requirements.txt: pyproject.toml constraints.txt
-	@$(MAKE) release
+	@$(MAKE) --no-print-directory release
 
 bench: debian setup-dev
 	@sh deploy/in-own-network.sh $(BIN)/python -m triage_node.evaluation.bench

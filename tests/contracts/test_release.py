@@ -155,9 +155,14 @@ def public() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def installed(public: Path) -> Path:
-    """What deploy/Containerfile makes: a fresh environment from wheels whose hashes are listed, without a network."""
-    built = release.wheel(ROOT, public, EPOCH)
-    release.gather(built, public)
+    """What deploy/Containerfile makes: a fresh environment from wheels whose hashes are listed, without a network.
+
+    `make release` has fetched what the node needs; the node's own wheel is built from the tree as it is.
+    """
+    wheels = public / "wheels"
+    shutil.copytree(release.DIST / "wheels", wheels, ignore=shutil.ignore_patterns("triage_node-*"))
+    release.wheel(ROOT, wheels, EPOCH)
+    release.list_wheels(public)
     return release.install(public, public / "venv", anybodys_python())
 
 

@@ -24,6 +24,7 @@ from packaging.utils import parse_wheel_filename
 from triage_node.evaluation import licences
 from triage_node.evaluation.generated import ROOT, time_of_commit
 
+DIST = ROOT / "dist"
 NOT_SERVED = ("training",)
 """Extras that no node needs."""
 INSTALL = ("--no-index", "--no-deps", "--require-hashes")
@@ -38,15 +39,19 @@ def wheel(source: Path, folder: Path, epoch: int) -> Path:
     return built
 
 
-def gather(built: Path, folder: Path) -> Path:
-    """Fetch what the wheel needs into `folder/wheels`. Returns the list of it with hashes, sorted."""
-    wheels = folder / "wheels"
+def gather(built: Path, folder: Path) -> None:
+    """Fetch the wheel and what it needs into `folder/wheels`, and list it."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     wanted = f"{built}[{','.join(sorted(set(extras) - set(NOT_SERVED)))}]"
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "--only-binary=:all:")
-    _run(*pip, "-c", str(ROOT / "constraints.txt"), "-d", str(wheels), wanted)
+    _run(*pip, "-c", str(ROOT / "constraints.txt"), "-d", str(folder / "wheels"), wanted)
+    list_wheels(folder)
+
+
+def list_wheels(folder: Path) -> Path:
+    """`folder/requirements.txt`: every wheel of `folder/wheels` with its hash, sorted."""
     lines = []
-    for path in sorted(wheels.glob("*.whl")):
+    for path in sorted((folder / "wheels").glob("*.whl")):
         name, version, _, _ = parse_wheel_filename(path.name)
         lines.append(f"{name}=={version} --hash=sha256:{sha256(path)}\n")
     listed = folder / "requirements.txt"
@@ -81,12 +86,11 @@ def _run(*command: str, **more: object) -> None:
 
 
 def main() -> int:
-    folder = ROOT / "dist"
-    shutil.rmtree(folder, ignore_errors=True)
-    built = wheel(ROOT, folder, time_of_commit())
-    gather(built, folder)
+    shutil.rmtree(DIST, ignore_errors=True)
+    built = wheel(ROOT, DIST, time_of_commit())
+    gather(built, DIST)
     with tempfile.TemporaryDirectory(prefix="triage-node-release-") as fresh:
-        found = bill(install(folder, Path(fresh) / "venv"), folder / "bill.cdx.json")
+        found = bill(install(DIST, Path(fresh) / "venv"), DIST / "bill.cdx.json")
     refused = licences.refused(json.loads(found.read_text(encoding="utf-8")))
     print(f"{sha256(built)}  {built.name}", *refused, sep="\n")
     return bool(refused)
