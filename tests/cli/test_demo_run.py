@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.prove import PROVING, record
 from tests.support.unpacked import ge_head, philips
 
 FIVE_MINUTES_S = 300
+HANGING_S = 900
 
 
 def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -21,16 +23,19 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "DEMO_EXIT": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=FIVE_MINUTES_S + 60,
+        timeout=HANGING_S,
     )
 
 
-@pytest.mark.timeout(FIVE_MINUTES_S + 120)
-def test_the_demo_puts_the_four_bleeds_first_and_ends_with_status_zero_within_five_minutes(tmp_path):
+@pytest.mark.prove(short=True)
+@pytest.mark.timeout(HANGING_S + 60)
+def test_the_demo_puts_the_four_bleeds_first_and_ends_with_status_zero(tmp_path):
     began = time.monotonic()
     done = run_demo("--folder", str(tmp_path / "demo"))
+    took_s = time.monotonic() - began
+    record("demo", "The demo of eight studies ends within five minutes", {"seconds": round(took_s)})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert time.monotonic() - began < FIVE_MINUTES_S
+    assert not PROVING or took_s < FIVE_MINUTES_S
     said = done.stdout
     for words in ("The reading list without flags", "The reading list now", "raised", "Imaging Measurement Report"):
         assert words in said
@@ -40,6 +45,7 @@ def test_the_demo_puts_the_four_bleeds_first_and_ends_with_status_zero_within_fi
     assert all(Path(p).read_bytes().startswith(b"\x89PNG") for p in pictures)
 
 
+@pytest.mark.timeout(HANGING_S + 60)
 def test_a_readers_own_studies_are_shown_as_they_would_move_and_their_copies_removed(tmp_path):
     source = tmp_path / "mine"
     (source / "plastic").mkdir(parents=True)

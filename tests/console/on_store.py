@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi.testclient import TestClient
 
 from tests.support.deciding import Site
+from triage_node.blobs.places import LocalShelf
 from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps
 from triage_node.console.pages import Room
@@ -38,7 +39,7 @@ class OnStore:
             ),
             list_version=lambda: meta.list_version(store),
             mode=lambda: self.mode,
-            study=lambda uid: study_details(store, folder, uid, shows_names=True),
+            study=lambda uid: study_details(store, LocalShelf(folder), uid, shows_names=True),
             timeline=lambda uid: studies.timeline_of(store, uid) if studies.get(store, uid) is not None else None,
             object_file=lambda uid: None,
             heartbeats=lambda: dict.fromkeys(("ingest", "analysis", "scheduler"), now()),

@@ -15,6 +15,7 @@ from tests.console.serving import served
 from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
 from tests.support.waiting import wait_until
+from triage_node.blobs.opened import open_blobs
 from triage_node.console import viewer
 from triage_node.domain.clinical import ClinicalEntry
 from triage_node.domain.person import Person
@@ -59,7 +60,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 @pytest.fixture(scope="module")
 def address(shown: Shown) -> Iterator[str]:
     role = shown.role
-    room = viewer.room(viewer_deps(role.store, built_folder(role.settings)))
+    room = viewer.room(viewer_deps(role.store, open_blobs(role.settings.store), built_folder(role.settings)))
     with served(shown.page.app(room)) as at:
         yield f"{at}/studies/{shown.uid}"
 

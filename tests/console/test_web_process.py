@@ -18,6 +18,7 @@ import pytest
 from tests.console.test_events import hear, open_stream
 from tests.support.people import EVERYBODY, cookie
 from tests.support.waiting import wait_until
+from triage_node.blobs.places import LocalShelf
 from triage_node.domain.delivery import BuiltObject, ObjectKind
 from triage_node.domain.finding import BundleIdentity, EvidenceLevel, FindingDecision, OperatingPoint
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
@@ -177,7 +178,7 @@ def test_details_of_a_flagged_study_name_model_operating_point_and_level(store, 
         results.save_objects(c, [built], NOW)
         outbox.put(c, "PACS", [built], NOW)
         worklist.raise_flag(c, "1.2.1", FLAG)
-    details = study_details(store, tmp_path, "1.2.1", shows_names=True)
+    details = study_details(store, LocalShelf(tmp_path), "1.2.1", shows_names=True)
     first, volume, component = details.outputs
     assert (first.value, first.operating_point) == ("very likely", "raise 0.420, notify 0.780, policy 1")
     assert first.evidence == "E1: public real data, held-out patients"
@@ -193,7 +194,7 @@ def test_details_of_a_flagged_study_name_model_operating_point_and_level(store, 
     assert details.sr_text == ""
     with store.write() as c:
         worklist.set_reading_state(c, "1.2.1", ReadingState.READ, NOW, "dr. lee")
-    after = study_details(store, tmp_path, "1.2.1", shows_names=True)
+    after = study_details(store, LocalShelf(tmp_path), "1.2.1", shows_names=True)
     assert (after.row, after.was_flagged, after.result_words) == (None, True, "Was flagged, and has left the list")
 
 
@@ -202,14 +203,14 @@ def test_details_of_a_declined_study_give_the_reason_and_no_number(store, tmp_pa
     with store.write() as c:
         studies.advance(c, "1.2.1", StudyEvent.CLAIMED, NOW)
         studies.advance(c, "1.2.1", StudyEvent.DECLINED, NOW, "9 slices missing")
-    details = study_details(store, tmp_path, "1.2.1", shows_names=False)
+    details = study_details(store, LocalShelf(tmp_path), "1.2.1", shows_names=False)
     assert (details.reason, details.outputs, details.result_words) == ("9 slices missing", (), "")
     assert details.row.status_words == "not analysed: 9 slices missing"
 
 
 def test_an_unknown_study_and_an_unknown_object_are_none(store, tmp_path):
-    assert study_details(store, tmp_path, "1.2.404", shows_names=False) is None
-    assert object_file(store, tmp_path, "../../etc/passwd") is None
+    assert study_details(store, LocalShelf(tmp_path), "1.2.404", shows_names=False) is None
+    assert object_file(store, LocalShelf(tmp_path), "../../etc/passwd") is None
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_rooms_import_only_below():
 @pytest.mark.parametrize(
     ("role", "forbidden"),
     [
-        ("ingest", ["torch", "monai", "highdicom", "fastapi", "onnxruntime", "imagecodecs"]),
+        ("ingest", ["torch", "monai", "highdicom", "fastapi", "onnxruntime", "imagecodecs", "fsspec", "obstore"]),
         ("delivery", ["torch", "monai", "highdicom", "fastapi", "onnxruntime"]),
         ("web", ["torch", "monai", "highdicom", "onnxruntime"]),
         ("gateway", ["torch", "monai", "highdicom", "onnxruntime"]),

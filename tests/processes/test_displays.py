@@ -10,6 +10,8 @@ from sqlalchemy import update
 
 from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
+from triage_node.blobs.opened import open_blobs
+from triage_node.blobs.places import LocalBlobs
 from triage_node.bundle.load import load_bundle
 from triage_node.console.viewer import Shown
 from triage_node.domain.errors import NotAHead
@@ -40,7 +42,7 @@ def role(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Analysis]:
 
 
 def shown(role: Analysis, uid: str) -> Shown | None:
-    return viewer_deps(role.store, built_folder(role.settings)).shown(uid)
+    return viewer_deps(role.store, open_blobs(role.settings.store), built_folder(role.settings)).shown(uid)
 
 
 def test_a_flagged_study_shows_its_slices_at_once_and_its_maps_when_there_is_time(role, sent, monkeypatch):
@@ -94,7 +96,12 @@ def test_a_study_in_quarantine_shows_nothing(role, sent):
         quarantined = update(study_table).where(study_table.c.study_instance_uid == uid)
         c.execute(quarantined.values(state=StudyState.QUARANTINED.value))
     assert shown(role, uid) is None
-    assert viewer_deps(role.store, built_folder(role.settings)).pixels(uid, found.digest, 0) is None
+    assert (
+        viewer_deps(role.store, open_blobs(role.settings.store), built_folder(role.settings)).pixels(
+            uid, found.digest, 0
+        )
+        is None
+    )
 
 
 def test_a_full_disk_costs_the_picture_and_not_the_study(role, sent, monkeypatch):
@@ -133,7 +140,7 @@ def test_slices_go_with_the_pixels_that_they_were_made_of(role, sent):
 
 
 def test_the_study_that_waits_longest_is_looked_into_at_once_when_too_many_wait_and_what_fails_costs_nothing(tmp_path):
-    displays = Displays(tmp_path, load_bundle(bundle_folder("bloodnet")), ())
+    displays = Displays(LocalBlobs(tmp_path.parent), tmp_path, load_bundle(bundle_folder("bloodnet")), ())
     for uid in ("1.1", "1.2", "1.3"):
         displays.explain_later(uid, 1, None, None)  # type: ignore[arg-type]
     assert [displays.explain() for _ in range(3)] == [True, True, False]

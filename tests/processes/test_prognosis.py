@@ -11,6 +11,7 @@ import pytest
 from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
 from tests.support.people import EVERYBODY, page_of
+from triage_node.blobs.places import LocalShelf
 from triage_node.config.schema import PrognosisSettings, Settings
 from triage_node.domain.clinical import ClinicalEntry
 from triage_node.domain.errors import StatementConflict
@@ -195,7 +196,7 @@ def test_a_study_of_which_the_model_is_not_sure_says_so_on_list_page_and_in_the_
     role.work()
     (listed,) = worklist.rows(role.store)
     assert (listed.row.unsure, listed.row.flag) == (True, None)
-    details = study_details(role.store, role.settings.store.data_folder / "built", uid, shows_names=True)
+    details = study_details(role.store, LocalShelf(role.settings.store.data_folder / "built"), uid, shows_names=True)
     assert details.result_words == "Not sure: neither raised nor passed"
     assert details.outputs[0].value == "not sure"
     assert details.outputs[0].operating_point.startswith("not sure 0.300, raise 0.500, notify 0.800")

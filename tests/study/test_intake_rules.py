@@ -36,9 +36,9 @@ def test_pattern_does_not_match_an_empty_value_unless_it_is_a_star() -> None:
 
 def test_hostile_pattern_and_text_do_not_hang() -> None:
     rule = IntakeRule("stars", study_description="*a" * 60 + "*b", patient_id="[!" + "*" * 60)
-    began = time.perf_counter()
+    began = time.process_time()
     first_match((rule,), "X", replace(HEAD, study_description="a" * 1_000_000, patient_id="a" * 1_000_000))
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 5.0
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from triage_node.blobs.places import keep_bytes
 from triage_node.cli.setup import initialise
 from triage_node.config.load import load
 from triage_node.config.schema import Settings
@@ -20,10 +21,8 @@ from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.priority import OrderClass, WorklistRow
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
-from triage_node.instances.blob_file import Buffers
 from triage_node.instances.intake import reindex
 from triage_node.processes.analysis import Analysis
-from triage_node.processes.reporting import keep_bytes
 from triage_node.processes.running import Running, now
 from triage_node.store import instances, studies, worklist
 from triage_node.store.engine import open_store
@@ -108,12 +107,11 @@ def close(role: Analysis, uid: str) -> None:
 
 def take_in(role: Analysis, files: Sequence[Path], calling_ae_title: str = "MODALITY") -> list[ReceivedInstance]:
     """Store files as the listener does. Returns what is new."""
-    buffers = Buffers()
     rows = _Rows()
     with closing(Archive(role.settings.store.data_folder)) as archive:
         archive.prepare()
         for file in files:
-            keep_bytes(archive, buffers, file.read_bytes())
+            keep_bytes(archive, file.read_bytes())
         reindex(archive, lambda digests: instances.blobs_without_row(role.store, digests), rows)  # type: ignore[arg-type]
     made = [replace(i, calling_ae_title=calling_ae_title) for i in rows.made]
     instances.record_batch(role.store, made)

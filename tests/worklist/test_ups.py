@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 
 import pytest
@@ -192,19 +191,15 @@ def test_a_peer_that_takes_no_ups_pull_or_no_push_is_a_permanent_error():
 def test_a_peer_that_answers_garbage_or_hangs_up_is_a_transient_error(dcmjs, mode):
     manager = dcmjs()
     manager.tell(do="mode", mode=mode)
-    start = time.monotonic()
     with pytest.raises(TransientDeliveryError):
         manager.make(timeout_s=SHORT_S).raise_study(raise_of())
-    assert time.monotonic() - start < 10  # a bound against hanging
 
 
 def test_a_peer_that_never_answers_the_association_is_left_in_time(dcmjs):
     manager = dcmjs()
     manager.tell(do="mode", mode="silent-at-association")
-    start = time.monotonic()
     with pytest.raises(TransientDeliveryError):
         manager.make(timeout_s=SHORT_S).raise_study(raise_of())
-    assert time.monotonic() - start < 10  # a bound against hanging
 
 
 def test_an_answer_that_comes_twice_counts_for_nothing_else(dcmjs):

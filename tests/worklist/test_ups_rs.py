@@ -249,7 +249,7 @@ def test_a_peer_that_sends_a_byte_now_and_then_is_left_in_time(http, part):
     start = time.monotonic()
     with pytest.raises(TransientDeliveryError):
         manager.make(timeout_s=SHORT_S).raise_study(raise_of())
-    assert time.monotonic() - start < 10  # a bound against hanging; the peer would take 30 s
+    assert time.monotonic() - start < 25  # a bound against hanging; the peer would take 30 s
 
 
 def test_a_peer_that_hangs_up_is_a_transient_error(http):

@@ -30,6 +30,8 @@ from triage_node.domain.errors import BlobMissing, BlobsAway, ConfigError
 CONNECT_S = 5.0
 REQUEST_S = 30.0
 """One request with its whole answer: a slice takes milliseconds, and a part of a large file is 5 MB."""
+PROBE_S = 5.0
+"""Whoever asks whether it answers has other things to do."""
 _PIECE = 1 << 20
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _serial = itertools.count()
@@ -153,6 +155,7 @@ class HttpStore:
                 "store.blob_url needs the extra `object-store`: pip install 'triage-node[object-store]'"
             ) from error
         parts = urlsplit(url)
+        self._whole_url = url
         self._obstore, self._from_url = obstore, obstore.store.from_url
         self._url = f"{parts.scheme}://{parts.netloc}{parts.path}"
         self._bucket = parts.netloc
@@ -209,10 +212,11 @@ class HttpStore:
         return None
 
     def problem(self) -> str:
+        probe = HttpStore(self._whole_url, self._credentials_file, min(self._request_s, PROBE_S))
         try:
-            self.put(_PROBE, b"probe")
-            self.digest(_PROBE)
-            self.remove(_PROBE)
+            probe.put(_PROBE, b"probe")
+            probe.digest(_PROBE)
+            probe.remove(_PROBE)
         except (BlobMissing, BlobsAway) as error:
             return str(error)
         return ""

@@ -14,6 +14,7 @@ from pynetdicom.sop_class import Verification
 from rich.console import Console
 from rich.table import Table
 
+from triage_node.blobs.opened import open_blobs
 from triage_node.bundle.load import load_bundle
 from triage_node.config.load import leaves, load
 from triage_node.config.schema import ArchiveSettings, Settings
@@ -25,7 +26,7 @@ from triage_node.processes import feeds
 from triage_node.processes.escalation import in_force
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
-from triage_node.store import heartbeat, instances, meta, outbox
+from triage_node.store import heartbeat, instances, meta, outbox, uploads
 from triage_node.store.engine import open_store
 from triage_node.store.upgrade import is_current
 
@@ -91,6 +92,11 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
         free_gb = shutil.disk_usage(folder).free / 1e9
         low = free_gb < settings.store.warn_free_gb
         yield f"disk of {folder}: {free_gb:.0f} GB free", "below store.warn_free_gb" if low else ""
+    if settings.store.blob_url:
+        try:
+            yield f"image store {settings.store.blob_url.partition('?')[0]}", open_blobs(settings.store).problem()
+        except TriageNodeError as error:
+            yield "image store", str(error)
     try:
         store = open_store(settings.database_url, settings.store.tenant)
         simulation = meta.is_simulation(store)
@@ -104,6 +110,11 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
             age = (now() - at).total_seconds() if at else None
             wrong = "never seen" if age is None else f"last sign of life {age:.0f} s ago" if age > _OLD_S else ""
             yield f"process {role}", wrong
+        if settings.store.blob_url:
+            left = uploads.on_the_way(store)
+            oldest = (now() - left.since).total_seconds() if left.since else 0.0
+            late = f"the oldest for {oldest:.0f} s" if oldest > _OLD_S else ""
+            yield f"images on their way to the image store: {left.count}", late
         parked = outbox.parked(store)
         yield f"outbox: {len(parked)} objects parked", f"{parked[0].peer}: {parked[0].reason}" if parked else ""
         yield f"escalation {in_force(settings, store, now()).words}", ""

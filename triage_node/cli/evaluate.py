@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from triage_node.blobs.opened import open_blobs
+from triage_node.blobs.places import Shelf
 from triage_node.bundle.load import load_bundle
 from triage_node.config.load import load
 from triage_node.domain.errors import StoreError
@@ -18,7 +20,6 @@ from triage_node.domain.finding import OperatingPoint
 from triage_node.evaluation.report import UNIT_WORDS, ci, number
 from triage_node.evaluation.run import evaluate, prepare
 from triage_node.evaluation.source import open_source
-from triage_node.instances.archive import Archive
 from triage_node.processes.wiring import bundle_folder
 from triage_node.store import policy
 from triage_node.store.engine import open_store
@@ -53,7 +54,7 @@ def run(bundle_name: str, data: Path, out: Path, config: Path | None, console: C
         console.print(str(file), markup=False, highlight=False, soft_wrap=True)
 
 
-def _node(config: Path) -> tuple[Archive, OperatingPoint | None]:
+def _node(config: Path) -> tuple[Shelf, OperatingPoint | None]:
     """What this node has received, and the thresholds in force there."""
     settings, _ = load(config)
     store = open_store(settings.database_url, settings.store.tenant)
@@ -63,7 +64,7 @@ def _node(config: Path) -> tuple[Archive, OperatingPoint | None]:
         point = None
     finally:
         store.close()
-    return Archive(settings.store.data_folder), point
+    return open_blobs(settings.store).received, point
 
 
 def _table(report: dict[str, Any]) -> Table:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from triage_node.blobs.places import Shelf
 from triage_node.datasets import open_data_set
 from triage_node.domain.case import Case
-from triage_node.instances.archive import Archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def open_source(folder: Path, archive: Archive | None) -> Source:
+def open_source(folder: Path, archive: Shelf | None) -> Source:
     """Open a labelled folder. `archive`: what the node has received, to see whether the images are its own.
 
     Raises: DataSetError with what was expected and found.
@@ -38,7 +38,7 @@ def open_source(folder: Path, archive: Archive | None) -> Source:
     def look(digest: str) -> None:
         nonlocal own, images
         images += 1
-        own += archive is not None and archive.path(digest).exists()
+        own += archive is not None and archive.has(digest)
 
     digest = folder_digest(folder, look)
     if archive is None:

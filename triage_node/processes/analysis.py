@@ -10,17 +10,19 @@ back writes nothing (`_writing`).
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from triage_node.blobs.opened import open_blobs
 from triage_node.bundle.load import load_bundle
 from triage_node.detection.detector import FindingDetector
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.operating_point import decide
-from triage_node.domain.errors import LeaseLost, StoreUnavailable, StudyRejected
+from triage_node.domain.errors import BlobMissing, BlobsAway, LeaseLost, StoreUnavailable, StudyRejected
 from triage_node.domain.finding import Detection, FindingDecision, OperatingPoint
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.priority import Mode
@@ -37,6 +39,7 @@ from triage_node.processes.decision import commit_decision, flag_of
 from triage_node.processes.hosts import lease
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.operations import drift, sink
+from triage_node.processes.operations.names import IMAGE_STORE
 from triage_node.processes.prognosis import Prognosis
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
 from triage_node.processes.scans import Scan, Scans, Told, digest_of_all
@@ -63,6 +66,7 @@ from triage_node.store import (
     rejections,
     results,
     studies,
+    uploads,
     worklist,
 )
 from triage_node.store.engine import Connection
@@ -74,6 +78,11 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 AFTER_NO_ANSWER_S = 1.0
+UPLOADS_S = 20.0
+"""Images go up while they come, so at the report hardly one is left. A study that waits longer gives its place to others."""
+UPLOADS_LOOKED_AT_S = 0.1
+ASK_BLOBS_S = 2.0
+"""How often a store of blobs that is away is asked whether it is back."""
 
 
 @dataclass(slots=True)
@@ -90,7 +99,10 @@ class Analysis:
         self.running = running
         self.store, self.settings = running.store, running.settings
         self.simulation = meta.is_simulation(self.store)
-        self.received = Archive(self.settings.store.data_folder)
+        self.blobs = open_blobs(self.settings.store)
+        self.received = self.blobs.received
+        self._blobs_asked_at: float | None = None
+        """When the store of blobs was asked whether it answers again; None while it does. Units: s, monotonic."""
         model = self.settings.model
         self.decoder = Decoder(model.decode_memory_mb << 20, model.decode_timeout_s)
         bundle = load_bundle(bundle_folder(model.bundle))
@@ -104,7 +116,7 @@ class Analysis:
             log.warning("mode=%s %s", self.standing.mode, self.standing.why)
         Archive(built_folder(self.settings)).prepare()
         self.prognosis = Prognosis(self.store, self.settings)
-        self.displays = Displays(built_folder(self.settings), bundle, self.prognosis.networks)
+        self.displays = Displays(self.blobs, built_folder(self.settings), bundle, self.prognosis.networks)
         self.teller = Teller(self.settings, self.simulation)
         self.rules = rules_of(self.settings)
         self.zone = ZoneInfo(self.settings.node.time_zone)
@@ -125,7 +137,7 @@ class Analysis:
     def work(self) -> bool:
         """Take one study and bring it as far as it goes. False when there is none. Raises: StoreUnavailable."""
         self._let_go()
-        study = studies.claim(self.store, self.owner, now(), lease.LEASE)
+        study = studies.claim(self.store, self.owner, now(), lease.LEASE, self._blobs_answer())
         if study is None:
             return False
         uid = study.study_instance_uid
@@ -140,7 +152,14 @@ class Analysis:
         except StoreUnavailable:
             self._left = uid
             raise
+        except BlobsAway as away:
+            self._wait_for_blobs(uid, str(away))
+            outbox.record_peer(self.store, IMAGE_STORE, now(), str(away)[:300])
+            self._blobs_asked_at = time.monotonic()
         except Exception as error:
+            if isinstance(error, BlobMissing) and uploads.of_study(self.store, uid):
+                self._wait_for_blobs(uid, "another host has still to upload images of it")
+                return True
             log.exception("study=%s stage=%s", uid, self.stage.name)
             reason = f"{type(error).__name__}: {error}"[:200]
             studies.give_back(self.store, uid, self.owner, now(), self.stage.name, reason)
@@ -164,6 +183,31 @@ class Analysis:
                 instances.quarantine(self.store, rejected.path.stem, rejected.reason)
             self._end(study, StudyEvent.DECLINED, rejected.reason)
             self._show_unread(study.study_instance_uid)
+
+    def _blobs_answer(self) -> bool:
+        """Whether studies that wait for the store of blobs are worth a try. What can be read without it is tried anyway."""
+        if self._blobs_asked_at is None:
+            return True
+        if time.monotonic() - self._blobs_asked_at < ASK_BLOBS_S:
+            return False
+        if self.blobs.problem():
+            self._blobs_asked_at = time.monotonic()
+            return False
+        outbox.record_peer(self.store, IMAGE_STORE, now())
+        self._blobs_asked_at = None
+        return True
+
+    def _wait_for_blobs(self, uid: str, why: str) -> None:
+        log.warning("study=%s stage=%s waits: %s", uid, self.stage.name, why)
+        studies.wait_for_blobs(self.store, uid, self.owner, now(), why)
+
+    def _until_uploaded(self, uid: str) -> None:
+        """No study ends whose images lie on one host only (issue 11). Raises: BlobsAway."""
+        until = time.monotonic() + UPLOADS_S
+        while self.blobs.is_shared and (left := uploads.of_study(self.store, uid)):
+            if time.monotonic() > until or self.running.stop.wait(UPLOADS_LOOKED_AT_S):
+                raise BlobsAway(f"{left} images of it are still on their way")
+            self.running.beat()
 
     def _analyse(self, study: studies.StudyRecord) -> None:
         uid = study.study_instance_uid
@@ -256,6 +300,7 @@ class Analysis:
                     study, StudyEvent.REPORTED, f"0 objects, revision {record.revision}: nothing new to say"
                 )
             issued = patient if corrections else None
+            self._until_uploaded(uid)
             files = self.reporter.build(
                 record, predictions, identity_digest, chosen, volume, detection, decision, issued
             )
@@ -291,6 +336,7 @@ class Analysis:
         with self._at("report"):
             detail = reporting.detail_of(detection, decision, None, identity_digest, "")
             record = self._record(study, input_digest, detection, decision, detail)
+            self._until_uploaded(uid)
             files = self.reporter.build(record, (), identity_digest, chosen, volume, detection, decision)
             self.reporter.keep(files)
             with self._writing(uid) as c:
@@ -331,7 +377,7 @@ class Analysis:
         if uid is None or record is None:
             return False
         again = self.reporter.may_tell_prognosis() and all(
-            self.received.path(i.sha256).is_file() for i in instances.of_study(self.store, uid)
+            self.received.has(i.sha256) for i in instances.of_study(self.store, uid)
         )
         revised = self.prognosis.restated(record)
         with self.store.write() as c:
@@ -372,7 +418,7 @@ class Analysis:
                 studies.mark(c, uid, Moment.VOLUME, now(), words)
 
         told = Told(selected, lambda digests: instances.set_pixel_digests(self.store, digests), assembled, checked)
-        return Scans(self.decoder, self.received.path, told).read(held)
+        return Scans(self.decoder, self.received.path, told, self.received.fetch).read(held)
 
     def _record(
         self,
@@ -409,6 +455,7 @@ class Analysis:
         uid = study.study_instance_uid
         files: tuple[BuiltFile, ...] = ()
         notes: list[tuple[str, BuiltFile]] = []
+        self._until_uploaded(uid)
         earlier = results.latest(self.store, uid)
         if event is StudyEvent.DECLINED:
             held = [i for i in instances.of_study(self.store, uid) if i.sop_class_uid != KEY_OBJECT_SELECTION]

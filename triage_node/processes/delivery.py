@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import ArchiveSettings
 from triage_node.delivery import store_scu, stow_rs
 from triage_node.delivery.commitment import Answer, request_commitment
@@ -20,13 +21,12 @@ from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Outcome, Verdict, next_step, pause_after
 from triage_node.dimse.calling import GRACE_S
 from triage_node.domain.delivery import ObjectKind, OutboxRow, OutboxState
-from triage_node.domain.errors import StoreError
+from triage_node.domain.errors import BlobError, BlobsAway, StoreError
 from triage_node.domain.identifiers import deterministic_uid
-from triage_node.instances.archive import Archive
 from triage_node.processes import messages, notifying
 from triage_node.processes.operations import sink
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
-from triage_node.processes.wiring import built_folder, is_loopback
+from triage_node.processes.wiring import is_loopback
 from triage_node.store import meta, modes, outbox
 from triage_node.store.engine import Store
 from triage_node.store.turns import TRUSTED_S
@@ -47,7 +47,7 @@ class Queue:
     def __init__(self, running: Running, archive: ArchiveSettings, send_batch: SendBatch | None = None) -> None:
         self._running, self._archive = running, archive
         self._send_batch = send_batch or (stow_rs.send_batch if archive.stow_url else store_scu.send_batch)
-        self._built = Archive(built_folder(running.settings))
+        self._built = open_blobs(running.settings.store).built
         self._owner = owner("delivery")
         self._turn = f"archive {archive.name}"
         on_the_way = archive.connect_timeout_s + archive.response_timeout_s + GRACE_S
@@ -94,8 +94,9 @@ class Queue:
         if not rows:
             return False
         self._renewed_at = now()
-        files = [Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)) for r in rows]
-        outcomes = self._send_batch(archive, files, self._must_stop)
+        files, outcomes = self._files(rows)
+        if files:
+            outcomes |= self._send_batch(archive, files, self._must_stop)
         pause, self._failures = pause_after(outcomes.values(), self._failures, random.random)
         self._resume_at = now() + pause
         for row in rows:
@@ -118,6 +119,18 @@ class Queue:
                 log.exception("archive=%s", self._archive.name)
                 return True
         return False
+
+    def _files(self, rows: Sequence[OutboxRow]) -> tuple[list[Outgoing], dict[str, Outcome]]:
+        """The files of these rows, and what becomes of rows whose file cannot be had."""
+        files, without = [], {}
+        for r in rows:
+            try:
+                files.append(Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)))
+            except BlobsAway as error:
+                without[r.sop_instance_uid] = Outcome(Verdict.AGAIN, str(error))
+            except BlobError as error:
+                without[r.sop_instance_uid] = Outcome(Verdict.NEVER, str(error))
+        return files, without
 
     def _is_paused(self) -> bool:
         # what was queued while the node acted waits for people to switch it on again; a research archive never did depend on it

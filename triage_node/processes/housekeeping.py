@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from triage_node.instances.archive import Archive
+from triage_node.blobs.opened import open_blobs
 from triage_node.processes.running import Running, now
 from triage_node.processes.wiring import built_folder, list_policy
 from triage_node.report import display
@@ -38,10 +38,11 @@ def remove_old_sources(running: Running) -> None:
 
     So do the slices that were made of them for the page, first: pixels must not stay in a copy that nothing points to.
     """
-    archive = Archive(running.settings.store.data_folder)
+    blobs = open_blobs(running.settings.store)
     removable = retention.removable_sources(running.store, now(), running.settings.store.source_days)
     for uid in dict.fromkeys(uid for _, uid in removable):
-        display.remove(display.path_of(built_folder(running.settings), uid))
+        for part in display.parts(display.path_of(built_folder(running.settings), uid)):
+            blobs.withdraw(part)
     for sha256, _ in removable:
-        archive.remove(sha256)
+        blobs.received.remove(sha256)
         retention.source_removed(running.store, sha256, now())

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from triage_node.blobs.places import Shelf
 from triage_node.domain.errors import DecodeError
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.study import IdentityCorrection, StudyEvent, StudyIdentity, StudyState
-from triage_node.instances.archive import Archive
 from triage_node.processes.running import now
 from triage_node.store import instances, orders, outbox, studies
 from triage_node.store.engine import Store
@@ -40,9 +40,7 @@ def issued_under(
     return replace(told, **{name: getattr(current, name) for name in changed})
 
 
-def correct(
-    store: Store, received: Archive, uid: str, identity: StudyIdentity, actor: str, reissue: bool = True
-) -> str:
+def correct(store: Store, received: Shelf, uid: str, identity: StudyIdentity, actor: str, reissue: bool = True) -> str:
     """Give a study another identity, in one transaction with all that follows. Returns what follows, in words.
 
     What waits for an archive under the old identity is held back; messages are looked at again when they go (messages.py). A study
@@ -50,7 +48,7 @@ def correct(
     that names its predecessor. `reissue` is false where the caller is that very analysis.
     """
     held = instances.of_study(store, uid) if reissue else []
-    can_read = all(received.path(i.sha256).is_file() for i in held)
+    can_read = all(received.has(i.sha256) for i in held)
     with store.write() as c:
         at = now()  # after the lock: what was queued before this instant carries the old identity
         studies.correct_identity(c, uid, identity, at, actor)
@@ -72,7 +70,7 @@ def digest(identity: StudyIdentity) -> str:
 
 def judge_repeats(
     store: Store,
-    received: Archive,
+    received: Shelf,
     decoder: Decoder,
     uid: str,
     may_correct: frozenset[str],
@@ -116,7 +114,7 @@ def judge_repeats(
     return found
 
 
-def _pixels(store: Store, received: Archive, decoder: Decoder, instance: ReceivedInstance) -> str:
+def _pixels(store: Store, received: Shelf, decoder: Decoder, instance: ReceivedInstance) -> str:
     """Pixel digest, from the store or computed; empty when nothing can be decoded."""
     known = instances.pixel_digests(store, [instance.sha256])
     if instance.sha256 not in known:

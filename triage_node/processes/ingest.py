@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from triage_node.association import stock_path
 from triage_node.association.limits import Limits
 from triage_node.association.listener import Endpoint, Listener
 from triage_node.association.peers import Sender
 from triage_node.association.session import Committed, Failed
+from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import ListenerSettings, Settings
 from triage_node.domain.errors import ConfigError, TriageNodeError
 from triage_node.domain.instance import ReceivedInstance
@@ -36,6 +38,9 @@ from triage_node.processes.receivers import RECEIVERS, Receivers
 from triage_node.processes.running import Running, ahead, now, run_role
 from triage_node.store import heartbeat, instances, outbox
 from triage_node.store.engine import Store
+
+if TYPE_CHECKING:
+    from triage_node.processes.storage.uploading import Uploader
 
 FINISH_S = 10.0  # below the supervisor's patience
 _TICK_S = 1.0
@@ -65,11 +70,13 @@ def main(running: Running) -> None:
     gc.freeze()  # what was loaded stays, shared by all; a collection need not walk a quarter of a million objects
     receivers.fork()
     instances.close_open_associations(store, now(), heartbeat.host())
+    uploader = _uploader(running, archive)
+    record = uploader.record_batch if uploader is not None else partial(instances.record_batch, store)
     journal = Journal(
         Rows(
             partial(instances.record_association, store, receiver=heartbeat.host()),
             partial(instances.close_association, store),
-            lambda batch: instances.record_batch(store, _at_agreed_time(batch)),
+            lambda batch: record(_at_agreed_time(batch)),
         )
     )
     intake = Intake(archive, journal, limits, counts=counts.of(RECEIVERS))
@@ -89,6 +96,8 @@ def main(running: Running) -> None:
         receivers.serve,
     )
     journal.start()
+    if uploader is not None:
+        uploader.start()
     died = threading.Event()
     receivers.listen(journal, lambda: (died.set(), running.stop.set()))
     try:
@@ -107,6 +116,8 @@ def main(running: Running) -> None:
     receivers.stop(FINISH_S / 5)
     if not journal.stop(FINISH_S / 2):
         log.error("rows=%d were not written, the next start re-indexes them", journal.waiting)
+    if uploader is not None:
+        uploader.stop(FINISH_S / 2)
     archive.close()
     if died.is_set():
         raise TriageNodeError("a process that receives has ended")
@@ -116,6 +127,15 @@ def _at_agreed_time(batch: Sequence[ReceivedInstance]) -> Sequence[ReceivedInsta
     """Two receivers whose clocks differ must not make a series look quiet that is not."""
     by = ahead()
     return [replace(i, received_at=i.received_at + by) for i in batch] if by else batch
+
+
+def _uploader(running: Running, archive: Archive) -> Uploader | None:
+    """Where hosts share a store; nothing of it is loaded elsewhere. After the fork: receivers know nothing of it."""
+    if not running.settings.store.blob_url:
+        return None
+    from triage_node.processes.storage.uploading import Uploader
+
+    return Uploader(running.store, open_blobs(running.settings.store), archive)
 
 
 def _heartbeat_sender(settings: Settings) -> list[Sender]:

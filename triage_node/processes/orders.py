@@ -12,13 +12,13 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import Settings
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
 from triage_node.domain.errors import StatementConflict, StatementRefused, StoreError
 from triage_node.domain.orders import OF_PATIENTS, OrderEvent, OrderFacts, PatientKey, ReceivedFacts
 from triage_node.domain.priority import ReadingState
 from triage_node.domain.study import StudyIdentity
-from triage_node.instances.archive import Archive
 from triage_node.processes import clinical, identity
 from triage_node.processes.intake import facts_of
 from triage_node.processes.running import Running, now
@@ -49,7 +49,7 @@ class Orders:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._zone = ZoneInfo(settings.node.time_zone)
-        self._received = Archive(settings.store.data_folder)
+        self._received = open_blobs(settings.store).received
         inbound = settings.hl7_inbound
         self._may_correct = inbound is not None and inbound.may_correct_identity
         self._completed_means_read = inbound is not None and inbound.completed_means_read

@@ -18,10 +18,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 
+from triage_node.blobs.places import Shelf
 from triage_node.domain.errors import NoteRefused
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.rejection import KEY_OBJECT_SELECTION, RejectedInstance, RejectionNote, RejectionReason
-from triage_node.instances.archive import Archive
 from triage_node.instances.rejection_note import read_rejection_note
 from triage_node.processes.running import now
 from triage_node.store import instances, rejections, studies
@@ -35,7 +35,7 @@ _JUDGED = "no image"
 
 
 def judge_notes(
-    store: Store, received: Archive, uid: str, may_reject: frozenset[str], held: list[ReceivedInstance]
+    store: Store, received: Shelf, uid: str, may_reject: frozenset[str], held: list[ReceivedInstance]
 ) -> bool:
     """Judge every key object selection of a study that was not judged yet. True when instances of it were rejected."""
     notes = [i for i in held if i.sop_class_uid == KEY_OBJECT_SELECTION]
@@ -60,7 +60,7 @@ def in_words(rejected: Iterable[RejectedInstance]) -> str:
 
 
 def _judge(
-    store: Store, received: Archive, uid: str, note: ReceivedInstance, may_reject: bool, held: list[ReceivedInstance]
+    store: Store, received: Shelf, uid: str, note: ReceivedInstance, may_reject: bool, held: list[ReceivedInstance]
 ) -> tuple[str, int]:
     """(what to show, empty for nothing; how many instances of the study were taken out)."""
     if note.header is not None and note.header.manufacturer.strip() == SelectionPolicy().own_manufacturer:

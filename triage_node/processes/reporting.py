@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from triage_node import __version__
+from triage_node.blobs.opened import open_blobs
+from triage_node.blobs.places import Blobs
 from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.delivery.gate import Destination, may_send
 from triage_node.domain.delivery import BuiltObject, ObjectKind, OutboxState
@@ -18,12 +19,10 @@ from triage_node.domain.prognosis import Prediction
 from triage_node.domain.rejection import RejectionReason
 from triage_node.domain.study import StudyIdentity
 from triage_node.domain.volume import Volume
-from triage_node.instances.archive import Archive
-from triage_node.instances.blob_file import BlobFile, Buffers
 from triage_node.processes import identity
 from triage_node.processes import rejections as iocm
 from triage_node.processes.running import now
-from triage_node.processes.wiring import built_folder, is_loopback, least_level
+from triage_node.processes.wiring import is_loopback, least_level
 from triage_node.report.build import build_objects
 from triage_node.report.rejection_note import Rejection, RejectionRequest, build_rejection_note
 from triage_node.report.request import BuiltFile, NodeIdentity, ReportRequest, ResultIdentity
@@ -87,7 +86,7 @@ class Reporter:
         asked = frozenset[ObjectKind]().union(*self.wanted(kinds).values())
         if not asked:
             return ()
-        received = Archive(self.settings.store.data_folder)
+        received = self.blobs.received
         request = ReportRequest(
             sources=tuple(received.path(i.sha256) for i in chosen),
             kinds=asked,
@@ -123,7 +122,7 @@ class Reporter:
         asked = frozenset[ObjectKind]().union(*self.wanted(NOT_ANALYSED).values())
         if not asked or not held:
             return ()
-        path = Archive(self.settings.store.data_folder).path(held[0].sha256)
+        path = self.blobs.received.path(held[0].sha256)
         return build_objects(
             ReportRequest(
                 sources=(path,),
@@ -142,11 +141,9 @@ class Reporter:
         )
 
     def keep(self, files: tuple[BuiltFile, ...]) -> None:
-        """Make built files durable before any row speaks of them."""
-        buffers = Buffers()
-        with closing(Archive(built_folder(self.settings))) as archive:
-            for file in files:
-                keep_bytes(archive, buffers, file.data)
+        """Make built files durable, where every host finds them, before any row speaks of them. Raises: BlobsAway."""
+        for file in files:
+            self.blobs.built.keep(file.data)
 
     def queue(self, c: Connection, files: tuple[BuiltFile, ...], kinds: frozenset[ObjectKind]) -> None:
         """Rows for what was built, in the transaction of the stage."""
@@ -172,7 +169,7 @@ class Reporter:
                 peer,
                 build_rejection_note(
                     RejectionRequest(
-                        withdrawn=tuple(self.path(o).read_bytes() for o in objects),
+                        withdrawn=tuple(self.blobs.built.read(o.sha256) for o in objects),
                         rejection=rejection,
                         reason=why,
                         node=self._node(),
@@ -205,7 +202,11 @@ class Reporter:
         results.withdraw_before(c, record.study_instance_uid, record.revision, now())
 
     def path(self, o: BuiltObject) -> Path:
-        return Archive(built_folder(self.settings)).path(o.sha256)
+        return self.blobs.built.path(o.sha256)
+
+    @property
+    def blobs(self) -> Blobs:
+        return open_blobs(self.settings.store)
 
     def _identity(
         self,
@@ -238,7 +239,7 @@ class Reporter:
         if not earlier:
             return None
         newest = max(earlier, key=lambda o: (o.revision, len(o.refers_to)))
-        return BuiltFile(newest, self.path(newest).read_bytes())
+        return BuiltFile(newest, self.blobs.built.read(newest.sha256))
 
 
 def is_worth_sending(earlier: results.ResultRecord, record: results.ResultRecord) -> bool:
@@ -253,24 +254,6 @@ def is_worth_sending(earlier: results.ResultRecord, record: results.ResultRecord
     if earlier.detail.get("unsure", False) != record.detail["unsure"]:
         return True
     return earlier.flagged != record.flagged or abs(new - old) > _OTHER_VOLUME * max(old, new)
-
-
-def keep_bytes(archive: Archive, buffers: Buffers, data: bytes) -> str:
-    """Write one file durably; returns its SHA-256."""
-    file = BlobFile(archive, buffers, direct=False, head=b"")
-    view = memoryview(data)
-    try:
-        while view:
-            room = file.room(len(view))
-            count = len(room)
-            room[:] = view[:count]
-            room.release()
-            file.filled(count)
-            view = view[count:]
-        return file.commit()[0]
-    except BaseException:
-        file.discard()
-        raise
 
 
 def detail_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,16 @@ class Told:
 
 
 class Scans:
-    """Reads scans with one decoder. `path` of a blob by its SHA-256."""
+    """Reads scans with one decoder. `path` of a blob by its SHA-256; `fetch` is told first which of them are about to be asked for."""
 
-    def __init__(self, decoder: Decoder, path: Callable[[str], Path], told: Told) -> None:
-        self._decoder, self._path, self._told = decoder, path, told
+    def __init__(
+        self,
+        decoder: Decoder,
+        path: Callable[[str], Path],
+        told: Told,
+        fetch: Callable[[Iterable[str]], None] = _nothing,
+    ) -> None:
+        self._decoder, self._path, self._told, self._fetch = decoder, path, told, fetch
 
     def read(self, held: Sequence[ReceivedInstance]) -> list[Scan]:
         """The best series of each acquisition, best first: what a study shows is what its worst scan shows.
@@ -112,6 +118,7 @@ class Scans:
 
     def _volume(self, chosen: list[ReceivedInstance]) -> tuple[Volume, str]:
         """The volume of one series, and the digest of its pixels (DESIGN.md section 3, UIDs). Raises: VolumeError."""
+        self._fetch([i.sha256 for i in chosen])
         pixels = self._decoder.read_series([self._path(i.sha256) for i in chosen])
         by_uid = {i.sop_instance_uid: i.sha256 for i in chosen}
         self._told.pixels({by_uid[u]: d for u, d in pixels.pixel_digests.items() if u in by_uid})

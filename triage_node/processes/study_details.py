@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from triage_node.blobs.places import Shelf
 from triage_node.console.deps import About, Delivery, Output, StudyDetails
 from triage_node.domain.delivery import ObjectKind, OutboxRow
+from triage_node.domain.errors import BlobError
 from triage_node.domain.finding import FINDINGS, EvidenceLevel, OperatingPoint
 from triage_node.domain.prognosis import Prediction
 from triage_node.domain.study import StudyState
-from triage_node.instances.archive import Archive
 from triage_node.processes.clinical import statements
 from triage_node.processes.corrections import to_correct
 from triage_node.processes.listing import study_label
@@ -24,8 +26,10 @@ from triage_node.store.engine import Store
 from triage_node.store.prognosis import PrognosisRecord
 from triage_node.worklist.wording import likelihood, percent
 
+log = logging.getLogger(__name__)
 
-def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool) -> StudyDetails | None:
+
+def study_details(store: Store, objects_built: Shelf, uid: str, shows_names: bool) -> StudyDetails | None:
     """Everything about one study, None when the store does not know it."""
     study = studies.get(store, uid)
     if study is None:
@@ -37,7 +41,7 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
     stated = statements(store, study)
     objects = results.objects_of(store, uid)
     reports = [o for o in objects if o.kind in (ObjectKind.FINDINGS_SR, ObjectKind.NOT_FLAGGED_SR)]
-    report_file = object_file(store, built_folder, reports[-1].sop_instance_uid) if reports else None
+    report_file = object_file(store, objects_built, reports[-1].sop_instance_uid) if reports else None
     sent: dict[str, list[OutboxRow]] = {}
     for row in outbox.of_study(store, uid):
         sent.setdefault(row.sop_instance_uid, []).append(row)
@@ -76,12 +80,16 @@ def study_details(store: Store, built_folder: Path, uid: str, shows_names: bool)
     )
 
 
-def object_file(store: Store, built_folder: Path, sop_instance_uid: str) -> Path | None:
-    """The file of an object that this node built, None when it is not ours or not there any more."""
+def object_file(store: Store, objects_built: Shelf, sop_instance_uid: str) -> Path | None:
+    """The file of an object that this node built, None when it is not ours or cannot be had."""
     built = results.object_by_uid(store, sop_instance_uid)
     if built is None:
         return None
-    file = Archive(built_folder).path(built.sha256)
+    try:
+        file = objects_built.path(built.sha256)
+    except BlobError as error:
+        log.warning("object=%s cannot be shown: %s", sop_instance_uid, error)
+        return None
     return file if file.is_file() else None
 
 

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import uvicorn
 
+from triage_node.blobs.opened import open_blobs
 from triage_node.config.web import WebSettings
 from triage_node.console import accounts, feedback, lab, mode, operations, replay, selection, shadow, viewer
 from triage_node.console.app import Console, create_app
@@ -54,7 +55,7 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 def console_deps(running: Running) -> ConsoleDeps:
     """The console's callables on this store."""
     store, settings = running.store, running.settings
-    simulation = meta.is_simulation(store)
+    simulation, blobs = meta.is_simulation(store), open_blobs(settings.store)
 
     def mode() -> Mode:
         return mode_in_force(store, settings, simulation)
@@ -63,10 +64,10 @@ def console_deps(running: Running) -> ConsoleDeps:
         return studies.timeline_of(store, uid) if studies.get(store, uid) is not None else None
 
     def details(uid: str) -> StudyDetails | None:
-        return study_details(store, built_folder(settings), uid, shows_names=simulation)
+        return study_details(store, blobs.built, uid, shows_names=simulation)
 
     def file(sop_instance_uid: str) -> Path | None:
-        return object_file(store, built_folder(settings), sop_instance_uid)
+        return object_file(store, blobs.built, sop_instance_uid)
 
     def written(action: str) -> Callable[[str, str], None]:
         def write(uid: str, who: str) -> None:
@@ -119,7 +120,7 @@ def rooms(running: Running) -> tuple[Room, ...]:
         lab.room(lab_deps(running.store, running.settings, meta.is_simulation(running.store))),
         selection.room(selection_deps(running.store, running.settings)),
         operations.room(operations_deps(running.store, running.settings)),
-        viewer.room(viewer_deps(running.store, built)),
+        viewer.room(viewer_deps(running.store, open_blobs(running.settings.store), built)),
         other_scans(running.store, ZoneInfo(running.settings.node.time_zone)),
         audit_room(running.store, running.settings),
         accounts.room(accounts_deps(running.store, running.settings.web)),

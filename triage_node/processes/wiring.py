@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import triage_node
+from triage_node.blobs import places
 from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain import address
@@ -32,8 +33,8 @@ def bundle_folder(name: str) -> Path:
 
 
 def built_folder(settings: Settings) -> Path:
-    """Where the objects that we built are kept; apart from what was received, which is re-indexed at start."""
-    return settings.store.data_folder / "built"
+    """Where the objects that we built are kept on this machine, and what pages show of them."""
+    return places.built_folder(settings.store.data_folder)
 
 
 def least_level(simulation: bool) -> EvidenceLevel:

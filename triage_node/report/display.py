@@ -62,10 +62,9 @@ def path_of(folder: Path, study_instance_uid: str) -> Path:
     return folder / "display" / name[:2] / f"{name}.slices"
 
 
-def remove(path: Path) -> None:
-    """Slices and maps of a study; nothing happens where there are none."""
-    path.unlink(missing_ok=True)
-    _maps_beside(path).unlink(missing_ok=True)
+def parts(path: Path) -> tuple[Path, Path]:
+    """The files of a study whose slices lie at `path`: slices and maps."""
+    return path, _maps_beside(path)
 
 
 def write(path: Path, volume: Volume, detection: Detection | None, revision: int) -> None:

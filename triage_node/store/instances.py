@@ -15,6 +15,7 @@ from triage_node.domain.study import Moment, StudyEvent, StudyIdentity, StudySta
 from triage_node.store import operations_synthetic, studies
 from triage_node.store.engine import Store
 from triage_node.store.schema import association, instance, rejected_instance, series, study, timeline
+from triage_node.store.uploads import Upload
 
 _OF_STUDY = 0x73747564  # the first half of an advisory lock's number
 _SQL_VARIABLES = 500  # well below SQLite's limit of bound variables
@@ -61,8 +62,11 @@ def close_open_associations(store: Store, at: datetime, receiver: str = "") -> N
         c.execute(update(association).where(*mine).values(closed_at=at, outcome="lost"))
 
 
-def record_batch(store: Store, batch: Sequence[ReceivedInstance]) -> None:
-    """Write rows for received instances; what is already there (same bytes) is left alone. Re-opens finished studies."""
+def record_batch(store: Store, batch: Sequence[ReceivedInstance], upload: Upload = Upload.NEVER) -> None:
+    """Write rows for received instances; what is already there (same bytes) is left alone. Re-opens finished studies.
+
+    `upload` is DUE where hosts share a store.
+    """
     if not batch:
         return
     with store.write() as c:
@@ -72,7 +76,7 @@ def record_batch(store: Store, batch: Sequence[ReceivedInstance]) -> None:
         named = _present(c, instance.c.sop_instance_uid, {i.sop_instance_uid for i in new})
         rows = []
         for i in new:
-            rows.append(_as_row(i, first=i.sop_instance_uid not in named))
+            rows.append(_as_row(i, first=i.sop_instance_uid not in named) | {"upload": upload.value})
             named.add(i.sop_instance_uid)
         if not rows:
             return

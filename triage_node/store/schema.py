@@ -27,6 +27,8 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
+    text,
 )
 
 metadata = MetaData(
@@ -101,7 +103,11 @@ instance = Table(
     Column("pixel_digest", String(64)),
     Column("quarantine_reason", Text, nullable=False, default=""),
     Column("source_removed_at", Instant),
+    Column(
+        "upload", String(8), nullable=False, default="", server_default=""
+    ),  # to the shared store (store/uploads.py)
     Index("ix_instance_study_instance_uid_series_instance_uid", "study_instance_uid", "series_instance_uid"),
+    Index("ix_instance_upload", "upload", sqlite_where=text("upload = 'due'"), postgresql_where=text("upload = 'due'")),
 )
 
 series = Table(
@@ -135,6 +141,7 @@ study = Table(
     Column("description", Text, nullable=False, default=""),
     _uid("selected_series_uid", nullable=True),
     Column("selection", JSON, nullable=False, default=dict),
+    Column("awaits_blobs", Boolean, nullable=False, default=False, server_default=false()),
     Index("ix_study_state_lease_until", "state", "lease_until"),
 )
 

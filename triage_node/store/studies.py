@@ -25,7 +25,7 @@ from triage_node.domain.study import (
     StudyState,
     TimelineEntry,
 )
-from triage_node.store import audit
+from triage_node.store import audit, uploads
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
 from triage_node.store.schema import identity_correction, series, study, timeline, worklist_row
@@ -172,16 +172,21 @@ def close(c: Connection, uid: str, signal: str, incomplete: bool, at: datetime, 
     return True
 
 
-def claim(store: Store, owner: str, now: datetime, lease: timedelta) -> StudyRecord | None:
+def claim(store: Store, owner: str, now: datetime, lease: timedelta, blobs_answer: bool = True) -> StudyRecord | None:
     """Take the study that waits longest, or one whose lease has expired; None when there is no work.
 
-    A study whose lease expired counts as a failed try: what killed its owner may kill the next one too.
+    A study whose lease expired counts as a failed try: what killed its owner may kill the next one too. One that was given back
+    because its bytes could not be had is taken again when all of them lie in the shared store and, `blobs_answer`, it answers.
     """
+    can_be_read = ~study.c.awaits_blobs
+    if blobs_answer:
+        can_be_read = or_(can_be_read, ~uploads.study_has_due())
     free = select(study).where(
+        can_be_read,
         or_(
             study.c.state == StudyState.COMPLETE.value,
             (study.c.state == StudyState.ANALYSING.value) & (study.c.lease_until < now),
-        )
+        ),
     )
     with store.read() as c:  # looking takes no lock; an idle owner asks five times a second
         if c.execute(free.limit(1)).one_or_none() is None:
@@ -195,9 +200,8 @@ def claim(store: Store, owner: str, now: datetime, lease: timedelta) -> StudyRec
             if _count_try(c, uid, row.tries, now, "analysis", f"{row.lease_owner} stopped while working on it"):
                 return None
         advance(c, uid, StudyEvent.CLAIMED, now, actor=owner)
-        c.execute(
-            update(study).where(study.c.study_instance_uid == uid).values(lease_owner=owner, lease_until=now + lease)
-        )
+        held = {"lease_owner": owner, "lease_until": now + lease, "awaits_blobs": False}
+        c.execute(update(study).where(study.c.study_instance_uid == uid).values(**held))
         mark(c, uid, Moment.CLAIMED, now, owner)
         return _from_row(c.execute(select(study).where(study.c.study_instance_uid == uid)).one())
 
@@ -237,6 +241,18 @@ def give_back(store: Store, uid: str, owner: str, now: datetime, stage: str, rea
             return StudyState(row.state)
         failed = _count_try(c, uid, row.tries, now, stage, reason)
         return StudyState.FAILED if failed else StudyState.COMPLETE
+
+
+def wait_for_blobs(store: Store, uid: str, owner: str, now: datetime, reason: str) -> None:
+    """Back to the queue until its bytes can be had. No try is counted: nothing is wrong with the study."""
+    with store.write() as c:
+        row = c.execute(select(study).where(study.c.study_instance_uid == uid).with_for_update()).one()
+        if row.lease_owner != owner:
+            return
+        advance(c, uid, StudyEvent.RELEASED, now, f"waits for the store of images: {reason}"[:500])
+        c.execute(update(study).where(study.c.study_instance_uid == uid).values(awaits_blobs=True))
+        words = "objects wait for the store of images" if row.revision else "waiting for the store of images"
+        c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(status_words=words))
 
 
 def take_from_dead(store: Store, is_dead: Callable[[str], bool], now: datetime) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from triage_node.blobs.places import Blobs
 from triage_node.bundle.load import Bundle
 from triage_node.detection.gradcam import GradCam
 from triage_node.detection.preprocess import network_input, on_grid
@@ -50,8 +51,8 @@ class _Waiting:
 class Displays:
     """Writes slices at once and maps when there is time."""
 
-    def __init__(self, built_folder: Path, bundle: Bundle, predictors: Sequence[ImagePredictor]) -> None:
-        self._folder = built_folder
+    def __init__(self, blobs: Blobs, built_folder: Path, bundle: Bundle, predictors: Sequence[ImagePredictor]) -> None:
+        self._blobs, self._folder = blobs, built_folder
         self._predictors = predictors
         self._waiting: deque[_Waiting] = deque()
         self._at_work: Iterator[None] | None = None
@@ -61,17 +62,20 @@ class Displays:
             self._cam = str(error)
 
     def keep(self, study_instance_uid: str, volume: Volume, detection: Detection | None, revision: int) -> None:
-        """Put the slices of a study in place of earlier ones. `revision` 0: nothing was detected."""
+        """Put the slices of a study in place of earlier ones. `revision` 0: nothing was detected. Raises: BlobsAway."""
         path = display.path_of(self._folder, study_instance_uid)
         try:
             display.write(path, volume, detection, revision)
         except OSError as error:
             log.warning("event=no_slices study=%s %s", study_instance_uid, error.strerror)
-            display.remove(path)  # what lies there belongs to an earlier result
+            self.forget(study_instance_uid)  # what lies there belongs to an earlier result
+            return
+        self._blobs.publish(path)
 
     def forget(self, study_instance_uid: str) -> None:
-        """There is nothing to show of this study."""
-        display.remove(display.path_of(self._folder, study_instance_uid))
+        """There is nothing to show of this study. Raises: BlobsAway."""
+        for part in display.parts(display.path_of(self._folder, study_instance_uid)):
+            self._blobs.withdraw(part)
 
     def explain_later(self, study_instance_uid: str, revision: int, volume: Volume, detection: Detection) -> None:
         """Make the maps of a result when there is time."""
@@ -105,6 +109,7 @@ class Displays:
         held = display.read(path)
         if held is not None and held.revision == of.revision:  # else its slices were removed, or read again, meanwhile
             display.write_maps(path, of.revision, maps, silent)
+            self._blobs.publish(display.parts(path)[1])
 
     def _detection(self, of: _Waiting) -> Generator[None, None, _Found]:
         """Grad-CAM of the detector for each of its outputs, over the likeliest slices."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from triage_node.blobs.places import Blobs
 from triage_node.console.viewer import Shown, ViewerDeps
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.study import StudyState
@@ -12,11 +13,14 @@ from triage_node.store import results, studies
 from triage_node.store.engine import Store
 
 
-def viewer_deps(store: Store, built_folder: Path) -> ViewerDeps:
+def viewer_deps(store: Store, blobs: Blobs, built_folder: Path) -> ViewerDeps:
     """The viewer's callables on this store."""
 
     def path(uid: str) -> Path:
-        return display.path_of(built_folder, uid)
+        slices = display.path_of(built_folder, uid)
+        for part in display.parts(slices):  # another host may have written them
+            blobs.refresh(part)
+        return slices
 
     def is_shown(uid: str) -> bool:
         """In quarantine it is not clear whose slices they are."""

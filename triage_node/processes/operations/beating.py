@@ -11,9 +11,9 @@ import logging
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from triage_node.blobs.opened import open_blobs
 from triage_node.domain.delivery import OutboxRow, OutboxState
 from triage_node.domain.study import StudyState
-from triage_node.instances.archive import Archive
 from triage_node.processes.operations import sink
 from triage_node.processes.operations.made_up import MadeUp
 from triage_node.processes.operations.names import CALLING_AE_TITLE
@@ -47,6 +47,7 @@ class Heartbeat:
 
     def __init__(self, running: Running) -> None:
         self._running, self._store, self._settings = running, running.store, running.settings
+        self._blobs = open_blobs(running.settings.store)
         self._every = timedelta(minutes=running.settings.operations.heartbeat_min)
         self._began = now()
 
@@ -115,8 +116,10 @@ class Heartbeat:
         return True, f"flagged with probability {run.probability:.2f}, {len(sent)} objects arrived byte for byte"
 
     def _arrived(self, row: OutboxRow) -> bool:
+        file = sink.path_of(self._settings, row.sop_instance_uid)
+        self._blobs.refresh(file)
         try:
-            data = sink.path_of(self._settings, row.sop_instance_uid).read_bytes()
+            data = file.read_bytes()
         except OSError:
             return False
         return hashlib.sha256(data).hexdigest() == row.sha256
@@ -128,11 +131,12 @@ class Heartbeat:
     def _erase(self, uid: str, at: datetime) -> None:
         if not operations_synthetic.is_synthetic(self._store, uid):
             return
-        files, built = operations_synthetic.files_of(self._store, uid), built_folder(self._settings)
-        display.remove(display.path_of(built, uid))
+        files, blobs = operations_synthetic.files_of(self._store, uid), self._blobs
+        for part in display.parts(display.path_of(built_folder(self._settings), uid)):
+            blobs.withdraw(part)
         for o in results.objects_of(self._store, uid):
-            sink.path_of(self._settings, o.sop_instance_uid).unlink(missing_ok=True)
-        for folder, digests in ((self._settings.store.data_folder, files.received), (built, files.built)):
+            blobs.withdraw(sink.path_of(self._settings, o.sop_instance_uid))
+        for shelf, digests in ((blobs.received, files.received), (blobs.built, files.built)):
             for sha256 in digests:
-                Archive(folder).remove(sha256)
+                shelf.remove(sha256)
         operations_synthetic.erase(self._store, uid, at)

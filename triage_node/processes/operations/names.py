@@ -3,3 +3,4 @@
 CALLING_AE_TITLE = "TRIAGE-HEARTBEAT"
 SINK = "*heartbeat"
 MONITOR = "*outside monitor"
+IMAGE_STORE = "*image store"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from triage_node.processes.operations.standing import Facts
 
 ROLES = ("ingest", "analysis", "delivery", "scheduler")
+STORE = "store"
+"""Kind of the peer that holds the images for all hosts."""
 LONGEST_WAIT = timedelta(minutes=5)
 """A study that waits for analysis for longer is late, whatever the percentiles say."""
 LONGEST_DELIVERY = timedelta(minutes=15)
@@ -135,6 +137,15 @@ def _peer(peer: Peer, at: datetime) -> Iterator[Problem]:
     )
     why = f": {displayable(peer.last_failure, 160)}" if peer.last_failure else ""
     name = displayable(peer.name.lstrip("*"))
+    if peer.kind == STORE:
+        words = waits.replace("deliveries wait", "images wait").replace("delivery waits", "image waits")
+        yield Problem(
+            f"The {name} does not take or give what it is asked for{why}{words}.",
+            "Nothing is lost: images stay where they were received and go up when it answers. Until then studies may be flagged, "
+            "but no report leaves. `triage-node check` asks it again; store.blob_url and its credentials name it.",
+            is_urgent=True,
+        )
+        return
     yield Problem(
         f"{name} {'does not take what it is sent' if peer.is_failing else 'gets nothing'}{why}{waits}.",
         "Nothing is lost: the node tries until it is back. Is it running, and does it know this node's AE title and address?",

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Outcome, Verdict
 from triage_node.domain.delivery import ObjectKind
+from triage_node.domain.errors import BlobsAway
 from triage_node.processes.operations.names import SINK
 
 KINDS = (ObjectKind.FINDINGS_SR, ObjectKind.SEG)
@@ -37,7 +39,7 @@ class Sink:
     """Takes objects as an archive would."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings, self._blobs = settings, open_blobs(settings.store)
 
     def send_batch(
         self, archive: ArchiveSettings, files: Sequence[Outgoing], stopping: Callable[[], bool]
@@ -50,6 +52,9 @@ class Sink:
         try:
             at.with_suffix(".tmp").write_bytes(file.path.read_bytes())
             os.replace(at.with_suffix(".tmp"), at)
+            self._blobs.publish(at)  # the scheduler, which looks at it, may run on another host
+        except BlobsAway as error:
+            return Outcome(Verdict.AGAIN, str(error))
         except OSError as error:
             return Outcome(Verdict.AGAIN, f"the heartbeat's folder cannot be written: {error.strerror}")
         return Outcome(Verdict.STORED)

@@ -16,9 +16,9 @@ from triage_node.domain.study import StudyState
 from triage_node.processes import feeds
 from triage_node.processes.identity import HELD_BACK
 from triage_node.processes.operations import drift, heart, latency, problems
-from triage_node.processes.operations.names import MONITOR, SINK
+from triage_node.processes.operations.names import IMAGE_STORE, MONITOR, SINK
 from triage_node.processes.wiring import bundle_folder
-from triage_node.store import evaluations, heartbeat, operations
+from triage_node.store import evaluations, heartbeat, operations, uploads
 from triage_node.store.engine import Store
 
 MOST_PARKED = 100
@@ -139,6 +139,10 @@ def _peers(store: Store, settings: Settings) -> Iterator[Peer]:
     kinds |= {p.name: "worklist" for p in settings.worklist_peers} | {c.name: "person" for c in settings.contacts}
     if settings.operations.dead_man is not None:
         kinds[MONITOR] = "monitor"
+    if settings.store.blob_url:
+        kinds[IMAGE_STORE] = problems.STORE
+        left = uploads.on_the_way(store)
+        waiting[IMAGE_STORE] = operations.Waiting(left.count, left.since)
     for name in waiting:
         kinds.setdefault(name, "not configured any more")
     for name, kind in kinds.items():

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from triage_node.blobs.opened import open_blobs
 from triage_node.bundle.load import load_bundle
 from triage_node.config.schema import Settings
 from triage_node.detection.detector import FindingDetector
@@ -21,7 +22,6 @@ from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.policy import Policy
 from triage_node.domain.scan_source import source_of
 from triage_node.domain.trial import Reading
-from triage_node.instances.archive import Archive
 from triage_node.processes import gate
 from triage_node.processes.intake import too_young
 from triage_node.processes.scans import Scan, Scans, Told, digest_of_all
@@ -55,7 +55,7 @@ class Replay:
 
     def __init__(self, store: Store, settings: Settings, detector_of: DetectorOf) -> None:
         self._store, self._settings, self._detector_of = store, settings, detector_of
-        self._received = Archive(settings.store.data_folder)
+        self._received = open_blobs(settings.store).received
         self._simulation = meta.is_simulation(store)
 
     def steps(self, study_instance_uid: str, bundle: str, policy_version: int) -> Steps:

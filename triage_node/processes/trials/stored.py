@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import Settings
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.study import StudyState
 from triage_node.domain.trial import Reading
-from triage_node.instances.archive import Archive
 from triage_node.store.results import ResultRecord
 
 
@@ -24,8 +24,8 @@ def why_not(settings: Settings, state: StudyState, held: Sequence[ReceivedInstan
         return "This study is in quarantine: it is not clear whose images they are, so nothing is read again."
     if not held:
         return "This study holds no image that could be read again."
-    received = Archive(settings.store.data_folder)
-    if not all(received.path(i.sha256).is_file() for i in held):
+    received = open_blobs(settings.store).received
+    if not all(received.has(i.sha256) for i in held):
         return (
             f"The images are gone: received pixels are kept {settings.store.source_days:g} days after delivery "
             "(store.source_days). Send the study again from the archive to replay it."
