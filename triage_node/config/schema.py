@@ -200,6 +200,12 @@ class ArchiveSettings(Section):
         (ObjectKind.FINDINGS_SR, ObjectKind.SEG, ObjectKind.HEATMAP_SC, ObjectKind.SUMMARY_SC),
         description="Kinds of objects it gets.",
     )
+    received: bool = Field(
+        False,
+        description="A hub: what this node receives goes there too, bytes unchanged, the most urgent study first; one archive at most.",
+    )
+    certificate: Path | None = Field(None, description="C-STORE with tls: PEM file of our own certificate, if it asks.")
+    private_key: Path | None = Field(None, description="PEM file with the key of `certificate`.")
     batch: int = Field(50, ge=1, le=1000, description="Objects in one association, or one STOW-RS request, at most.")
     connect_timeout_s: float = Field(5.0, gt=0, description="TCP connection.")
     response_timeout_s: float = Field(30.0, gt=0, description="One C-STORE response, or the one to a STOW-RS request.")
@@ -217,6 +223,8 @@ class ArchiveSettings(Section):
             raise ValueError("give host, ae_title and tls (C-STORE), or stow_url (STOW-RS), not both")
         if not self.stow_url and (self.token_file is not None or self.user or self.password_file is not None):
             raise ValueError("token_file, user and password_file belong to stow_url")
+        if (self.certificate is None) != (self.private_key is None) or (self.certificate and not self.tls):
+            raise ValueError("certificate and private_key belong together, and to tls")
         if self.stow_url and self.storage_commitment:
             raise ValueError("storage_commitment is asked for over an association; STOW-RS has none")
         check_credentials(self.stow_url, self.token_file, self.user, self.password_file)
@@ -273,6 +281,8 @@ class Settings(Section):
     def _names_are_unique(self) -> Settings:
         if len({a.name for a in self.archives}) != len(self.archives):
             raise ValueError("archives: two have the same name")
+        if sum(a.received for a in self.archives) > 1:
+            raise ValueError("archives: received is set in two; there is one hub")
         names = [p.name for p in (*self.worklist_peers, *self.contacts)]
         if len(set(names)) != len(names):
             raise ValueError("ups_peers, ups_rs_peers, hl7_peers, fhir_peers, contacts: two have the same name")
@@ -288,6 +298,10 @@ class Settings(Section):
             if name and name not in {a.name for a in self.archives}:
                 raise ValueError(f"{setting}: no archive is named {name!r}")
         return self
+
+    @property
+    def hub(self) -> ArchiveSettings | None:
+        return next((a for a in self.archives if a.received), None)
 
     @property
     def worklist_peers(self) -> tuple[UpsPeerSettings | UpsRsPeerSettings | Hl7PeerSettings | FhirPeerSettings, ...]:

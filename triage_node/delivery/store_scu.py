@@ -77,6 +77,8 @@ def associate(
         archive.response_timeout_s,
         archive.tls,
         archive.tls_ca,
+        archive.certificate,
+        archive.private_key,
     )
     try:
         return calling.associate(callee, contexts, handlers)

@@ -33,6 +33,9 @@ class Callee:
     tls: ssl.SSLContext | bool = False
     """True: the peer's certificate is verified, by `tls_ca` or by what the system trusts."""
     tls_ca: Path | None = None
+    certificate: Path | None = None
+    private_key: Path | None = None
+    """Both: shown to a peer that asks who we are."""
 
 
 class NotAssociated(Exception):
@@ -58,6 +61,13 @@ class _Rejection:
             self.pdu = event.pdu
 
 
+def _context(callee: Callee) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(callee.tls_ca) if callee.tls_ca else None)
+    if callee.certificate is not None:
+        context.load_cert_chain(callee.certificate, callee.private_key)
+    return context
+
+
 def associate(
     callee: Callee,
     contexts: Sequence[PresentationContext],
@@ -80,9 +90,10 @@ def associate(
         tls = (callee.tls, callee.host)
     elif callee.tls:
         try:
-            tls = (ssl.create_default_context(cafile=str(callee.tls_ca) if callee.tls_ca else None), callee.host)
+            tls = (_context(callee), callee.host)
         except OSError as error:
-            raise NotAssociated(f"tls_ca {callee.tls_ca} cannot be read: {error.strerror or error}") from error
+            files = f"tls_ca {callee.tls_ca}" + (f", certificate {callee.certificate}" if callee.certificate else "")
+            raise NotAssociated(f"{files} cannot be read: {error.strerror or error}") from error
     line, rejection = Line(), _Rejection()
     try:
         with line.cut_after(callee.connect_timeout_s + callee.response_timeout_s + GRACE_S):

@@ -24,6 +24,7 @@ from triage_node.domain.delivery import ObjectKind, OutboxRow, OutboxState
 from triage_node.domain.errors import BlobError, BlobsAway, StoreError
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.processes import messages, notifying
+from triage_node.processes.hub.forwarding import Forwarding
 from triage_node.processes.operations import sink
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
 from triage_node.processes.wiring import is_loopback
@@ -199,6 +200,8 @@ def main(running: Running) -> None:
             log.error("archive=%s gets nothing: %s", archive.name, why)
             continue
         threads.append(threading.Thread(target=Queue(running, archive).run, name=archive.name))
+        if archive.received:
+            threads.append(threading.Thread(target=Forwarding(running, archive).run, name=f"to hub {archive.name}"))
     for thread in threads:
         thread.start()
     while not running.stop.wait(1.0):

@@ -39,7 +39,9 @@ def remove_old_sources(running: Running) -> None:
     So do the slices that were made of them for the page, first: pixels must not stay in a copy that nothing points to.
     """
     blobs = open_blobs(running.settings.store)
-    removable = retention.removable_sources(running.store, now(), running.settings.store.source_days)
+    removable = retention.removable_sources(
+        running.store, now(), running.settings.store.source_days, running.settings.hub is not None
+    )
     for uid in dict.fromkeys(uid for _, uid in removable):
         for part in display.parts(display.path_of(built_folder(running.settings), uid)):
             blobs.withdraw(part)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import select, true, update
 
 from triage_node.domain.priority import ON_THE_LIST, ReadingState
 from triage_node.domain.study import StudyState
 from triage_node.store.engine import Store
+from triage_node.store.forwarding import WHOLE
 from triage_node.store.schema import instance, study, worklist_row
 
 _DONE = (StudyState.DELIVERED.value, StudyState.DECLINED.value, StudyState.OUT_OF_SCOPE.value)
@@ -16,8 +17,11 @@ _KEPT = [s.value for s in (*ON_THE_LIST, ReadingState.NOT_CONFIRMED)]
 _AT_ONCE = 1000
 
 
-def removable_sources(store: Store, now: datetime, days: float) -> list[tuple[str, str]]:
-    """(SHA-256, study) of received instances whose study ended more than `days` ago and is on no list any more."""
+def removable_sources(store: Store, now: datetime, days: float, hub: bool = False) -> list[tuple[str, str]]:
+    """(SHA-256, study) of received instances whose study ended more than `days` ago and is on no list any more.
+
+    `hub`: and all of it is at the hub, however long the line is cut.
+    """
     query = (
         select(instance.c.sha256, instance.c.study_instance_uid)
         .join(study, study.c.study_instance_uid == instance.c.study_instance_uid)
@@ -28,6 +32,7 @@ def removable_sources(store: Store, now: datetime, days: float) -> list[tuple[st
             instance.c.source_removed_at.is_(None),
             instance.c.quarantine_reason == "",
             worklist_row.c.reading_state.is_(None) | worklist_row.c.reading_state.not_in(_KEPT),
+            WHOLE if hub else true(),
         )
         .limit(_AT_ONCE)
     )

@@ -106,6 +106,8 @@ instance = Table(
     Column(
         "upload", String(8), nullable=False, default="", server_default=""
     ),  # to the shared store (store/uploads.py)
+    Column("forwarded_at", Instant),
+    Column("hub_refusal", Text, nullable=False, default="", server_default=""),
     Index("ix_instance_study_instance_uid_series_instance_uid", "study_instance_uid", "series_instance_uid"),
     Index("ix_instance_upload", "upload", sqlite_where=text("upload = 'due'"), postgresql_where=text("upload = 'due'")),
 )
@@ -132,6 +134,7 @@ study = Table(
     Column("arrived_at", Instant, nullable=False),
     Column("last_instance_at", Instant, nullable=False),
     Column("instances", Integer, nullable=False, default=0),
+    Column("forwarded", Integer, nullable=False, default=0, server_default="0"),  # of them, when all were at the hub
     Column("closed_at", Instant),
     Column("close_signal", String(64), nullable=False, default=""),
     Column("incomplete", Boolean, nullable=False, default=False),

@@ -18,7 +18,7 @@ from triage_node.processes.identity import HELD_BACK
 from triage_node.processes.operations import drift, heart, latency, problems
 from triage_node.processes.operations.names import IMAGE_STORE, MONITOR, SINK
 from triage_node.processes.wiring import bundle_folder
-from triage_node.store import evaluations, heartbeat, operations, uploads
+from triage_node.store import evaluations, forwarding, heartbeat, operations, uploads
 from triage_node.store.engine import Store
 
 MOST_PARKED = 100
@@ -148,6 +148,10 @@ def _peers(store: Store, settings: Settings) -> Iterator[Peer]:
     for name, kind in kinds.items():
         record = known.get(name, operations.PeerRecord(name, None, None, ""))
         mine = waiting.get(name, operations.Waiting(0, None))
+        if settings.hub is not None and name == settings.hub.name:
+            studies, oldest = forwarding.waiting(store)
+            since = min((at for at in (mine.since, oldest) if at is not None), default=None)
+            mine = operations.Waiting(mine.count + studies, since)
         yield Peer(
             name, kind, record.last_success_at, record.last_failure_at, record.last_failure, mine.count, mine.since
         )

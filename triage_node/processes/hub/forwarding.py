@@ -1,0 +1,82 @@
+"""The way of received studies to a hub: bytes as received, the most urgent study first, without end while the line is cut.
+
+The node itself waits for none of this: its list, flags and reports are the same with and without a line. The hub receives
+from it as from a modality; with the same model and policy it comes to the same objects under the same UIDs (DESIGN.md
+section 3), and what it gets twice it stores once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from datetime import datetime
+
+from triage_node.blobs.opened import open_blobs
+from triage_node.config.schema import ArchiveSettings
+from triage_node.delivery import store_scu, stow_rs
+from triage_node.delivery.outgoing import Outgoing
+from triage_node.delivery.retry import Verdict, pause_after, wait_after
+from triage_node.processes.running import Running, now
+from triage_node.store import forwarding, outbox
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0
+AFTER_AN_ERROR_S = 2.0
+
+
+class Forwarding:
+    """One study at a time, so that one which is flagged meanwhile waits for one other at most."""
+
+    def __init__(self, running: Running, hub: ArchiveSettings) -> None:
+        self._running, self._hub = running, hub
+        self._send_batch = stow_rs.send_batch if hub.stow_url else store_scu.send_batch
+        self._received = open_blobs(running.settings.store).received
+        self._failures = 0
+        self._resume_at = now()
+        self._held: dict[str, datetime] = {}
+
+    def run(self) -> None:
+        """Until the role is stopped. No error ends it: nobody else would send what waits for the hub."""
+        stop = self._running.stop
+        while not stop.is_set():
+            try:
+                busy = self.send_some()
+            except Exception:
+                log.exception("hub=%s", self._hub.name)
+                stop.wait(AFTER_AN_ERROR_S)
+                continue
+            if not busy:
+                stop.wait(POLL_S)
+
+    def send_some(self) -> bool:
+        """Send what is missing of one study. False when nothing waits or nobody was reached."""
+        store, at = self._running.store, now()
+        self._held = {uid: until for uid, until in self._held.items() if until > at}
+        found = forwarding.next_study(store, self._held) if at >= self._resume_at else None
+        if found is None:
+            return False
+        uid, unsent = found
+        # other bytes under one UID go in an association of their own: what comes of a try is told by UID
+        batch: dict[str, forwarding.Unsent] = {}
+        for i in unsent:
+            batch.setdefault(i.sop_instance_uid, i)
+        self._received.fetch([i.sha256 for i in batch.values()])
+        files = [Outgoing(i.sop_instance_uid, i.sop_class_uid, self._received.path(i.sha256)) for i in batch.values()]
+        outcomes = self._send_batch(self._hub, files, self._running.stop.is_set) if files else {}
+        settled = {
+            batch[name].sha256: outcome.words if outcome.verdict is Verdict.NEVER else ""
+            for name, outcome in outcomes.items()
+            if outcome.verdict in (Verdict.STORED, Verdict.NEVER)
+        }
+        forwarding.settle(store, uid, settled, now())
+        if not files:
+            return True
+        pause, self._failures = pause_after(outcomes.values(), self._failures, random.random)
+        self._resume_at = now() + pause
+        troubles = [o for o in outcomes.values() if o.verdict is not Verdict.STORED]
+        if any(o.verdict is Verdict.AGAIN for o in troubles):
+            self._held[uid] = now() + wait_after(len(self._held), random.random)  # it must not keep others waiting
+        outbox.record_peer(store, self._hub.name, now(), troubles[0].words if pause else "")
+        log.info("hub=%s study=%s sent=%d not_sent=%d", self._hub.name, uid, len(settled), len(troubles))
+        return not pause
