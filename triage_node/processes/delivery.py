@@ -21,11 +21,12 @@ from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Outcome, Verdict, next_step, pause_after
 from triage_node.dimse.calling import GRACE_S
 from triage_node.domain.delivery import ObjectKind, OutboxRow, OutboxState
-from triage_node.domain.errors import BlobError, BlobsAway, StoreError
+from triage_node.domain.errors import StoreError
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.processes import messages, notifying
 from triage_node.processes.hub.forwarding import Forwarding
 from triage_node.processes.operations import sink
+from triage_node.processes.outgoing_files import files_of
 from triage_node.processes.running import Running, is_dead, now, owner, run_role
 from triage_node.processes.wiring import is_loopback
 from triage_node.store import meta, modes, outbox
@@ -95,7 +96,7 @@ class Queue:
         if not rows:
             return False
         self._renewed_at = now()
-        files, outcomes = self._files(rows)
+        files, outcomes = files_of(self._built, rows)
         if files:
             outcomes |= self._send_batch(archive, files, self._must_stop)
         pause, self._failures = pause_after(outcomes.values(), self._failures, random.random)
@@ -120,18 +121,6 @@ class Queue:
                 log.exception("archive=%s", self._archive.name)
                 return True
         return False
-
-    def _files(self, rows: Sequence[OutboxRow]) -> tuple[list[Outgoing], dict[str, Outcome]]:
-        """The files of these rows, and what becomes of rows whose file cannot be had."""
-        files, without = [], {}
-        for r in rows:
-            try:
-                files.append(Outgoing(r.sop_instance_uid, r.sop_class_uid, self._built.path(r.sha256)))
-            except BlobsAway as error:
-                without[r.sop_instance_uid] = Outcome(Verdict.AGAIN, str(error))
-            except BlobError as error:
-                without[r.sop_instance_uid] = Outcome(Verdict.NEVER, str(error))
-        return files, without
 
     def _is_paused(self) -> bool:
         # what was queued while the node acted waits for people to switch it on again; a research archive never did depend on it

@@ -14,8 +14,8 @@ from datetime import datetime
 from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import ArchiveSettings
 from triage_node.delivery import store_scu, stow_rs
-from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Verdict, pause_after, wait_after
+from triage_node.processes.outgoing_files import files_of
 from triage_node.processes.running import Running, now
 from triage_node.store import forwarding, outbox
 
@@ -32,6 +32,7 @@ class Forwarding:
         self._running, self._hub = running, hub
         self._send_batch = stow_rs.send_batch if hub.stow_url else store_scu.send_batch
         self._received = open_blobs(running.settings.store).received
+        self._turn = f"hub {hub.name}"  # its own: objects for the same archive do not wait for pixels
         self._failures = 0
         self._resume_at = now()
         self._held: dict[str, datetime] = {}
@@ -54,7 +55,7 @@ class Forwarding:
         store, at = self._running.store, now()
         self._held = {uid: until for uid, until in self._held.items() if until > at}
         found = forwarding.next_study(store, self._held) if at >= self._resume_at else None
-        if found is None:
+        if found is None or not self._running.turns.mine(self._turn):
             return False
         uid, unsent = found
         # other bytes under one UID go in an association of their own: what comes of a try is told by UID
@@ -62,15 +63,16 @@ class Forwarding:
         for i in unsent:
             batch.setdefault(i.sop_instance_uid, i)
         self._received.fetch([i.sha256 for i in batch.values()])
-        files = [Outgoing(i.sop_instance_uid, i.sop_class_uid, self._received.path(i.sha256)) for i in batch.values()]
-        outcomes = self._send_batch(self._hub, files, self._running.stop.is_set) if files else {}
+        files, outcomes = files_of(self._received, batch.values())
+        if files:
+            outcomes |= self._send_batch(self._hub, files, self._must_stop)
         settled = {
             batch[name].sha256: outcome.words if outcome.verdict is Verdict.NEVER else ""
             for name, outcome in outcomes.items()
             if outcome.verdict in (Verdict.STORED, Verdict.NEVER)
         }
         forwarding.settle(store, uid, settled, now())
-        if not files:
+        if not batch:  # what was missing is in quarantine by now
             return True
         pause, self._failures = pause_after(outcomes.values(), self._failures, random.random)
         self._resume_at = now() + pause
@@ -80,3 +82,6 @@ class Forwarding:
         outbox.record_peer(store, self._hub.name, now(), troubles[0].words if pause else "")
         log.info("hub=%s study=%s sent=%d not_sent=%d", self._hub.name, uid, len(settled), len(troubles))
         return not pause
+
+    def _must_stop(self) -> bool:
+        return self._running.stop.is_set() or not self._running.turns.still(self._turn)
