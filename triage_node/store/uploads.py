@@ -47,10 +47,10 @@ def study_has_due() -> ColumnElement[bool]:
 
 def make_due(store: Store, digests: Iterable[str]) -> None:
     """What lies in a spool and was never uploaded is to be uploaded."""
-    with store.write() as c:
-        for part in _parts(digests):
-            never = instance.c.sha256.in_(part) & (instance.c.upload == Upload.NEVER.value)
-            c.execute(update(instance).where(never, instance.c.source_removed_at.is_(None)).values(upload=Upload.DUE))
+    never = and_(instance.c.upload == Upload.NEVER.value, instance.c.source_removed_at.is_(None))
+    for part in _parts(_which(store, digests, never)):  # hardly ever is there anything to write
+        with store.write() as c:
+            c.execute(update(instance).where(instance.c.sha256.in_(part), never).values(upload=Upload.DUE.value))
 
 
 def due(store: Store, digests: Iterable[str]) -> set[str]:

@@ -76,8 +76,10 @@ class Uploader:
                     self._upload_some(pool)
                     self._trim()
                     pause = FIRST_PAUSE_S
-                except (BlobsAway, StoreError) as error:
-                    log.error("event=not_uploaded waiting=%d %s", len(self._waiting), error)
+                except Exception as error:  # nobody else would upload what lies here
+                    is_known = isinstance(error, BlobsAway | StoreError)
+                    trace = None if is_known else error
+                    log.error("event=not_uploaded waiting=%d %s", len(self._waiting), error, exc_info=trace)
                     self._tell(str(error))
                     self._stop.wait(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_S)
