@@ -56,6 +56,7 @@ def serve(config: Config = None) -> None:
     from triage_node.processes.supervisor import Supervisor, roles_for
     from triage_node.store import meta
     from triage_node.store.engine import open_store
+    from triage_node.store.moving import fence
     from triage_node.store.upgrade import is_current
 
     settings, _ = load(config)
@@ -64,6 +65,7 @@ def serve(config: Config = None) -> None:
         raise TriageNodeError(
             "the store has another schema; run `triage-node db upgrade` (new node: `triage-node init`)"
         )
+    fence.refuse_unfit(store)
     simulation = meta.is_simulation(store)
     for line in first_administrator(store, console.is_terminal):
         console.print(line, highlight=False, soft_wrap=True)
@@ -243,6 +245,24 @@ def explain(
     from triage_node.cli.explain import run
 
     run(path, out, bundle, console)
+
+
+@app.command()
+def migrate(
+    to: Annotated[
+        str, typer.Option("--to", help="sqlite:////folder/file.db or postgresql+pg8000://user@host/database, empty.")
+    ] = "",
+    to_file: Annotated[
+        Path | None, typer.Option("--to-file", help="File that holds the URL instead, for one with a password.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Move a running site to another database: copied and compared row by row while the node works, then a short stop of
+    writes, the configuration is changed and the roles start again. Interrupted: give the same command again. Back: --to with the
+    old address, which is kept."""
+    from triage_node.cli.migrate import migrate as run
+
+    raise typer.Exit(0 if run(config, to, to_file, console) else 1)
 
 
 @db.command("upgrade")

@@ -43,7 +43,7 @@ def append_section(path: Path, text: str, table: str, name: str, now: datetime) 
     try:
         real = path.resolve(strict=True)
         before = real.read_bytes()
-        new = _beside(real, before.rstrip(b"\n") + b"\n\n" + text.encode("utf-8"))
+        new = beside(real, before.rstrip(b"\n") + b"\n\n" + text.encode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror}); add the section by hand") from error
     try:
@@ -64,7 +64,7 @@ def append_section(path: Path, text: str, table: str, name: str, now: datetime) 
     return backup
 
 
-def _beside(real: Path, content: bytes) -> Path:
+def beside(real: Path, content: bytes) -> Path:
     """A durable file in the same folder, with owner and mode of the one that it will replace."""
     handle, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
     try:

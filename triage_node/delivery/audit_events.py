@@ -60,7 +60,7 @@ _TABLE: tuple[tuple[str, Event], ...] = (
     ("truth imported", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
     ("drift baseline", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
     ("schema upgraded", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
-    ("store made", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
+    ("store ", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
     ("peer tried", Event(SECURITY_ALERT, "E", (NETWORK,))),
     ("audit cut", Event(SECURITY_ALERT, "E", (OBJECT_SECURITY,))),
     ("audit trail read", Event(AUDIT_LOG_USED, "R")),

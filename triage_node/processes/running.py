@@ -17,9 +17,10 @@ from pathlib import Path
 
 from triage_node.config.load import load
 from triage_node.config.schema import Settings
-from triage_node.domain.errors import TriageNodeError
+from triage_node.domain.errors import StoreError, TriageNodeError
 from triage_node.store import agreed_time, heartbeat
 from triage_node.store.engine import Store, open_store
+from triage_node.store.moving import fence
 from triage_node.store.turns import Turns
 
 SUPERVISOR = "TRIAGE_SUPERVISOR_PID"
@@ -85,8 +86,15 @@ class Running:
         at = now()
         if detail is None and self._beaten_at is not None and (at - self._beaten_at).total_seconds() < BEAT_S:
             return
-        agree(self.store)
-        heartbeat.beat(self.store, self.role, at, detail)
+        try:
+            agree(self.store)
+            heartbeat.beat(self.store, self.role, at, detail)
+        except StoreError:
+            where = fence.has_moved(self.store)
+            if not where:
+                raise
+            logging.warning("the store has moved to %s; this process ends and is started again there", where)
+            self.stop.set()
         self._beaten_at = at
 
 
@@ -112,6 +120,7 @@ def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | 
         return 2
     running = Running(role, settings, store, stop)
     try:
+        fence.refuse_unfit(store)
         agree(store)
         main(running)
     except TriageNodeError as error:

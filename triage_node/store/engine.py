@@ -26,6 +26,9 @@ from triage_node.domain.identifiers import TENANT
 from triage_node.store import line
 
 BUSY_S = 30.0
+WRITING = 7460
+"""Advisory lock on PostgreSQL: every write shares it from its first statement on, so that who takes it alone (a site that moves)
+waits for the writes that run and holds back the others, in whatever order they lock their tables."""
 TENANT_KEY = "tenant"
 """Where the table `meta` of an SQLite file says whose it is."""
 _IS_SETTLED_SQLITE = "SELECT 1 FROM sqlite_master WHERE name = 'meta'"
@@ -64,6 +67,7 @@ class Store:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
                 connection.begin()
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({WRITING})")
             try:
                 yield connection
             except BaseException:

@@ -21,7 +21,7 @@ from triage_node.store.schema import metadata
 
 def upgrade(store: Store) -> tuple[str | None, str]:
     """Bring the schema to the newest revision; SQLite is copied beside itself first. Returns (old, new) revision."""
-    with store.engine.connect() as c:
+    with store.read() as c:
         old, new = revision(c), str(ScriptDirectory.from_config(_config()).get_current_head())
         if old == new:
             return old, new
@@ -44,7 +44,8 @@ def revision(c: Connection) -> str | None:
 
 
 def is_current(store: Store) -> bool:
-    with store.engine.connect() as c:
+    """Raises: StoreError when the database does not answer."""
+    with store.read() as c:
         return revision(c) == ScriptDirectory.from_config(_config()).get_current_head()
 
 

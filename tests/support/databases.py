@@ -1,0 +1,36 @@
+"""Empty databases of either engine, as many as a test wants."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import ProgrammingError
+
+
+class Databases:
+    """For one test. `postgres_url`: of a server where databases may be made; those of the test before are used again."""
+
+    def __init__(self, folder: Path, postgres_url: str) -> None:
+        self._folder, self._postgres_url, self._serial = folder, postgres_url, itertools.count(1)
+
+    def new(self, engine: str) -> str:
+        """The URL of an empty database of "sqlite" or "postgresql"."""
+        name = f"site{next(self._serial)}"
+        if engine == "sqlite":
+            return f"sqlite:///{self._folder / name}.db"
+        url = make_url(self._postgres_url).set(database=name).render_as_string(hide_password=False)
+        try:
+            self.say(f"CREATE DATABASE {name}")
+        except ProgrammingError:  # it is there
+            self.say("DROP SCHEMA public CASCADE", url)
+            self.say("CREATE SCHEMA public", url)
+        return url
+
+    def say(self, statement: str, url: str = "") -> None:
+        """One statement to the server, outside any transaction."""
+        server = create_engine(url or self._postgres_url, isolation_level="AUTOCOMMIT")
+        with server.connect() as c:
+            c.execute(text(statement))
+        server.dispose()
