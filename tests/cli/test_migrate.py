@@ -19,8 +19,8 @@ from tests.support.databases import Databases
 from tests.support.filled import AT, fill
 from tests.support.pacs import free_port, postgres
 from tests.support.waiting import wait_until
-from triage_node.cli.setup import initialise
 from triage_node.cli.migrate import migrate
+from triage_node.cli.setup import initialise
 from triage_node.config.load import load
 from triage_node.domain.errors import TriageNodeError
 from triage_node.store import audit
