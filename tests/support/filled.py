@@ -24,8 +24,8 @@ def fill(store: Store, rows: int = 3) -> None:
         found.reflect(c)
         for table in found.sorted_tables:
             if table.name not in _OWN:
-                keys = [column.name for column in table.primary_key.columns]
-                held = {tuple(r) for r in c.execute(select(*table.primary_key.columns))}
+                keys = [column.name for column in table.primary_key.columns if column.name != "tenant"]
+                held = {tuple(r) for r in c.execute(select(*(table.c[name] for name in keys)))}
                 made = (_row(table, k) for k in range(rows))
                 c.execute(insert(table), [row for row in made if tuple(row[n] for n in keys) not in held])
         for k in range(rows):
@@ -34,7 +34,7 @@ def fill(store: Store, rows: int = 3) -> None:
 
 
 def _row(table: Table, k: int) -> dict[str, Any]:
-    return {c.name: _value(c, k) for c in table.columns}
+    return {c.name: _value(c, k) for c in table.columns if c.name != "tenant"}
 
 
 def _value(column: Column[Any], k: int) -> Any:

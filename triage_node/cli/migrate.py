@@ -27,7 +27,7 @@ def migrate(config: Path | None, to: str, to_file: Path | None, console: Console
     begun = now()
     with _progress(console) as tell:
         moved = move(config, address, tell)
-        missing = waited_for(address, moved.roles, begun, _COME_BACK_S, tell)
+        missing = waited_for(config, moved.roles, begun, _COME_BACK_S, tell)
     table = Table("table", "rows", "SHA-256 of all rows, here and there")
     for one in moved.tables:
         if one.rows:

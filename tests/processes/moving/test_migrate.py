@@ -213,8 +213,8 @@ def test_roles_that_were_alive_are_waited_for(site, databases):
     assert migrate(site, to, SILENT).roles == ("web",)
     with store_of(site) as store:
         heartbeat.beat(store, "web", now() + timedelta(seconds=1))
-    assert moving.waited_for(to, ("web",), begun, 30, SILENT) == set()
-    assert moving.waited_for(to, ("web", "ingest"), begun, 0.01, SILENT) == {"ingest"}
+    assert moving.waited_for(site, ("web",), begun, 30, SILENT) == set()
+    assert moving.waited_for(site, ("web", "ingest"), begun, 0.01, SILENT) == {"ingest"}
 
 
 def test_address_in_the_environment_is_refused_before_anything_is_copied(site, databases, monkeypatch):

@@ -139,7 +139,7 @@ def test_value_that_the_target_cannot_hold_is_named_by_table_and_column(pair, co
 def test_target_of_another_schema_is_refused(pair):
     source, target = pair
     with target.write() as c:
-        c.execute(text("ALTER TABLE study ADD COLUMN tenant TEXT"))
+        c.execute(text("ALTER TABLE study ADD COLUMN colour TEXT"))
     with pytest.raises(StoreError, match="another schema: table study differs"):
         Bringing(source, target).live()
     assert everything(target)[0]["study"] == []

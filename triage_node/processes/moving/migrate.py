@@ -58,16 +58,18 @@ def migrate(config: Path, to: Address, tell: Tell) -> Moved:
     settings, _ = load(config)
     change = prepared(config, to)
     try:
-        with closing(open_store(settings.database_url)) as source, closing(_opened(to.url)) as target:
+        tenant = settings.store.tenant
+        with closing(open_store(settings.database_url, tenant)) as source, closing(_opened(to.url, tenant)) as target:
             return _move(source, target, change, settings.database_url, to.url, tell)
     finally:
         change.drop()
 
 
-def waited_for(to: Address, roles: tuple[str, ...], since: datetime, seconds: float, tell: Tell) -> set[str]:
+def waited_for(config: Path, roles: tuple[str, ...], since: datetime, seconds: float, tell: Tell) -> set[str]:
     """Roles that have not shown themselves at the new store when the time is over."""
     until, missing = time.monotonic() + seconds, set(roles)
-    with closing(open_store(to.url)) as store:
+    settings, _ = load(config)
+    with closing(open_store(settings.database_url, settings.store.tenant)) as store:
         while missing and time.monotonic() < until:
             beaten = heartbeat.heartbeats(store)
             missing = {role for role in roles if role not in beaten or beaten[role][0] < since}
@@ -77,9 +79,9 @@ def waited_for(to: Address, roles: tuple[str, ...], since: datetime, seconds: fl
     return missing
 
 
-def _opened(url: str) -> Store:
+def _opened(url: str, tenant: str) -> Store:
     try:
-        return open_store(url)
+        return open_store(url, tenant)
     except StoreError as error:
         raise StoreError(f"--to: {error}") from error
 
@@ -139,7 +141,7 @@ def _finish(
 
 
 def _refuse_source(source: Store, mine: fence.Marks) -> None:
-    if not mine.tables:
+    if not mine.holds:
         raise StoreError("there is nothing to move: the store was never made (`triage-node init`)")
     if mine.copy_of:
         raise StoreError(f"this store is itself an unfinished copy of {mine.copy_of}")
@@ -156,12 +158,11 @@ def _marks_of_target(target: Store, there: str) -> fence.Marks:
 
 def _begin(target: Store, theirs: fence.Marks, here: str, there: str, site: str) -> None:
     """Raises: StoreError when the target holds anything but an unfinished copy of this site, or what it left."""
-    if theirs.tables:
-        if not ((theirs.copy_of or theirs.moved_to) and theirs.site == site):
-            raise StoreError(f"{there} is not empty and is no copy of this site; nothing was changed there")
-        if not is_current(target):
-            raise StoreError(f"{there} has another schema; empty it, or name an empty one")
-    else:
+    if theirs.holds and not ((theirs.copy_of or theirs.moved_to) and theirs.site == site):
+        raise StoreError(f"{there} is not empty and is no copy of this site; nothing was changed there")
+    if theirs.tables and not is_current(target):
+        raise StoreError(f"{there} is not empty and has another schema; nothing was changed there")
+    if not theirs.tables:
         try:
             upgrade(target)
         except StoreError as error:

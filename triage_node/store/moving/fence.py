@@ -17,8 +17,8 @@ from uuid import uuid4
 from sqlalchemy import Connection, delete, insert, inspect, make_url, select, text
 
 from triage_node.domain.errors import StoreError
-from triage_node.store.engine import WRITING, Store
-from triage_node.store.schema import meta
+from triage_node.store.engine import TENANT_KEY, WRITING, Store
+from triage_node.store.schema import audit, meta
 
 SITE = "site"
 _COPY_OF, _MOVED_TO, _CAME_FROM = "copy_of", "moved_to", "came_from"
@@ -28,9 +28,10 @@ _WAIT_S = 30
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Addresses are without passwords. `tables`: how many there are; 0: an empty database."""
+    """Addresses are without passwords. `tables`: how many there are; `holds`: whether a site is in them, ours or another."""
 
     tables: int
+    holds: bool = False
     site: str = ""
     copy_of: str = ""
     moved_to: str = ""
@@ -49,7 +50,9 @@ def marks(store: Store) -> Marks:
         if meta.name not in names:
             return Marks(len(names))
         held = {r.key: r.value for r in c.execute(select(meta))}
-    return Marks(len(names), *(held.get(key, "") for key in (SITE, _COPY_OF, _MOVED_TO, _CAME_FROM)))
+        said = audit.name in names and c.execute(select(audit.c.id).limit(1)).scalar() is not None
+    holds = said or bool(held.keys() - {TENANT_KEY})
+    return Marks(len(names), holds, *(held.get(key, "") for key in (SITE, _COPY_OF, _MOVED_TO, _CAME_FROM)))
 
 
 def refuse_unfit(store: Store) -> None:

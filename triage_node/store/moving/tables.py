@@ -37,10 +37,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import UserDefinedType
 
 from triage_node.domain.errors import StoreError
+from triage_node.store.engine import TENANT_KEY
 
 VERSION = "alembic_version"
-MARKS = ("copy_of", "moved_to", "came_from")
+MARKS = ("copy_of", "moved_to", "came_from", TENANT_KEY)
 """Keys of `meta` that belong to one database and not to the site that it holds."""
+_WHOSE = "tenant"
+"""A column that each database fills by itself (tenancy.py); on PostgreSQL it is the last of most keys."""
 
 Values = tuple[Any, ...]
 
@@ -69,12 +72,12 @@ class Whole:
 
     @property
     def key(self) -> list[Column[Any]]:
-        return list(self.table.primary_key.columns)
+        return [c for c in self.table.primary_key.columns if c.name != _WHOSE]
 
     @property
     def columns(self) -> list[str]:
         """By name: a migration may leave another order on another engine."""
-        return sorted(c.name for c in self.table.columns)
+        return sorted(c.name for c in self.table.columns if c.name != _WHOSE)
 
     @property
     def key_at(self) -> list[int]:
