@@ -1,7 +1,7 @@
 """`python -m tests.fuzz.run TARGET ... --executions N --seconds S`: fuzzes by coverage, one target after the other.
 
 Each target runs in a child process of its own, forked after everything is loaded and instrumented once: with limits for
-the time of one input (`--hang`) and for memory (MOST_MB). Says per target, as one line of JSON, what was executed; a find is
+the time of one input (`--cpu`, `--hang`) and for memory (MOST_MB). Says per target, as one line of JSON, what was executed; a find is
 written beside the corpus, and its trace to stderr.
 """
 
@@ -36,7 +36,10 @@ def main() -> int:
     asked.add_argument("--executions", type=int, default=1_000_000)
     asked.add_argument("--seconds", type=int, default=900)
     asked.add_argument("--seed", type=int, default=1)
-    asked.add_argument("--hang", type=int, default=5, help="Seconds that one input may take at most.")
+    asked.add_argument("--cpu", type=int, default=5, help="Seconds of CPU that one input may take at most.")
+    asked.add_argument(
+        "--hang", type=int, default=60, help="Seconds by the clock, which others on the machine take too."
+    )
     asked.add_argument("--longest", type=int, default=1 << 20, help="Bytes of a seed.")
     asked.add_argument("--folder", type=Path, help="Corpora and finds are kept here; else they are thrown away.")
     arguments = asked.parse_args()
@@ -115,7 +118,14 @@ def _child(module: ModuleType, corpus: Path, finds: Path, arguments: argparse.Na
         "-print_final_stats=1",
         "-close_fd_mask=0",
     ]
-    atheris.Setup(options, check)
+
+    def timed(data: bytes) -> None:
+        began = time.process_time()
+        check(data)
+        took = time.process_time() - began
+        assert took < arguments.cpu, f"one input took {took:.1f} s of CPU"
+
+    atheris.Setup(options, timed)
     atheris.Fuzz()
     os._exit(0)
 

@@ -20,7 +20,7 @@ from tests.support.prove import PROVING, record, sized
 ROOT = Path(__file__).resolve().parents[2]
 EXECUTIONS = sized("fuzz_executions", short=100, proven=1_000_000)
 SECONDS = sized("fuzz_seconds", short=3, proven=900)
-HANG_S = 5 if PROVING else 120
+CPU_S = 5 if PROVING else 120
 """A run of the tests is no measurement: there it only keeps a hang from lasting for ever."""
 LONGEST_SEED = 1 << 20 if PROVING else 1 << 11
 pytestmark = [pytest.mark.prove(short=True), pytest.mark.timeout(len(TARGETS) * (SECONDS + 600))]
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.prove(short=True), pytest.mark.timeout(len(TARGETS) * 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, Any]], str]:
     """What the one process said of each target, and its log: loading and instrumenting costs more than a short run."""
-    sizes = {"executions": EXECUTIONS, "seconds": SECONDS, "hang": HANG_S, "longest": LONGEST_SEED}
+    sizes = {"executions": EXECUTIONS, "seconds": SECONDS, "cpu": CPU_S, "longest": LONGEST_SEED}
     options = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
     folder = tmp_path_factory.mktemp("fuzz")
     command = [sys.executable, "-m", "tests.fuzz.run", *options, "--folder", str(folder)]
@@ -44,7 +44,7 @@ def test_no_input_ends_it_hangs_it_or_takes_a_gigabyte(said, target):
     told = figures[target]
     record(
         f"fuzz_{target}",
-        f"{target}: no input crashes it, takes over {HANG_S} s or {MOST_MB} MB",
+        f"{target}: no input crashes it, takes over {CPU_S} s of CPU or {MOST_MB} MB",
         {**told, "asked": f"{EXECUTIONS} executions or {SECONDS} s"},
     )
     assert told["finds"] == [], log

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
 from tests.fuzz import corpus
@@ -24,7 +24,7 @@ from triage_node.volume.read_instance import PixelDigest, decode_frames, open_in
 LONGEST = 1 << 16
 ANSWERED = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, InvalidDicomError, LookupError, OSError),
-    *(RuntimeError, TypeError, ValueError, struct.error),
+    *(RuntimeError, TypeError, ValueError, struct.error, BytesLengthException),
 )
 """What damaged files make the library raise: the child answers these too, and its successor takes its place."""
 

@@ -291,6 +291,17 @@ def test_damaged_real_slices_never_end_the_asking_process(decoder: Decoder, tmp_
 # limits of the child
 
 
+@pytest.mark.parametrize(
+    "at", [b"\x10\x00\x10\x00PN", b"\x02\x00\x10\x00UI"], ids=["data set", "file meta information"]
+)
+def test_element_that_says_four_gigabytes_takes_no_memory(tmp_path: Path, good: Path, at: bytes) -> None:
+    """Find of the fuzzer: as much was reserved as the element says, and the child ended."""
+    data = saved(ct_dataset(picture(), PatientName="A"), tmp_path / "lying.dcm").read_bytes()
+    (tmp_path / "lying.dcm").write_bytes(data.replace(at, at[:4] + b"OB\0\0\xf0\xff\xff\xff", 1))
+    with Decoder(memory_limit_bytes=220 << 20) as small:
+        assert "memory" not in refused(small, tmp_path / "lying.dcm", good)
+
+
 def test_series_beyond_the_memory_limit_is_refused_and_the_next_one_read(tmp_path: Path, good: Path) -> None:
     big = np.zeros((40, 1024, 1024), np.uint16)
     path = saved(enhanced(big, [(0.0, 0.0, float(i)) for i in range(40)]), tmp_path / "big.dcm")

@@ -7,7 +7,9 @@ is there is read in full, and what cannot be read is refused with a reason (PS3.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset, read_preamble
 
 from triage_node.domain.errors import DecodeError
 from triage_node.volume import codecs
@@ -58,6 +60,9 @@ _TAGS: list[Any] = [
 ]
 
 
+_RESERVED_UNASKED = 1 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One file that was opened, without its pixels."""
@@ -88,10 +93,10 @@ class Instance:
 def open_instance(path: Path) -> Instance:
     """Read everything but the pixels and check it against the bounds. Raises DecodeError."""
     # the meta group first: a deflated data set would be inflated whole, whatever its size, before anything can be asked
-    syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+    syntax = _transfer_syntax(path)
     if syntax not in codecs.SUPPORTED:
         raise DecodeError(f"transfer syntax {syntax or '(none)'} is not supported")
-    data = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+    data = _read(path, stop_before_pixels=True, specific_tags=_TAGS)
     frame = FrameFormat(
         rows=_whole(data, "Rows"),
         columns=_whole(data, "Columns"),
@@ -105,9 +110,35 @@ def open_instance(path: Path) -> Instance:
     return Instance(path, syntax, data, frame, number_of_frames)
 
 
+class _File(io.BufferedReader):
+    """A file that reserves memory for what it holds only, whatever an element says of its length."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _RESERVED_UNASKED:
+            size = min(size, max(0, self._size - self.tell()))
+        return super().read(size)
+
+
+def _transfer_syntax(path: Path) -> str:
+    """What the file's own head says (PS3.10 section 7.1)."""
+    with _File(path) as file:
+        read_preamble(file, force=False)
+        meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+    return str(meta.get("TransferSyntaxUID", ""))
+
+
+def _read(path: Path, **options: Any) -> Dataset:
+    with _File(path) as file:
+        return dcmread(file, **options)
+
+
 def decode_frames(instance: Instance) -> Iterator[codecs.Words]:
     """Yield the words of each frame. Raises DecodeError when there are not as many frames as the header says."""
-    data = dcmread(instance.path, specific_tags=["PixelData"])
+    data = _read(instance.path, specific_tags=["PixelData"])
     pixels: bytes = data.get("PixelData") or b""
     if not pixels:
         raise DecodeError("the instance holds no pixels")
