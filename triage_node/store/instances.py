@@ -205,6 +205,7 @@ def _arrived(c: Connection, uid: str, members: list[ReceivedInstance]) -> None:
             "last_instance_at": last,
             "calling_ae_title": members[0].calling_ae_title,
             "identity": asdict(identity_of(header)),
+            "patient_id": header.patient_id,
             "description": header.study_description or header.series_description,
         }
         if c.execute(_insert_new(c, study), values).rowcount:

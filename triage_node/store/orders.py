@@ -75,7 +75,7 @@ def listed(store: Store, since: datetime) -> list[Listed]:
 def of_patient(store: Store, patient_id: str) -> list[Listed]:
     """Every study of a patient ID, read ones too; issuers are the caller's to compare."""
     with store.read() as c:
-        return [_listed(r) for r in c.execute(_STUDIES.where(study.c.identity["patient_id"].as_string() == patient_id))]
+        return [_listed(r) for r in c.execute(_STUDIES.where(study.c.patient_id == patient_id))]
 
 
 def waiting_for(store: Store, studies: Iterable[Listed]) -> list[ReceivedFacts]:

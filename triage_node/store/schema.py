@@ -80,6 +80,9 @@ association = Table(
     Column("outcome", String(32), nullable=False, default=""),
     Column("instances", Integer, nullable=False, default=0),
     Column("receiver", String(64), nullable=False, default="", server_default=""),  # the host that serves it
+    Index(
+        "ix_association_open", "id", sqlite_where=text("closed_at IS NULL"), postgresql_where=text("closed_at IS NULL")
+    ),
 )
 
 instance = Table(
@@ -141,11 +144,16 @@ study = Table(
     Column("revision", Integer, nullable=False, default=0),
     Column("calling_ae_title", String(16), nullable=False, default=""),
     Column("identity", JSON, nullable=False),
+    Column("patient_id", Text, nullable=False, default="", server_default=""),  # that of the identity, to be found by
+    Column("listed", Boolean, nullable=False, default=False, server_default=false()),  # it was given a row on the list
     Column("description", Text, nullable=False, default=""),
     _uid("selected_series_uid", nullable=True),
     Column("selection", JSON, nullable=False, default=dict),
     Column("awaits_blobs", Boolean, nullable=False, default=False, server_default=false()),
     Index("ix_study_state_lease_until", "state", "lease_until"),
+    Index("ix_study_patient_id", "patient_id"),
+    Index("ix_study_arrived_at", "arrived_at"),
+    Index("ix_study_unlisted", "arrived_at", sqlite_where=text("listed = 0"), postgresql_where=text("NOT listed")),
 )
 
 announcement = Table(
@@ -442,7 +450,7 @@ worklist_row = Table(
     Column("status_words", Text, nullable=False, default=""),
     Column("notice", Text, nullable=False, default=""),  # what a person has to settle: an identity conflict
     Column("left_at", Instant),
-    Index("ix_worklist_row_reading_state", "reading_state"),
+    Index("ix_worklist_row_reading_state_flag_urgency", "reading_state", "flag_urgency"),
 )
 
 workitem = Table(

@@ -136,7 +136,7 @@ def in_states(store: Store, *states: StudyState) -> list[StudyRecord]:
 
 def of_patient(store: Store, patient_id: str, most: int) -> list[StudyRecord]:
     """Studies whose identity bears this patient ID, newest first: whoever asks must compare the rest of the identity."""
-    of_whom = study.c.identity["patient_id"].as_string() == patient_id
+    of_whom = study.c.patient_id == patient_id
     with store.read() as c:
         return [
             _from_row(r)
@@ -290,7 +290,8 @@ def correct_identity(c: Connection, uid: str, identity: StudyIdentity, at: datet
     held = identity_of(c, uid)
     if held == identity:
         return
-    c.execute(update(study).where(study.c.study_instance_uid == uid).values(identity=asdict(identity)))
+    values = {"identity": asdict(identity), "patient_id": identity.patient_id}
+    c.execute(update(study).where(study.c.study_instance_uid == uid).values(**values))
     correction = IdentityCorrection(at, actor, held, identity)
     c.execute(
         insert(identity_correction).values(

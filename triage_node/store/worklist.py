@@ -21,6 +21,7 @@ from triage_node.store.schema import study, worklist_move, worklist_row
 _LONGEST_WORDS = 255
 _INSTANTS = frozenset({"claimed_at", "pinned_at", "left_at"})
 _BY_PERSONS = ("reading_state", "claimed_by", "claimed_at", "pinned_at", "left_at", "live", "live_words")
+_MAY_STAND = [s.value for s in ReadingState if s not in (ReadingState.READ, ReadingState.STATUS_UNKNOWN)]
 _ROWS = select(
     worklist_row, study.c.state, study.c.identity, study.c.description, study.c.revision, study.c.calling_ae_title
 ).join(study, study.c.study_instance_uid == worklist_row.c.study_instance_uid)
@@ -67,6 +68,7 @@ def add_row(c: Connection, row: WorklistRow, live_words: str) -> None:
             status_words=row.status_words,
         )
     )
+    c.execute(update(study).where(study.c.study_instance_uid == row.study_instance_uid).values(listed=True))
     touch_list(c)
 
 
@@ -75,7 +77,11 @@ def studies_without_row(store: Store) -> list[str]:
         query = (
             select(study.c.study_instance_uid)
             .outerjoin(worklist_row, worklist_row.c.study_instance_uid == study.c.study_instance_uid)
-            .where(worklist_row.c.study_instance_uid.is_(None), is_of_patient(study.c.study_instance_uid))
+            .where(
+                ~study.c.listed,  # few, and found by an index: this is asked four times a second
+                worklist_row.c.study_instance_uid.is_(None),
+                is_of_patient(study.c.study_instance_uid),
+            )
         )
         return list(c.execute(query.order_by(study.c.arrived_at)).scalars())
 
@@ -261,9 +267,10 @@ def rows(source: Store | Connection) -> list[ListedStudy]:
     if isinstance(source, Store):
         with source.read() as c:
             return rows(c)
-    unflagged = worklist_row.c.flag_urgency.is_(None) | worklist_row.c.flag_ended_at.is_not(None)
-    expired = (worklist_row.c.reading_state == ReadingState.STATUS_UNKNOWN.value) & unflagged
-    query = _ROWS.where(worklist_row.c.reading_state != ReadingState.READ.value, ~expired)
+    stands = worklist_row.c.flag_urgency.is_not(None) & worklist_row.c.flag_ended_at.is_(None)
+    expired = worklist_row.c.reading_state == ReadingState.STATUS_UNKNOWN.value
+    # said so that an index finds them: what was read, or left unflagged, grows for years
+    query = _ROWS.where(worklist_row.c.reading_state.in_(_MAY_STAND) | expired & stands)
     return [_listed(r) for r in source.execute(query.order_by(worklist_row.c.arrived_at))]
 
 
