@@ -171,3 +171,13 @@ def test_object_that_the_archive_always_fails_on_does_not_hold_up_the_next_one(t
         site.queue([good])
         wait_until(queue.send_some, 15, "the next object goes out within seconds")
     assert site.states() == ["pending", "delivered"]
+
+
+def test_what_a_process_before_held_is_freed_once_and_not_at_every_turn(tmp_path, monkeypatch):
+    site = site_for(tmp_path, 1)  # no commitment is asked for there
+    queue = queue_of(site)
+    freed, turns = [], iter(range(4))
+    monkeypatch.setattr(outbox, "take_from_dead", lambda *_: freed.append(1))
+    monkeypatch.setattr(queue, "send_some", lambda: next(turns) < 3 or queue._running.stop.set() or True)
+    queue.run()
+    assert freed == [1]

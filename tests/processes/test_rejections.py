@@ -15,9 +15,11 @@ from tests.support.analysed import analysis, receive, settings_in, take_in
 from tests.support.key_objects import rejection_note
 from triage_node.blobs.places import LocalShelf
 from triage_node.domain.delivery import ObjectKind
+from triage_node.domain.errors import DecodeError, ReportError
 from triage_node.domain.identifiers import deterministic_uid
 from triage_node.domain.priority import ReadingState
 from triage_node.domain.study import StudyState
+from triage_node.processes import reporting
 from triage_node.processes.analysis import Analysis
 from triage_node.processes.running import now
 from triage_node.processes.study_details import study_details
@@ -165,3 +167,21 @@ def test_a_note_that_comes_before_the_images_and_names_notes_too_counts_for_imag
     held = {i.sop_instance_uid for i in instances.of_study(role.store, uid)}
     assert held == {one, two, *uids} - set(uids[-2:])
     assert worklist.row_of(role.store, uid).row.flag is not None
+
+
+def test_a_study_that_can_neither_be_read_nor_declined_is_tried_again_and_fails_in_sight(role, bleed, monkeypatch):
+    uid = receive(role, bleed)
+
+    def nothing(*_: object) -> None:
+        raise ReportError("the objects could not be built")
+
+    def unreadable(*_: object) -> None:
+        raise DecodeError("an image cannot be read")
+
+    monkeypatch.setattr(role.decoder, "read_series", unreadable)
+    monkeypatch.setattr(reporting, "build_objects", nothing)
+    monkeypatch.setattr(reporting.Reporter, "wanted", lambda *_: {"pacs": reporting.NOT_ANALYSED})
+    for _ in range(studies.MAX_TRIES):
+        assert role.work()  # and does not take the process along, which holds the studies after it too
+    assert status(role, uid).startswith("not analysed, failed: ")
+    assert "the objects could not be built" in status(role, uid)

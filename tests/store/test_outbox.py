@@ -1,12 +1,14 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from tests.store.conftest import NOW
 from tests.store.test_studies import received
 from triage_node.domain.delivery import BuiltObject, ObjectKind, OutboxState
 from triage_node.domain.study import StudyEvent, StudyState
 from triage_node.store import instances, outbox, results, studies
+from triage_node.store.schema import audit
 
 SECOND = timedelta(seconds=1)
 
@@ -110,3 +112,20 @@ def test_final_row_is_not_changed_by_a_late_outcome(queued):
     outbox.record_outcome(queued, seg.id, OutboxState.DELIVERED, NOW)
     outbox.record_outcome(queued, seg.id, OutboxState.PENDING, NOW, NOW, "late")
     assert outbox.of_study(queued, "1.2.3")[1].state is OutboxState.DELIVERED
+
+
+def test_what_is_held_back_and_what_goes_out_again_is_audited_with_old_and_new(queued):
+    (seg,) = claim(queued)
+    outbox.record_outcome(queued, seg.id, OutboxState.SENT, NOW)
+    outbox.record_outcome(queued, seg.id, OutboxState.PENDING, NOW, NOW, "not committed")
+    with queued.write() as c:
+        assert outbox.hold_back(c, "1.2.3", "the identity was corrected", NOW) == 2
+        entries = c.execute(
+            select(audit.c.action, audit.c.old, audit.c.new).where(audit.c.actor == "delivery")
+        ).tuples()
+        assert list(entries) == [
+            ("object sent", "pending", "2.25.1 seg to pacs"),
+            ("object pending", "sent", "2.25.1 seg to pacs: not committed"),
+            ("object parked", "pending", "2.25.2 findings_sr to pacs: the identity was corrected"),
+            ("object parked", "pending", "2.25.1 seg to pacs: the identity was corrected"),
+        ]

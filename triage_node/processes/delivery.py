@@ -133,14 +133,13 @@ class Queue:
 
     def ask_again(self) -> None:
         """Objects whose commitment was not answered in time, or never asked for since we were killed, are asked for again."""
-        if not self._archive.storage_commitment:
-            return
-        # what a process before us had sent it may never have asked for: at our start everything is asked for
-        asked_before = now() if self._is_new else now() - COMMITMENT_ASKED_AGAIN
+        if self._archive.storage_commitment:
+            # what a process before us had sent it may never have asked for: at our start everything is asked for
+            asked_before = now() if self._is_new else now() - COMMITMENT_ASKED_AGAIN
+            waiting = outbox.pending_commitments(self._running.store, self._archive.name, asked_before)
+            if waiting:
+                self._ask(waiting)
         self._is_new = False
-        waiting = outbox.pending_commitments(self._running.store, self._archive.name, asked_before)
-        if waiting:
-            self._ask(waiting)
 
     def _record(self, row: OutboxRow, outcome: Outcome) -> None:
         step = next_step(outcome, row.tries, now(), self._resume_at, self._archive.storage_commitment, random.random)

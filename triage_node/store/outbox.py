@@ -241,8 +241,12 @@ def hold_back(c: Connection, study_instance_uid: str, why: str, now: datetime) -
 
 def _park(c: Connection, which: ColumnElement[bool], why: str, now: datetime) -> int:
     pending = outbox.c.state == OutboxState.PENDING.value
-    values = {"state": OutboxState.PARKED.value, "reason": why, "final_at": now}
-    return c.execute(update(outbox).where(which, pending).values(**values)).rowcount
+    rows = c.execute(select(outbox).where(which, pending).order_by(outbox.c.id).with_for_update()).all()
+    for row in rows:
+        values = {"state": OutboxState.PARKED.value, "reason": why, "final_at": now}
+        c.execute(update(outbox).where(outbox.c.id == row.id).values(**values))
+        _audit(c, row, OutboxState.PARKED, now, why)
+    return len(rows)
 
 
 def settle(c: Connection, study_instance_uid: str, now: datetime) -> None:
@@ -274,19 +278,20 @@ def _set(
     if state in OUTBOX_FINAL:
         values["final_at"] = now
     c.execute(update(outbox).where(outbox.c.id == row.id).values(**values))
-    if state is not OutboxState.PENDING and not (row.state == state.value):
-        what = f"{row.kind} to {row.peer}" + (f": {reason}" if reason else "")
-        studies.mark(c, row.study_instance_uid, _MOMENTS[state], now, what)
-        audit.record(
-            c,
-            now,
-            "delivery",
-            f"object {state.value}",
-            row.study_instance_uid,
-            row.state,
-            f"{row.sop_instance_uid} {what}",
-        )
+    if row.state != state.value:
+        if state is not OutboxState.PENDING:
+            studies.mark(c, row.study_instance_uid, _MOMENTS[state], now, _words(row, reason))
+        _audit(c, row, state, now, reason)
     settle(c, row.study_instance_uid, now)
+
+
+def _audit(c: Connection, row: Row[Any], state: OutboxState, now: datetime, reason: str) -> None:
+    what = f"{row.sop_instance_uid} {_words(row, reason)}"
+    audit.record(c, now, "delivery", f"object {state.value}", row.study_instance_uid, row.state, what)
+
+
+def _words(row: Row[Any], reason: str) -> str:
+    return f"{row.kind} to {row.peer}" + (f": {reason}" if reason else "")
 
 
 def _ready(c: Connection, row: Row[Any]) -> OutboxRow | None:
