@@ -11,6 +11,7 @@ from tests.journeys import modality
 from tests.support.node import Node, node
 from tests.support.object_store import object_server
 from tests.support.pacs import postgres, storescp
+from tests.support.prove import record
 from tests.support.waiting import wait_until
 from triage_node.blobs.opened import open_blobs
 from triage_node.config.load import load
@@ -21,6 +22,7 @@ from triage_node.store.engine import open_store
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
+@pytest.mark.prove(short=True)
 def test_study_goes_its_whole_way_and_waits_for_a_store_that_was_killed(tmp_path: Path) -> None:
     first = modality.phantom(tmp_path, "shared", modality.now(), (modality.LARGE_BLEED,), seed=9056, size=256)
     quiet, hit = modality.copies(first, tmp_path, 2)
@@ -58,8 +60,21 @@ def test_study_goes_its_whole_way_and_waits_for_a_store_that_was_killed(tmp_path
 
             objects.start()
             running.wait_for_state(hit.uid, {"delivered"}, 120)
-            assert set(_arrived(tmp_path / "present")) == arrived | _sent(running, hit.uid)
+            everything = set(_arrived(tmp_path / "present"))
+            assert everything == arrived | _sent(running, hit.uid)
+            sent = [e for s in (quiet, hit) for e in running.timeline(s.uid) if e["moment"] == str(Moment.SENT)]
+            assert len(sent) == len(everything), "each object was sent once"
             _check_the_store(running, (quiet.uid, hit.uid))
+            record(
+                "shared_store",
+                "PostgreSQL and an object store that is killed while a study arrives: no slice is lost, the bleed is flagged "
+                "meanwhile, every object leaves once",
+                {
+                    "slices": len(quiet.files) + len(hit.files),
+                    "objects": len(everything),
+                    "killed": "object store, ingest",
+                },
+            )
             wait_until(lambda: "ok    image store" in running.command("check").stdout, 60, "check says that it is well")
 
 
