@@ -15,7 +15,8 @@ from tests.support.people import OURS
 from triage_node.console.app import create_app
 from triage_node.console.deps import About
 from triage_node.console.security import CONTENT_SECURITY_POLICY
-from triage_node.domain.person import Role
+from triage_node.domain.errors import StoreError
+from triage_node.domain.person import Person, Role
 from triage_node.domain.priority import Mode, Urgency
 from triage_node.domain.study import StudyState
 
@@ -360,6 +361,23 @@ def test_a_store_that_fails_gives_no_trace_to_the_page(node):
         assert answer.status_code == 500
         assert "password" not in answer.text
         assert "log says why" in answer.text
+
+
+@pytest.mark.parametrize("knows_who", [True, False])
+def test_database_that_is_away_is_said_in_words_and_gives_nothing_away(node, knows_who):
+    def broken(*_):
+        raise StoreError("secret-dsn postgresql://user:password@host")
+
+    def asks(_) -> Person:
+        return Person("Dr. Lee", frozenset({Role.RADIOLOGIST})) if knows_who else broken()
+
+    deps = replace(node.deps(), list_version=broken, reading_list=broken, person_of=asks)
+    client = TestClient(create_app(deps).guarded, base_url="http://127.0.0.1", raise_server_exceptions=False)
+    for path in ("/", "/api/worklist"):
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert "password" not in answer.text
+        assert "takes or gives nothing now" in answer.text
 
 
 def test_files_outside_static_are_not_served(client):

@@ -7,6 +7,7 @@ import pytest
 
 from tests.instances.requests import PEER
 from tests.support.waiting import wait_until
+from triage_node.domain.errors import StoreError
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.reception import Peer
 from triage_node.instances import journal
@@ -29,7 +30,7 @@ class Table:
 
     def _check(self) -> None:
         if self.away.is_set():
-            raise OSError("database is locked")
+            raise StoreUnavailable("database is locked")
 
     def record_association(self, *values) -> int:
         self._check()
@@ -43,7 +44,7 @@ class Table:
     def record_batch(self, batch) -> None:
         self._check()
         if any(i.sha256 in self.refused and i.header is not None for i in batch):
-            raise ValueError("a row that cannot be written")
+            raise StoreError("a row that cannot be written")
         self.calls.append(("batch", len(batch)))
         self.batches.append(list(batch))
 

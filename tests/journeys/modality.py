@@ -10,6 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pydicom
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage
 
 from tests.support.data import shared_data
 from tests.support.pacs import ENVIRONMENT, program
@@ -139,6 +142,24 @@ def start_sending(files: Sequence[Path], port: int, associations: int = 1) -> li
         for part in parts
         if part
     ]
+
+
+def answers(files: Sequence[Path], port: int) -> list[int]:
+    """The status of each C-STORE, one after the other; as many as were answered before the association was lost."""
+    ae = AE("MODALITY")
+    ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 60, 60, 60
+    ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
+    association = ae.associate("127.0.0.1", port, ae_title="TRIAGE")
+    statuses: list[int] = []
+    for file in files:
+        if not association.is_established:
+            break
+        status = association.send_c_store(file).get("Status")
+        if status is not None:
+            statuses.append(int(status))
+    if association.is_established:
+        association.release()
+    return statuses
 
 
 def send(files: Sequence[Path], port: int, associations: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""`kill -9` of each process in turn, the supervisor too, at random points while 200 instances arrive.
+"""`kill -9` of each process in turn, the supervisor, a receiver and the decoding child too, at random points while 200 instances arrive.
 
 What was answered 0x0000 is there, byte for byte; every study still reaches its end; its objects are in the archive once.
 The modality does what modalities do: it sends again what was not answered.
@@ -25,7 +25,7 @@ from tests.support.stubborn import StubbornSender
 from tests.support.waiting import wait_until
 
 STUDIES, SLICES = 5, 40
-VICTIMS = ("ingest", "analysis", "delivery", "scheduler", "web", "supervisor")
+VICTIMS = ("ingest", "receiver", "analysis", "decoder", "delivery", "scheduler", "web", "supervisor")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 

@@ -111,6 +111,27 @@ def test_failure_gives_back_and_then_parks_with_the_stage(complete):
     assert studies.get(complete, "1.2.3").reason == "volume: no memory (3 tries)"
 
 
+def test_what_failed_for_want_of_something_is_tried_again_ever_less_often_and_not_for_ever(complete):
+    now, waits = NOW, []
+    instants = [k for wait in (15, 30, 60, 120, 240, 480, 960, 1920, 3600) for k in (wait - 1, wait)]
+    while True:
+        studies.claim(complete, "a", now, 60 * SECOND)
+        if studies.give_back(complete, "1.2.3", "a", now, "report", "no room", may_pass=True) is StudyState.COMPLETE:
+            continue
+        assert studies.get(complete, "1.2.3").reason.startswith("report: no room (")
+        again = next((k for k in instants if studies.try_failed_again(complete, now + k * SECOND)), None)
+        if again is None:
+            break
+        waits.append(again)
+        now += again * SECOND
+    assert waits[:4] == [15, 30, 60, 120]
+    assert waits[-1] == 3600
+    assert studies.get(complete, "1.2.3").tries == studies.MOST_TRIES
+    assert len(waits) == studies.MOST_TRIES - studies.MAX_TRIES
+    instances.record_batch(complete, [received(8)])
+    assert studies.get(complete, "1.2.3").tries == 0
+
+
 def test_slice_during_analysis_reopens_at_its_end(complete):
     study = studies.claim(complete, "a", NOW, 60 * SECOND)
     instances.record_batch(complete, [received(7)])

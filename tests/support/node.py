@@ -61,6 +61,11 @@ class Node:
 
     def start(self) -> None:
         """Serve, and return when every role has given a sign of life and compressed images are taken too."""
+        self.serve()
+        wait_until(self._ready, START_S, "the node answers C-ECHO, takes JPEG-LS, and its page is healthy")
+
+    def serve(self) -> None:
+        """Begin to serve."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self._program, "serve", "--config", str(self.config)],
@@ -69,7 +74,6 @@ class Node:
                 stderr=log,
                 env=_environment(),
             )
-        wait_until(self._ready, START_S, "the node answers C-ECHO, takes JPEG-LS, and its page is healthy")
 
     def stop(self) -> None:
         """As a service manager does: SIGTERM, and SIGKILL only when that does not end it."""
@@ -90,7 +94,7 @@ class Node:
         self.start()
 
     def pids(self) -> dict[str, int]:
-        """Role -> process id, and `supervisor`."""
+        """Role -> process id, and `supervisor`, `receiver` (one of them) and `decoder`, as far as they are there."""
         process = self.process
         if process is None or process.poll() is not None:
             return {}
@@ -100,12 +104,21 @@ class Node:
             roles = [w.removeprefix("triage_node.processes.") for w in words if w.startswith("triage_node.processes.")]
             if roles:
                 found[roles[0]] = pid
+        for pid in _children(found.get("ingest", 0))[:1]:
+            found["receiver"] = pid
+        for pid in _children(found.get("analysis", 0)):
+            if "triage_node.volume.decoding_child" in _command_line(pid):
+                found["decoder"] = pid
         return found
 
     def get(self, path: str) -> Any:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.web_port}{path}", headers=self.login())
+        return json.loads(self.page(path))
+
+    def page(self, path: str, login: Mapping[str, str] | None = None) -> str:
+        url = f"http://127.0.0.1:{self.web_port}{path}"
+        request = urllib.request.Request(url, headers=dict(login or self.login()))
         with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+            return str(answer.read(), "utf-8")
 
     def login(self) -> dict[str, str]:
         """The header of a program that may read what every role sees; its token is made once, on the command line."""
@@ -177,15 +190,17 @@ def node(
     mode: str = "active",
     dicom_port: int | None = None,
     program: Sequence[str] = (str(PROGRAM),),
+    log: Path | None = None,
     **sections: Any,
 ) -> Iterator[Node]:
     """A running node. `sections` are TOML sections, e.g. `completeness={"deadline_s": 12.0}` or `intake=[{...}]`.
 
     On failure its log is printed. `dicom_port` is given when the archive had to know it first; `program` is what runs
-    `triage-node`.
+    `triage-node`; `log`: where its log goes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     served = Node(folder, dicom_port or free_port(), free_port(), program)
+    served.log = log or served.log
     defaults: dict[str, Any] = {
         "store": {"data_folder": str(served.data), "warn_free_gb": 0.5, "stop_free_gb": 0.2},
         "listener": {"port": served.dicom_port, "ae_title": AE_TITLE},
@@ -237,7 +252,10 @@ def toml(value: Any) -> str:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(p) for task in Path(f"/proc/{pid}/task").glob("*/children") for p in task.read_text().split()]
+    try:
+        return [int(p) for task in Path(f"/proc/{pid}/task").glob("*/children") for p in task.read_text().split()]
+    except OSError:  # it ended since
+        return []
 
 
 def _command_line(pid: int) -> list[str]:

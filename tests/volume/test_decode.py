@@ -25,7 +25,7 @@ from tests.volume.ct import COLUMNS, COMPRESSED, ROWS, ct_dataset, enhanced, pic
 from tests.volume.make_self_test_images import streams_of
 from triage_node.domain.errors import DecodeError, VolumeError
 from triage_node.volume import codecs
-from triage_node.volume.decode import CrashedDecoder, Decoder
+from triage_node.volume.decode import CrashedDecoder, Decoder, KilledDecoder
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +333,7 @@ class _Reading:
     def _read(self) -> None:
         try:
             self.result = self._decoder.read_series(self._paths)
-        except DecodeError as error:
+        except (DecodeError, KilledDecoder) as error:
             self.result = error
 
     def joined(self) -> object:
@@ -385,6 +385,18 @@ def test_file_that_ends_the_child_twice_is_named(tmp_path: Path, good: Path) -> 
         assert isinstance(error, CrashedDecoder)
         assert error.path == fifo
         assert "quarantine" in error.reason
+        assert np.array_equal(decoder.read_series([good]).words[0], picture())
+
+
+def test_child_that_is_killed_from_outside_twice_is_no_fault_of_the_file(tmp_path: Path, good: Path) -> None:
+    fifo = tmp_path / "second.dcm"
+    os.mkfifo(fifo)
+    with Decoder() as decoder:
+        reading = _Reading(decoder, [good, fifo])
+        first = waits_at_fifo(decoder, None)
+        os.kill(first, signal.SIGKILL)
+        os.kill(waits_at_fifo(decoder, first), signal.SIGKILL)
+        assert isinstance(reading.joined(), KilledDecoder)
         assert np.array_equal(decoder.read_series([good]).words[0], picture())
 
 

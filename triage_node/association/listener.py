@@ -40,6 +40,7 @@ from triage_node.domain.reception import Peer, Reception, StoreRequest
 _BACKLOG = 128
 _RECEIVE_BYTES = 1 << 20  # two CT slices: the sender need not wait while the one before is flushed
 _LOBBY_TICK_S = 0.25
+_SAY_AGAIN_S = 10.0
 _ASSOCIATE_RQ = 1
 
 # Serves an established association elsewhere; returns how it ended and how many instances it brought
@@ -103,6 +104,7 @@ class Listener:
         self._threads: set[threading.Thread] = set()
         self._threads_lock = threading.Lock()
         self._numbers = itertools.count(1)
+        self._say_again_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="lobby", daemon=True)
@@ -175,7 +177,9 @@ class Listener:
             except BlockingIOError:
                 return
             except OSError as error:  # out of descriptors, or the peer was gone before
-                log.warning("accept failed: %s", error.strerror)
+                if time.monotonic() > self._say_again_at:  # a flood must not fill the log's disk too
+                    log.warning("accept failed: %s", error.strerror)
+                    self._say_again_at = time.monotonic() + _SAY_AGAIN_S
                 self._stop.wait(0.05)  # else the selector would report the same connection at once, for ever
                 return
             if not self._lobby.take(address[0]):

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triage_node.cli.check import echo
 from triage_node.cli.send import Peer
 from triage_node.config.load import load
+from triage_node.dimse.calling import Callee
 from triage_node.domain.account import Scope
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.person import Role
 from triage_node.domain.priority import Mode, OrderClass
+from triage_node.processes.connecting_echo import echo_problem
 from triage_node.processes.running import now
 from triage_node.store import accounts, api_tokens, sessions
 from triage_node.store.engine import Store, open_store
@@ -198,7 +199,7 @@ class Node:
                 pass
         except (urllib.error.URLError, OSError):
             return False
-        return not echo(LOOPBACK, self._ports.dicom, NODE_AE, "DEMO", 5.0)
+        return not echo_problem(Callee(LOOPBACK, self._ports.dicom, NODE_AE, "DEMO", 5.0, 5.0))
 
 
 def _make_people(workspace: Workspace) -> str:

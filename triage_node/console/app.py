@@ -21,6 +21,13 @@ from triage_node.console.deps import ConsoleDeps
 from triage_node.console.events import Events
 from triage_node.console.pages import Pages, Room, somebody
 from triage_node.console.security import Secured
+from triage_node.domain.errors import StoreError
+
+NO_DATABASE = (
+    "The node's database takes or gives nothing now, so this page cannot be shown: use your own list. "
+    "`triage-node check` on the node's machine says why."
+)
+_FOR_PROGRAMS = ("/api/", "/events", "/health")
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +60,14 @@ def create_app(deps: ConsoleDeps, rooms: Sequence[Room] = ()) -> Console:
     for room in rooms:
         app.include_router(room.routes(deps, pages))
 
+    def problem_outside(request: Request, status: int, words: str) -> Response:
+        if request.url.path.startswith(_FOR_PROGRAMS):
+            return JSONResponse({"error": words}, status_code=status)
+        return pages.draw_outside("refused.html", status, words=words)
+
     def problem(request: Request, status: int, words: str, headers: Mapping[str, str] | None = None) -> Response:
-        if request.url.path.startswith(("/api/", "/events", "/health")):
-            return JSONResponse({"error": words}, status_code=status, headers=dict(headers or {}))
-        if somebody(deps, request) is None:
-            answer = pages.draw_outside("refused.html", status, words=words)
+        if request.url.path.startswith(_FOR_PROGRAMS) or somebody(deps, request) is None:
+            answer = problem_outside(request, status, words)
         else:
             answer = pages.draw(request, "problem.html", status, words=words)
         answer.headers.update(headers or {})
@@ -72,6 +82,14 @@ def create_app(deps: ConsoleDeps, rooms: Sequence[Room] = ()) -> Console:
     def not_understood(request: Request, error: RequestValidationError) -> Response:
         # the framework's own answer repeats the input, however long it is
         return problem(request, 422, "The address has a part that this page does not know.")
+
+    @app.exception_handler(StoreError)
+    def no_database(request: Request, error: StoreError) -> Response:
+        log.error("event=database_refused path=%r", request.url.path[:200], exc_info=error)
+        try:
+            return problem(request, 503, " ".join((NO_DATABASE, *deps.node_alarms())))
+        except StoreError:  # it does not even tell who asks
+            return problem_outside(request, 503, NO_DATABASE)
 
     @app.exception_handler(Exception)
     def failed(request: Request, error: Exception) -> Response:

@@ -191,6 +191,8 @@ class ConsoleDeps:
     time_zone: tzinfo = UTC
     study_link: str = ""
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    node_alarms: Callable[[], tuple[str, ...]] = tuple
+    """What the node cannot do now because of the machine or the database under it; a sentence each, for every page."""
     feeds: Callable[[], Mapping[str, Any]] = dict
     """How the senders stand and which head CTs of the archive never came, with UIDs: for administrators."""
     escalation: Callable[[], str] = lambda: ""

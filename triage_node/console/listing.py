@@ -102,6 +102,7 @@ def routes(deps: ConsoleDeps, pages: Pages, events: Events) -> APIRouter:
             "simulation": deps.simulation,
             "alarms": list(reading.alarms),
             "feed_alarms": list(reading.feed_alarms),
+            "node_alarms": list(deps.node_alarms()),
             "roles": {role: at.isoformat() for role, at in sorted(beats.items())},
         }
         return JSONResponse(body, status_code=status)

@@ -71,6 +71,7 @@ class Pages:
             "not_confirmed_count": len(reading.not_confirmed),
             "alarms": reading.alarms,
             "feed_alarms": reading.feed_alarms,
+            "node_alarms": self._deps.node_alarms(),
             "person": person,
             "has_login": self._deps.identify is not None,
             "links": [link for link in self._links if person.has(*link.roles)],

@@ -59,6 +59,7 @@ TRANSITIONS: dict[tuple[StudyState, StudyEvent], StudyState] = {
     (S.DECLINED, E.REOPENED): S.RECEIVING,
     (S.OUT_OF_SCOPE, E.REOPENED): S.RECEIVING,
     (S.FAILED, E.REOPENED): S.RECEIVING,
+    (S.FAILED, E.RELEASED): S.COMPLETE,  # what it failed for want of may be there again
 }
 del S, E
 

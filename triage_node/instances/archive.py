@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import socket
@@ -15,6 +16,9 @@ from pathlib import Path
 from triage_node.domain.errors import StoreError
 
 LONGEST_WRITE_S = 3600.0
+
+log = logging.getLogger(__name__)
+
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -76,7 +80,10 @@ class Archive:
         leftovers = [p for p in self.blobs.iterdir() if p.is_file()] + [*self.blobs.glob("??/*.tmp")]
         leftovers = [p for p in leftovers if not self._is_anothers(p)]
         for path in leftovers:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:  # a disk that can only be read now must not keep the node from saying so
+                log.warning("leftover=%s stays: %s", path.name, error.strerror)
         for number in range(256):
             (self.blobs / f"{number:02x}").mkdir(exist_ok=True)
         for folder in (self.blobs, self.blobs.parent):

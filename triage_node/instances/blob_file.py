@@ -29,6 +29,7 @@ BUFFER_BYTES = 2 << 20  # a CT slice is 0.5 MB; 64 associations touch 0.5 MB of 
 _BLOCK = 4096
 _FREE_BUFFERS = 16
 _HASHING_THREADS = 2
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _serial = itertools.count()
 
 log = logging.getLogger(__name__)
@@ -172,11 +173,13 @@ class BlobFile:
 
 
 def direct_writes_work(folder: Path) -> bool:
-    """Try O_DIRECT in this folder."""
+    """Try O_DIRECT in this folder. Where nothing can be written now, the plain way is sure to work later."""
     probe = folder / f"{os.getpid()}-probe.tmp"
     try:
         descriptor = os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_DIRECT, 0o640)
     except OSError as error:
+        if error.errno in _NO_ROOM:
+            return False
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
             raise
         probe.unlink(missing_ok=True)
@@ -187,7 +190,7 @@ def direct_writes_work(folder: Path) -> bool:
             os.pwrite(descriptor, block, 0)
         return True
     except OSError as error:
-        if error.errno != errno.EINVAL:
+        if error.errno != errno.EINVAL and error.errno not in _NO_ROOM:
             raise
         return False
     finally:

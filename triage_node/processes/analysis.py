@@ -9,6 +9,7 @@ back writes nothing (`_writing`).
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import time
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ from triage_node.processes.console.display import Displays
 from triage_node.processes.decision import commit_decision, flag_of
 from triage_node.processes.hosts import lease
 from triage_node.processes.intake import rule_for, rules_of, too_young
+from triage_node.processes.limits.bounds import turn
+from triage_node.processes.limits.passing import may_pass
 from triage_node.processes.operations import drift, sink
 from triage_node.processes.operations.names import IMAGE_STORE
 from triage_node.processes.prognosis import Prognosis
@@ -144,6 +147,8 @@ class Analysis:
         self.is_synthetic = operations_synthetic.is_synthetic(self.store, uid)
         self._stand()
         self.unread = None
+        # the lease is put off as long as we live: a try that hangs, in whatever library, must end us; the next one counts it
+        faulthandler.dump_traceback_later(turn(self.settings).total_seconds(), exit=True)
         try:
             with lease.kept(self.store, uid, self.owner):
                 self._analyse_or_decline(study)
@@ -162,7 +167,9 @@ class Analysis:
                 return True
             log.exception("study=%s stage=%s", uid, self.stage.name)
             reason = f"{type(error).__name__}: {error}"[:200]
-            studies.give_back(self.store, uid, self.owner, now(), self.stage.name, reason)
+            studies.give_back(self.store, uid, self.owner, now(), self.stage.name, reason, may_pass(error))
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         if self.is_synthetic:
             self.is_synthetic = False
             self._stand()
@@ -524,7 +531,6 @@ def main(running: Running) -> None:
     try:
         while not running.stop.is_set():
             try:
-                running.beat()
                 studies.take_from_dead(running.store, is_dead, now())
                 is_busy = analysis.turn()
             except StoreUnavailable:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from triage_node.config.schema import Settings
+from triage_node.domain.errors import StoreError
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.priority import WorklistRow
 from triage_node.domain.study import StudyState
@@ -65,7 +66,14 @@ class Arrivals:
         open_associations = self._open_associations() if receiving else set()
         told = expected.last_told(self._store, [s.study_instance_uid for s in receiving]) if receiving else {}
         for study in receiving:
-            self._close_if_complete(study, open_associations, told.get(study.study_instance_uid))
+            try:
+                self._close_if_complete(study, open_associations, told.get(study.study_instance_uid))
+            except StoreError:
+                raise
+            except Exception as error:
+                # one study that cannot be judged must not keep the others from closing, nor itself from an end
+                log.exception("study=%s", study.study_instance_uid)
+                self._close_at_deadline(study, type(error).__name__)
         known = {s.study_instance_uid for s in receiving}
         self._looks = {uid: look for uid, look in self._looks.items() if uid in known}
 
@@ -89,6 +97,13 @@ class Arrivals:
         )
         with self._store.write() as c:
             worklist.add_row(c, row, live.words)
+
+    def _close_at_deadline(self, study: studies.StudyRecord, why: str) -> None:
+        if now() - study.last_instance_at < self._policy.deadline:
+            return
+        with self._store.write() as c:
+            signal = f"not judged: {why}"
+            studies.close(c, study.study_instance_uid, signal, True, now(), study.instances)
 
     def _close_if_complete(
         self, study: studies.StudyRecord, open_associations: set[int], told_at: datetime | None

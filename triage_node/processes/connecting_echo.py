@@ -11,6 +11,15 @@ from triage_node.dimse.calling import GRACE_S, Callee, NotAssociated, abort, ass
 from triage_node.processes.connecting import Step, StepFailed
 
 
+def echo_problem(callee: Callee) -> str:
+    """What keeps a peer from answering C-ECHO with success and what mostly lies behind it; empty when it does."""
+    try:
+        echo_step(callee, ()).run()
+    except StepFailed as failed:
+        return f"{failed}. {failed.cause}"
+    return ""
+
+
 def echo_step(callee: Callee, ours: Sequence[PresentationContext]) -> Step:
     """`ours` are proposed beside Verification: some peers have no Verification, and an association is proof enough there."""
     return Step("association, C-ECHO", lambda: _echo(callee, ours))

@@ -193,11 +193,11 @@ def main(running: Running) -> None:
     for thread in threads:
         thread.start()
     while not running.stop.wait(1.0):
+        running.beat()
         try:
-            running.beat()
             running.turns.keep()
         except StoreError:
-            log.exception("no sign of life could be written")
+            log.exception("whose turn it is could not be written")
     for thread in threads:
         thread.join()
 

@@ -155,10 +155,7 @@ def main(running: Running) -> None:
                     tick()
                 except StoreError:
                     log.exception("the workitems could not follow the list")
-            try:
-                running.beat()
-            except StoreError:
-                log.exception("no sign of life could be written")
+            running.beat()
 
 
 def _start_ups(running: Running, parts: ExitStack) -> Callable[[], None]:

@@ -8,7 +8,7 @@ from triage_node.blobs.opened import open_blobs
 from triage_node.processes.running import Running, now
 from triage_node.processes.wiring import built_folder, list_policy
 from triage_node.report import display
-from triage_node.store import audit, messages, retention, worklist
+from triage_node.store import audit, messages, retention, studies, worklist
 from triage_node.worklist.leaving import departures
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,12 @@ def expire_messages(running: Running) -> None:
     expired = messages.expire(running.store, now())
     if expired:
         log.error("event=messages_expired count=%d", expired)
+
+
+def try_failed_again(running: Running) -> None:
+    """What failed for want of something that may be there again gets another try."""
+    for uid in studies.try_failed_again(running.store, now()):
+        log.info("study=%s event=failed_tried_again", uid)
 
 
 def remove_old_sources(running: Running) -> None:

@@ -46,7 +46,11 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     ),
     (r"no route|unreachable", "There is no way in the network: check address, routing and firewall."),
     (
-        r"timed? ?out|did not answer|no TCP connection|no (valid )?answer in time|not answered within",
+        r"no TCP connection",
+        "Nobody takes the connection: is the peer running, are address and port right, does a firewall drop what we send?",
+    ),
+    (
+        r"timed? ?out|did not answer|no (valid )?answer in time|not answered within",
         "No answer in time: mostly a firewall that drops what we send, or the wrong address.",
     ),
     (

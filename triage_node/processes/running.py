@@ -28,6 +28,8 @@ BEAT_S = 2.0
 COMPARED_EVERY_S = 60.0
 _PR_SET_PDEATHSIG = 1
 
+log = logging.getLogger(__name__)
+
 
 _agreed: tuple[datetime, float] | None = None
 """The database's time, and our monotonic clock at that moment."""
@@ -75,6 +77,7 @@ class Running:
     store: Store
     stop: threading.Event
     _beaten_at: datetime | None = None
+    _untold: dict[str, object] | None = None
     turns: Turns = field(init=False)
     """What this process does while the same role on other hosts stands by."""
 
@@ -82,20 +85,27 @@ class Running:
         self.turns = Turns(self.store, owner(self.role), is_dead, now)
 
     def beat(self, detail: dict[str, object] | None = None) -> None:
-        """Say that this role is alive, at most every BEAT_S seconds unless there is something to tell."""
+        """Say that this role is alive, at most every BEAT_S seconds unless there is something to tell.
+
+        A database that takes nothing ends no role: it is told when it does, and until then the role counts as silent.
+        """
         at = now()
         if detail is None and self._beaten_at is not None and (at - self._beaten_at).total_seconds() < BEAT_S:
             return
+        self._beaten_at = at
+        self._untold = detail if detail is not None else self._untold
         try:
             agree(self.store)
-            heartbeat.beat(self.store, self.role, at, detail)
-        except StoreError:
+            heartbeat.beat(self.store, self.role, at, self._untold)
+        except StoreError as error:
             where = fence.has_moved(self.store)
-            if not where:
-                raise
-            logging.warning("the store has moved to %s; this process ends and is started again there", where)
-            self.stop.set()
-        self._beaten_at = at
+            if where:
+                log.warning("the store has moved to %s; this process ends and is started again there", where)
+                self.stop.set()
+            else:
+                log.error("no sign of life could be written: %s", error)
+            return
+        self._untold = None
 
 
 def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | None = None) -> int:

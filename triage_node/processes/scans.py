@@ -13,6 +13,7 @@ from triage_node.domain.errors import DecodeError, DuplicatePositions, MissingSl
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.study import SelectedSeries
 from triage_node.domain.volume import Volume
+from triage_node.processes.limits.bounds import MOST_SCANS
 from triage_node.study.selection import SeriesHeaders, of_other_acquisitions, select
 from triage_node.volume.assemble import assemble_volume
 from triage_node.volume.checks import check_head
@@ -20,8 +21,6 @@ from triage_node.volume.decode import Decoder
 
 log = logging.getLogger(__name__)
 
-MOST_SCANS = 3
-"""Acquisitions of one study that are read; each costs as much as the first."""
 _UNFIT = (MissingSlices, DuplicatePositions, MixedOrientation, DecodeError)
 
 

@@ -16,6 +16,7 @@ from triage_node.processes import archive_counts, arrival, escalation, feeds, ho
 from triage_node.processes.auditing import heads
 from triage_node.processes.auditing.sending import Repository
 from triage_node.processes.lab import shadow
+from triage_node.processes.limits import bounds
 from triage_node.processes.operations import beating, dead_man
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.trials import folders
@@ -63,6 +64,8 @@ def _tick(running: Running) -> None:
         clock.add_job(archive_counts.ArchiveCounts(running).tick, "interval", seconds=0.5)
     clock.add_job(_with(running, housekeeping.expire_rows), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.expire_messages), "interval", seconds=15)
+    clock.add_job(_with(running, bounds.watch), "interval", seconds=15)
+    clock.add_job(_with(running, housekeeping.try_failed_again), "interval", seconds=5)
     clock.add_job(_with(running, escalation.pass_on), "interval", seconds=15)
     clock.add_job(_with(running, shadow.tick), "interval", seconds=15)
     clock.add_job(_with(running, housekeeping.remove_old_sources), "interval", minutes=10)

@@ -37,6 +37,7 @@ from triage_node.processes.console.other_scans import other_scans
 from triage_node.processes.console.selection import selection_deps
 from triage_node.processes.console.viewer import viewer_deps
 from triage_node.processes.listing import reading_list
+from triage_node.processes.operations.alarms import node_alarms
 from triage_node.processes.operations.room import operations_deps
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.study_details import object_file, study_details
@@ -101,6 +102,7 @@ def console_deps(running: Running) -> ConsoleDeps:
         hosts=host_names(settings.web.host),
         identify=identify(store, settings.web),
         is_tls=settings.web.is_tls,
+        node_alarms=lambda: node_alarms(store, settings),
         feeds=lambda: feeds.as_json(store, settings, now()),
         escalation=lambda: escalation.for_the_page(settings, store, now()),
         viewed=written(audit.VIEWED),

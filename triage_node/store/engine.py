@@ -123,10 +123,16 @@ def checked_tenant(name: str) -> str:
     return name
 
 
+def sqlite_file(database_url: str) -> Path | None:
+    """The file of an SQLite store; None where a server keeps it."""
+    url = make_url(database_url)
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
 def is_made(database_url: str) -> bool:
     """False while the file of an SQLite store is not there yet, which connecting would make."""
-    url = make_url(database_url)
-    return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
+    file = sqlite_file(database_url)
+    return file is None or file.is_file()
 
 
 def _refuse_another_tenant(

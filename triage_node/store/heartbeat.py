@@ -58,6 +58,13 @@ def silent(store: Store, role: str, at: datetime) -> set[str]:
     return {host for host, seen in hosts(store, role).items() if seen < at - SILENT_AFTER}
 
 
+def pids(store: Store) -> dict[str, int]:
+    """Role -> process id of its process on this host that told one last."""
+    here = select(heartbeat.c.role, heartbeat.c.pid).where(heartbeat.c.host == host())
+    with store.read() as c:
+        return {r.role: r.pid for r in c.execute(here)}
+
+
 def decodable_syntaxes(store: Store) -> tuple[str, ...]:
     """Transfer syntaxes that the analysis process's decoding child decoded at its start; empty before the first start."""
     detail = heartbeats(store).get("analysis", (None, {}))[1]

@@ -134,6 +134,7 @@ study = Table(
     Column("tries", Integer, nullable=False, default=0),
     Column("lease_owner", String(128), nullable=False, default=""),
     Column("lease_until", Instant),
+    Column("try_at", Instant),
     Column("arrived_at", Instant, nullable=False),
     Column("last_instance_at", Instant, nullable=False),
     Column("instances", Integer, nullable=False, default=0),

@@ -3,6 +3,8 @@
 Leases: a study at work belongs to an owner until `lease_until`, which the owner puts off while it works (`renew`); an expired
 lease is taken over; MAX_TRIES failures park the study as `failed`, visible. Whoever commits a result asks in the same
 transaction whether the study is still theirs (`hold`): one that was stopped in its midst and comes back writes nothing.
+Where a study failed for want of something that may come back (room on a disk, memory, a process that was killed), it is tried
+once more from time to time, `try_at`, MOST_TRIES in all: by then a person has long seen it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
 from triage_node.store.schema import identity_correction, series, study, timeline, worklist_row
 
-MAX_TRIES = 3
+MAX_TRIES, MOST_TRIES = 3, 30
+FIRST_AGAIN, LONGEST_AGAIN = timedelta(seconds=15), timedelta(hours=1)
+"""From a failure to the first further try, and between further ones at most; each wait is twice the one before."""
 IDENTITY_CORRECTED = "identity corrected"
 _NEED_REASON = {StudyEvent.DECLINED, StudyEvent.RULED_OUT, StudyEvent.QUARANTINED, StudyEvent.FAILED}
 
@@ -74,7 +78,7 @@ def advance(
     new = TRANSITIONS.get((old, event))
     if new is None:
         raise StoreError(f"a study that is {old.value} cannot be {event.value}")
-    values: dict[str, Any] = {"state": new.value, "reason": reason if event in _NEED_REASON else ""}
+    values: dict[str, Any] = {"state": new.value, "reason": reason if event in _NEED_REASON else "", "try_at": None}
     if event is not StudyEvent.CLAIMED:
         values |= {"lease_owner": "", "lease_until": None}
     if event is StudyEvent.REOPENED:
@@ -197,7 +201,8 @@ def claim(store: Store, owner: str, now: datetime, lease: timedelta, blobs_answe
             return None
         uid = row.study_instance_uid
         if row.state == StudyState.ANALYSING.value:
-            if _count_try(c, uid, row.tries, now, "analysis", f"{row.lease_owner} stopped while working on it"):
+            stopped = f"{row.lease_owner} stopped while working on it"
+            if _count_try(c, uid, row.tries, now, "analysis", stopped, may_pass=True):
                 return None
         advance(c, uid, StudyEvent.CLAIMED, now, actor=owner)
         held = {"lease_owner": owner, "lease_until": now + lease, "awaits_blobs": False}
@@ -233,13 +238,15 @@ def release(store: Store, uid: str, owner: str, now: datetime, reason: str) -> N
         advance(c, uid, StudyEvent.RELEASED, now, reason)
 
 
-def give_back(store: Store, uid: str, owner: str, now: datetime, stage: str, reason: str) -> StudyState:
-    """A try failed: back to the queue, or to `failed` after MAX_TRIES."""
+def give_back(
+    store: Store, uid: str, owner: str, now: datetime, stage: str, reason: str, may_pass: bool = False
+) -> StudyState:
+    """A try failed: back to the queue, or to `failed` after MAX_TRIES. `may_pass`: for want of something that may come back."""
     with store.write() as c:
         row = c.execute(select(study).where(study.c.study_instance_uid == uid).with_for_update()).one()
         if row.lease_owner != owner:
             return StudyState(row.state)
-        failed = _count_try(c, uid, row.tries, now, stage, reason)
+        failed = _count_try(c, uid, row.tries, now, stage, reason, may_pass)
         return StudyState.FAILED if failed else StudyState.COMPLETE
 
 
@@ -264,10 +271,37 @@ def take_from_dead(store: Store, is_dead: Callable[[str], bool], now: datetime) 
     with store.write() as c:
         gone = [r for r in c.execute(at_work).all() if is_dead(r.lease_owner)]
         for r in gone:
-            _count_try(
-                c, r.study_instance_uid, r.tries, now, "analysis", f"{r.lease_owner} stopped while working on it"
-            )
+            stopped = f"{r.lease_owner} stopped while working on it"
+            _count_try(c, r.study_instance_uid, r.tries, now, "analysis", stopped, may_pass=True)
         return len(gone)
+
+
+def try_failed_again(store: Store, now: datetime) -> list[str]:
+    """Put failed studies whose time has come behind those that wait. Returns which."""
+    due = select(study.c.study_instance_uid).where(study.c.state == StudyState.FAILED.value, study.c.try_at <= now)
+    with store.read() as c:
+        if c.execute(due.limit(1)).one_or_none() is None:
+            return []
+    with store.write() as c:
+        uids = list(c.execute(due.with_for_update()).scalars())
+        for uid in uids:
+            advance(c, uid, StudyEvent.RELEASED, now, "what it failed for may be over")
+            c.execute(update(study).where(study.c.study_instance_uid == uid).values(closed_at=now))
+        return uids
+
+
+def say_late(store: Store, uid: str, state: StudyState, words: str, now: datetime) -> None:
+    """Say on the list that a study has been in `state` for longer than it may, until it goes on. Saying it again does nothing."""
+    late = f"{status_words(state, '')}: {words}"
+    with store.write() as c:
+        is_there = select(study.c.study_instance_uid).where(
+            study.c.study_instance_uid == uid, study.c.state == state.value
+        )
+        row = worklist_row.c.study_instance_uid == uid
+        changed = update(worklist_row).where(row, worklist_row.c.status_words != late, is_there.exists())
+        if c.execute(changed.values(status_words=late)).rowcount:
+            audit.record(c, now, "node", "study is late", uid, state.value, late)
+            touch_list(c)
 
 
 def set_selection(c: Connection, uid: str, selection: SelectedSeries) -> None:
@@ -351,12 +385,17 @@ def finish(
     return new
 
 
-def _count_try(c: Connection, uid: str, tries: int, now: datetime, stage: str, reason: str) -> bool:
-    """True when that was the last try."""
+def _count_try(c: Connection, uid: str, tries: int, now: datetime, stage: str, reason: str, may_pass: bool) -> bool:
+    """True when that was the last try, or the last for now."""
     c.execute(update(study).where(study.c.study_instance_uid == uid).values(tries=tries + 1))
     words = f"{stage}: {reason}"
     if tries + 1 >= MAX_TRIES:
-        advance(c, uid, StudyEvent.FAILED, now, f"{words} ({tries + 1} tries)")
+        again = may_pass and tries + 1 < MOST_TRIES
+        later = ", and again later by itself" if again else ""
+        advance(c, uid, StudyEvent.FAILED, now, f"{words} ({tries + 1} tries{later})")
+        if again:
+            wait = min(FIRST_AGAIN * 2 ** (tries + 1 - MAX_TRIES), LONGEST_AGAIN)
+            c.execute(update(study).where(study.c.study_instance_uid == uid).values(try_at=now + wait))
         mark(c, uid, Moment.FAILED, now, words)
         return True
     advance(c, uid, StudyEvent.RELEASED, now, words)

@@ -8,10 +8,12 @@ that file is named, so that it can be quarantined. A child that takes too long i
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import mmap
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 _ERRORS: dict[str, type[errors.VolumeError]] = {
     e.__name__: e for e in (errors.VolumeError, errors.DecodeError, errors.MixedOrientation)
 }
+_LAST_BREATH_S = 5.0
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -46,6 +49,10 @@ class CrashedDecoder(errors.DecodeError):
         self.path = path
 
 
+class KilledDecoder(errors.TriageNodeError):
+    """Somebody or something outside ended two decoding processes (the kernel, for want of memory): no fault of a file."""
+
+
 class Decoder:
     """The decoding child, started when it is first needed. One request at a time; safe to share between threads."""
 
@@ -55,6 +62,8 @@ class Decoder:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
+        self._was_killed = False
+        """Whether the child that died last was killed with SIGKILL, which no file can bring about."""
 
     def decodable(self) -> tuple[str, ...]:
         """Transfer syntaxes that the child has just decoded a known image in; these are what ingest may offer."""
@@ -73,7 +82,7 @@ class Decoder:
         """Decode all instances of a series.
 
         Raises DecodeError when a pixel stream is not what its header says or exceeds the limits, CrashedDecoder when a file
-        ended two children, VolumeError when the images do not have one size.
+        ended two children, KilledDecoder when somebody else did, OSError when this process has no memory for the pixels, VolumeError when the images do not have one size.
         """
         if not paths:
             raise errors.DecodeError("the series holds no instance")
@@ -83,6 +92,8 @@ class Decoder:
         try:
             return _received(answer, fd)
         except (KeyError, TypeError, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # ours, and no fault of the images
+                raise
             raise errors.DecodeError("the decoder's answer contradicts itself") from error
         finally:
             os.close(fd)
@@ -114,6 +125,8 @@ class Decoder:
                     break
                 log.warning("decoding child died attempt=%d", 1 if crashed_at is None else 2)
                 if crashed_at is not None:
+                    if self._was_killed:
+                        raise KilledDecoder("the decoding process was killed from outside, perhaps for want of memory")
                     raise CrashedDecoder(paths[at]) if paths else errors.DecodeError("the decoder does not start")
                 crashed_at = at
         if "error" in answer:
@@ -137,8 +150,16 @@ class Decoder:
             self._stop()
             raise errors.DecodeError(f"decoding took longer than {self._timeout_s:g} s") from None
         except (ChannelClosed, ValueError):
+            self._was_killed = self._ended_by() == -signal.SIGKILL
             self._stop()
             return at, None, None
+
+    def _ended_by(self) -> int | None:
+        """Exit status of a child that closed its channel; None where it still lives."""
+        try:
+            return None if self._child is None else self._child.wait(_LAST_BREATH_S)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _running(self) -> Channel:
         if self._channel is not None and self._child is not None and self._child.poll() is None:

@@ -38,7 +38,7 @@ def tell(running: Running) -> None:
 def why_held_back(store: Store, settings: Settings, at: datetime) -> str:
     """Why somebody should be called; empty while all is well."""
     roles = {role: seen for role, (seen, _) in heartbeat.heartbeats(store).items()}
-    if why := problems.why_not_ready(roles, standing.disk(settings), at):
+    if why := problems.why_not_ready(roles, standing.machine_problems(store, settings), at):
         return why
     every = timedelta(minutes=settings.operations.heartbeat_min)
     return "no heartbeat came through" if heart.is_overdue(store, every or None, at) else ""

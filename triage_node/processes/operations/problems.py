@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from triage_node.config.schema import Settings
 from triage_node.console.freshness import SILENT_AFTER
-from triage_node.console.operations_deps import Disk, Heart, Peer, Problem, ScannerDrift, Stage
+from triage_node.console.operations_deps import Heart, Peer, Problem, ScannerDrift, Stage
 from triage_node.console.texts import displayable
 from triage_node.domain.durations import in_words
 from triage_node.domain.study import StudyState
+from triage_node.processes.limits.bounds import Late
 
 if TYPE_CHECKING:
     from triage_node.processes.operations.standing import Facts
@@ -27,6 +28,7 @@ _EFFECT = {
     "analysis": "nothing is flagged",
     "delivery": "nothing is sent to archives, lists and people",
     "scheduler": "arriving studies are not closed, and nobody further is notified",
+    "web": "the pages do not answer",
     "gateway": "orders and claims of others are not heard",
 }
 
@@ -35,8 +37,9 @@ def found(
     facts: Facts, settings: Settings, heart: Heart, scanners: Sequence[ScannerDrift], feed_alarms: Sequence[str]
 ) -> tuple[Problem, ...]:
     every = [
-        *_roles(facts, settings),
-        *_disk(facts.disk),
+        *of_roles(facts.roles, (*ROLES, *(("gateway",) if settings.gateway.is_on else ())), facts.at),
+        *facts.machine,
+        *_late(facts),
         *_waiting(facts),
         *_heart(heart),
         *(_slow(s) for s in facts.stages if s.is_slow),
@@ -49,21 +52,20 @@ def found(
     return tuple(sorted(every, key=lambda p: not p.is_urgent))
 
 
-def why_not_ready(roles: dict[str, datetime], disk: Disk | None, at: datetime) -> str:
+def why_not_ready(roles: dict[str, datetime], machine: Iterable[Problem], at: datetime) -> str:
     """Why the node does not take studies and work on them now; empty when it does."""
     silent = [role for role in ROLES if role not in roles or at - roles[role] > SILENT_AFTER]
     if silent:
         return f"no sign of life from: {', '.join(silent)}"
-    if disk is not None and disk.free_gb < disk.stop_gb:
-        return "the disk is full"
-    return ""
+    return next((p.what for p in machine if p.is_urgent), "")
 
 
-def _roles(facts: Facts, settings: Settings) -> Iterator[Problem]:
-    for role in (*ROLES, *(("gateway",) if settings.gateway.is_on else ())):
-        seen = facts.roles.get(role)
-        if seen is None or facts.at - seen > SILENT_AFTER:
-            since = "never started" if seen is None else f"has been silent for {in_words(facts.at - seen)}"
+def of_roles(beats: Mapping[str, datetime], roles: Sequence[str], at: datetime) -> Iterator[Problem]:
+    """Those of `roles` that gave no sign of life lately. `beats`: when each gave its last."""
+    for role in roles:
+        seen = beats.get(role)
+        if seen is None or at - seen > SILENT_AFTER:
+            since = "never started" if seen is None else f"has been silent for {in_words(at - seen)}"
             yield Problem(
                 f"The {role} process {since}: {_EFFECT[role]}.",
                 "See the node's log and restart the service (`systemctl restart triage-node`); deploy/DOWNTIME.md says who does what.",
@@ -71,15 +73,22 @@ def _roles(facts: Facts, settings: Settings) -> Iterator[Problem]:
             )
 
 
-def _disk(disk: Disk | None) -> Iterator[Problem]:
-    if disk is None:
-        yield Problem("The data folder cannot be looked at.", "Is its file system mounted?", is_urgent=True)
-    elif disk.free_gb < disk.stop_gb:
-        what = f"The disk is full ({disk.free_gb:.1f} GB free): senders are refused with 0xA700."
-        yield Problem(what, "Make room at once; senders try again by themselves.", is_urgent=True)
-    elif disk.free_gb < disk.warn_gb:
-        what = f"{disk.free_gb:.1f} GB of disk are free; below {disk.stop_gb:g} GB senders are refused."
-        yield Problem(what, "Make room, or lower store.source_days.")
+def of_late(late: Sequence[Late], at: datetime) -> Problem | None:
+    """Studies that are beyond the bound that `check` states."""
+    if not late:
+        return None
+    count, longest = len(late), max(at - found.since for found in late)
+    plural = "study has" if count == 1 else "studies have"
+    return Problem(
+        f"{count} {plural} been on the way for longer than this node promises, one for {in_words(longest)}.",
+        "Look at them yourself: the list names each. The node's log says on what it works; `triage-node check` states the bounds.",
+        is_urgent=True,
+    )
+
+
+def _late(facts: Facts) -> Iterator[Problem]:
+    if (problem := of_late(facts.late, facts.at)) is not None:
+        yield problem
 
 
 def _waiting(facts: Facts) -> Iterator[Problem]:

@@ -24,7 +24,7 @@ def operations_deps(store: Store, settings: Settings) -> OperationsDeps:
 
     def why_not_ready() -> str:
         roles = {role: at for role, (at, _) in heartbeat.heartbeats(store).items()}
-        return problems.why_not_ready(roles, standing.disk(settings), now())
+        return problems.why_not_ready(roles, standing.machine_problems(store, settings), now())
 
     return OperationsDeps(
         standing=lambda: standing.standing(store, settings, now()),

@@ -10,11 +10,13 @@ from functools import cache
 
 from triage_node.bundle.load import Bundle, load_bundle
 from triage_node.config.schema import Settings
-from triage_node.console.operations_deps import Disk, Model, ParkedDelivery, Peer, Stage, Standing
+from triage_node.console.operations_deps import Disk, Model, ParkedDelivery, Peer, Problem, Stage, Standing
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.study import StudyState
 from triage_node.processes import feeds
 from triage_node.processes.identity import HELD_BACK
+from triage_node.processes.limits import machine
+from triage_node.processes.limits.bounds import Late, late
 from triage_node.processes.operations import drift, heart, latency, problems
 from triage_node.processes.operations.names import IMAGE_STORE, MONITOR, SINK
 from triage_node.processes.wiring import bundle_folder
@@ -44,6 +46,8 @@ class Facts:
     peers: tuple[Peer, ...]
     parked: tuple[operations.Parked, ...]
     disk: Disk | None
+    machine: tuple[Problem, ...]
+    late: tuple[Late, ...]
     models: tuple[Model, ...]
     roles: dict[str, datetime]
 
@@ -87,6 +91,8 @@ def facts(store: Store, settings: Settings, at: datetime) -> Facts:
         peers=tuple(_peers(store, settings)),
         parked=tuple(operations.parked(store, MOST_PARKED, (HELD_BACK,))),
         disk=disk(settings),
+        machine=machine_problems(store, settings),
+        late=tuple(late(store, settings, at)),
         models=tuple(_models(store, settings, str(beats.get("analysis", (None, {}))[1].get("bundle", "")))),
         roles={role: seen for role, (seen, _) in beats.items()},
     )
@@ -94,6 +100,10 @@ def facts(store: Store, settings: Settings, at: datetime) -> Facts:
 
 def key_of(parked: operations.Parked) -> str:
     return f"{'object' if parked.is_object else 'message'}-{parked.id}"
+
+
+def machine_problems(store: Store, settings: Settings) -> tuple[Problem, ...]:
+    return tuple(machine.problems(settings, heartbeat.pids(store)))
 
 
 def disk(settings: Settings) -> Disk | None:

@@ -1,0 +1,71 @@
+"""What `triage-node check` says of peers: whom it asked, once, and what mostly lies behind a silence."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+
+import pytest
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
+from rich.console import Console
+
+from tests.support.deciding import Site
+from tests.support.pacs import free_port
+from triage_node.cli.check import check
+from triage_node.config.schema import ArchiveSettings
+
+
+def checked(tmp_path, port: int) -> str:
+    """The line about the archive at this port."""
+    archive = ArchiveSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=port, connect_timeout_s=30)
+    site = Site(tmp_path, [archive])
+    site.store.close()
+    out = io.StringIO()
+    assert not check(site.config, Console(file=out, width=400, no_color=True))
+    assert "at most" in out.getvalue()
+    assert "waiting and analysed" in out.getvalue()
+    (line,) = [words for words in out.getvalue().splitlines() if f"pacs PACS@127.0.0.1:{port} answers C-ECHO" in words]
+    return line
+
+
+def test_archive_is_asked_over_one_connection(tmp_path):
+    opened = []
+    entity = AE(ae_title="PACS")
+    entity.add_supported_context(Verification)
+    server = entity.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_CONN_OPEN, lambda event: opened.append(event))]
+    )
+    try:
+        line = checked(tmp_path, server.socket.getsockname()[1])
+    finally:
+        entity.shutdown()
+    assert line.startswith("ok")
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        (None, "Nobody takes the connection: is the peer running, are address and port right"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "The peer hung up: is TLS set alike on both sides"),
+    ],
+    ids=["nobody", "something else"],
+)
+def test_archive_that_does_not_answer_is_wrong_with_what_to_do(tmp_path, says, words):
+    port = free_port()
+    with socket.socket() as server:
+        if says is not None:
+            server.bind(("127.0.0.1", port))
+            server.listen()
+            threading.Thread(target=answer_once, args=(server, says)).start()
+        line = checked(tmp_path, port)
+    assert line.startswith("WRONG")
+    assert words in line
+
+
+def answer_once(server: socket.socket, says: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.sendall(says)

@@ -1,0 +1,1 @@
+"""What bounds the node: the machine under it, and the time that a study may take."""

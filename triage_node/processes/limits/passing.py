@@ -1,0 +1,30 @@
+"""Which errors say nothing about a study: what it failed for want of may be there again later."""
+
+from __future__ import annotations
+
+import errno
+
+from triage_node.domain.errors import BlobsAway, StoreUnavailable
+from triage_node.volume.decode import KilledDecoder
+
+_OF_THE_MACHINE = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EIO,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EAGAIN,  # no process or thread more
+    }
+)
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether the machine, the database or somebody outside is to blame, here or in what lies behind the error."""
+    if error is None:
+        return False
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return True
+    return isinstance(error, MemoryError | StoreUnavailable | BlobsAway | KilledDecoder) or may_pass(error.__cause__)
