@@ -7,7 +7,7 @@ import pytest
 
 from tests.instances.requests import PEER
 from tests.support.waiting import wait_until
-from triage_node.domain.errors import StoreError
+from triage_node.domain.errors import StoreError, StoreUnavailable
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.reception import Peer
 from triage_node.instances import journal
