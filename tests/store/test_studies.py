@@ -84,6 +84,15 @@ def test_close_is_refused_when_a_slice_came_meanwhile(store):
     assert studies.get(store, "1.2.3").state is StudyState.RECEIVING
 
 
+def test_live_study_is_claimed_before_a_back_load_that_waits_longer(complete):
+    instances.record_batch(complete, [received(k, "1.2.4") for k in range(3)])
+    with complete.write() as c:
+        worklist.add_row(c, WorklistRow("1.2.4", OrderClass.ROUTINE, NOW, live=False), "acquired 2 d before it arrived")
+        studies.close(c, "1.2.4", "released", False, NOW, expected_instances=3)
+    claimed = [studies.claim(complete, "a", NOW + 60 * SECOND, 60 * SECOND).study_instance_uid for _ in range(2)]
+    assert claimed == ["1.2.3", "1.2.4"]
+
+
 def test_claim_takes_a_study_once(complete):
     now = NOW + 6 * SECOND
     assert studies.claim(complete, "a", now, 60 * SECOND).study_instance_uid == "1.2.3"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, func, insert, or_, select, true, update
 
 from triage_node.domain.errors import LeaseLost, StoreError
 from triage_node.domain.study import (
@@ -179,6 +179,8 @@ def close(c: Connection, uid: str, signal: str, incomplete: bool, at: datetime, 
 def claim(store: Store, owner: str, now: datetime, lease: timedelta, blobs_answer: bool = True) -> StudyRecord | None:
     """Take the study that waits longest, or one whose lease has expired; None when there is no work.
 
+    Live ones first: nobody waits for an archive that is sent again by mistake, and it would hold them up for days.
+
     A study whose lease expired counts as a failed try: what killed its owner may kill the next one too. One that was given back
     because its bytes could not be had is taken again when all of them lie in the shared store and, `blobs_answer`, it answers.
     """
@@ -196,7 +198,9 @@ def claim(store: Store, owner: str, now: datetime, lease: timedelta, blobs_answe
         if c.execute(free.limit(1)).one_or_none() is None:
             return None
     with store.write() as c:
-        row = c.execute(free.order_by(study.c.closed_at).limit(1).with_for_update(skip_locked=True)).one_or_none()
+        live = select(worklist_row.c.live).where(worklist_row.c.study_instance_uid == study.c.study_instance_uid)
+        due = free.order_by(func.coalesce(live.scalar_subquery(), true()).desc(), study.c.closed_at).limit(1)
+        row = c.execute(due.with_for_update(skip_locked=True)).one_or_none()
         if row is None:
             return None
         uid = row.study_instance_uid
