@@ -12,7 +12,7 @@ import pytest
 from tests.blobs.conftest import settings
 from triage_node.blobs import shared
 from triage_node.blobs.opened import open_blobs
-from triage_node.blobs.places import keep_bytes
+from triage_node.blobs.places import copies_folder, keep_bytes
 from triage_node.domain.errors import BlobDamaged, BlobMissing, ConfigError, StoreError
 from triage_node.instances.archive import Archive
 
@@ -85,7 +85,7 @@ def test_spool_copy_whose_bytes_changed_is_not_uploaded(shared_host, tmp_path):
 def test_published_file_follows_its_writer(shared_host, tmp_path, monkeypatch):
     monkeypatch.setattr(shared, "LOOKED_AT_S", 0.0)
     a, b = shared_host("a"), shared_host("b")
-    here, there = (tmp_path / name / "built" / "display" / "x.slices" for name in ("a", "b"))
+    here, there = (copies_folder(tmp_path / name) / "built" / "display" / "x.slices" for name in ("a", "b"))
     here.parent.mkdir(parents=True)
     b.refresh(there)
     assert not there.exists()
@@ -119,6 +119,30 @@ def test_room_is_made_from_the_oldest_copies_that_lie_safely_elsewhere(shared_ho
     assert asked == digests
     assert [spool.path(d).exists() for d in digests] == [True, False, False, False]
     assert a.built.read(built) == DATA
+
+
+def test_copy_that_nobody_used_for_a_day_goes(shared_host, tmp_path):
+    a, b = shared_host("a"), shared_host("b")
+    kept, never_up = received(tmp_path / "a"), received(tmp_path / "a", b"not confirmed")
+    a.received.upload(kept)
+    page = copies_folder(tmp_path / "b") / "built" / "display" / "x.slices"
+    page.parent.mkdir(parents=True)
+    page.write_bytes(b"slices")
+    b.publish(page)
+    b.received.fetch([kept])
+    b.built.keep(DATA)
+    begun = page.with_name("1-1.tmp")
+    begun.write_bytes(b"half")
+    assert a.trim(set) == b.trim(set) == 0
+    for file in (*tmp_path.rglob("*.dcm"), page, begun):
+        os.utime(file, (1e9, 1e9))
+    assert b.trim(lambda _: set()) >= 3
+    assert not [f for f in copies_folder(tmp_path / "b").rglob("*") if f.is_file()]
+    assert a.trim(lambda digests: {kept}.intersection(digests)) >= 1
+    assert list(Archive(tmp_path / "a").digests()) == [never_up]
+    b.refresh(page)
+    assert page.read_bytes() == b"slices", "what is wanted again comes again"
+    assert b.received.read(kept) == b.built.read(kept) == DATA
 
 
 def test_copy_in_use_stays(shared_host, tmp_path):

@@ -19,13 +19,13 @@ from triage_node.domain.study import Moment
 from triage_node.store import instances, outbox, uploads
 from triage_node.store.engine import open_store
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.mark.prove(short=True)
 def test_study_goes_its_whole_way_and_waits_for_a_store_that_was_killed(tmp_path: Path) -> None:
     first = modality.phantom(tmp_path, "shared", modality.now(), (modality.LARGE_BLEED,), seed=9056, size=256)
-    quiet, hit = modality.copies(first, tmp_path, 2)
+    (hit,) = modality.copies(first, tmp_path, 1)
     (tmp_path / "pg").mkdir()
     with (
         postgres(tmp_path / "pg") as database,
@@ -39,11 +39,6 @@ def test_study_goes_its_whole_way_and_waits_for_a_store_that_was_killed(tmp_path
             "blob_credentials_file": str(objects.credentials),
         }
         with node(tmp_path / "node", [archive], store=shared) as running:
-            modality.send(quiet.files, running.dicom_port)
-            running.wait_for_state(quiet.uid, {"delivered"}, 120)
-            arrived = set(_arrived(tmp_path / "present"))
-            assert arrived == _sent(running, quiet.uid)
-
             half = len(hit.files) // 2
             modality.send(hit.files[:half], running.dicom_port)
             objects.kill()
@@ -52,40 +47,39 @@ def test_study_goes_its_whole_way_and_waits_for_a_store_that_was_killed(tmp_path
                 lambda: _is_flagged(running, hit.uid), 120, "the bleed stands on the list without the object store"
             )
             os.kill(running.pids()["ingest"], signal.SIGKILL)
-            wait_until(lambda: "cannot be reached" in running.command("check").stdout, 60, "check says what is wrong")
+            assert "cannot be reached" in running.command("check").stdout
             moments = {e["moment"] for e in running.timeline(hit.uid)}
             assert str(Moment.DECIDED) in moments
             assert str(Moment.REPORTED) not in moments, "no report while its images lie on one host only"
-            assert set(_arrived(tmp_path / "present")) == arrived
+            assert _arrived(tmp_path / "present") == []
 
             objects.start()
             running.wait_for_state(hit.uid, {"delivered"}, 120)
             everything = set(_arrived(tmp_path / "present"))
-            assert everything == arrived | _sent(running, hit.uid)
-            sent = [e for s in (quiet, hit) for e in running.timeline(s.uid) if e["moment"] == str(Moment.SENT)]
+            assert everything == _sent(running, hit.uid)
+            sent = [e for e in running.timeline(hit.uid) if e["moment"] == str(Moment.SENT)]
             assert len(sent) == len(everything), "each object was sent once"
-            _check_the_store(running, (quiet.uid, hit.uid))
+            _check_the_store(running, hit.uid)
             record(
                 "shared_store",
                 "PostgreSQL and an object store that is killed while a study arrives: no slice is lost, the bleed is flagged "
                 "meanwhile, every object leaves once",
                 {
-                    "slices": len(quiet.files) + len(hit.files),
+                    "slices": len(hit.files),
                     "objects": len(everything),
                     "killed": "object store, ingest",
                 },
             )
-            wait_until(lambda: "ok    image store" in running.command("check").stdout, 60, "check says that it is well")
 
 
-def _check_the_store(running: Node, uids: tuple[str, ...]) -> None:
+def _check_the_store(running: Node, uid: str) -> None:
     """Every slice and every object lies there, whole; what was received stays in the spool, what was built does not."""
     settings, _ = load(running.config)
     store, blobs = open_store(settings.database_url), open_blobs(settings.store)
     try:
         assert uploads.on_the_way(store).count == 0
-        held = {i.sha256 for uid in uids for i in instances.of_study(store, uid)}
-        built = {r.sha256 for uid in uids for r in outbox.of_study(store, uid)}
+        held = {i.sha256 for i in instances.of_study(store, uid)}
+        built = {r.sha256 for r in outbox.of_study(store, uid)}
     finally:
         store.close()
     assert set(blobs.received.digests()) == held

@@ -11,7 +11,7 @@
       .remove(sha256)                       # there and here; nothing happens when it is gone already
       .digests() -> Iterator[sha256]        # everything there, in no order
     blobs.publish(path), .refresh(path), .withdraw(path)
-                                            # files below the data folder that are replaced whole (pictures of a page)
+                                            # files that are replaced whole (pictures of a page), below the data folder or the copies
     blobs.is_shared, blobs.problem(), blobs.trim(keep)
 
 Objects in the shared store are named like the files below the data folder, after the tenant if there are several: `blobs/<2 hex>/<sha256>.dcm`,
@@ -69,7 +69,10 @@ class Blobs(Protocol):
         """Why nothing can be kept or read now, in words with what to do; empty when it can."""
 
     def trim(self, may_go: Callable[[list[str]], set[str]]) -> int:
-        """Make room: remove local copies, oldest first, of what `may_go` says lies safely in the shared store."""
+        """Remove local copies that nobody used for a day and, while there are too many, the oldest; what was received here only
+
+        where `may_go` says that it lies safely in the shared store. So pixels that were removed there do not stay here.
+        """
 
 
 class LocalShelf:
@@ -131,6 +134,11 @@ class LocalBlobs:
 def built_folder(data_folder: Path) -> Path:
     """Apart from what was received, which is re-indexed at start."""
     return data_folder / "built"
+
+
+def copies_folder(data_folder: Path) -> Path:
+    """Copies of what lies in the shared store, laid out like the data folder. Everything in it may be removed at any time."""
+    return data_folder / "cache"
 
 
 def keep_bytes(archive: Archive, data: bytes) -> str:

@@ -3,7 +3,8 @@
 DESIGN. What was received lies in the spool (`data_folder/blobs`) of the host that received it, durable before the answer, and goes up
 from there (`upload`). The spool copy is removed only by `trim`, and only where the caller's rows say that the upload was confirmed.
 Copies of what others received or built lie under `data_folder/cache`; they are checked against their name when they come, are not
-flushed, and may be removed at any time. Copies that were used within the last minutes stay: somebody may be about to open them.
+flushed, and may be removed at any time. Copies that were used within the last minutes stay: somebody may be about to open them. What
+nobody used for a day goes, so that pixels which retention removed from the store do not stay on a host that once read them.
 """
 
 from __future__ import annotations
@@ -14,19 +15,31 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from triage_node.blobs.object_store import ObjectStore
-from triage_node.blobs.places import built_folder
+from triage_node.blobs.places import built_folder, copies_folder
 from triage_node.domain.errors import BlobDamaged, BlobMissing, BlobsAway
 from triage_node.instances.archive import Archive
 
 IN_PARALLEL = 8
-IN_USE_S = 600.0
+IN_USE_S, UNUSED_S = 600.0, 86_400.0
+MOST_REMEMBERED = 1000
 LOOKED_AT_S = 1.0
 """A published file is asked for again after this; a page asks for dozens of pieces of one file within it."""
 LOOKED_AT_AFTER_AN_ERROR_S = 5.0
 _serial = itertools.count()
+
+
+class _Copy(NamedTuple):
+    """`in_spool`: the digest where it was received here, else empty. Units: s since the epoch, bytes."""
+
+    used_at: float
+    size: int
+    path: Path
+    in_spool: str
 
 
 class SharedShelf:
@@ -136,7 +149,7 @@ class SharedShelf:
         for archive in self._archives():
             path = archive.path(sha256)
             try:
-                os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+                _touch(path)
             except FileNotFoundError:
                 continue
             except PermissionError:  # another user's file: it can be read, and is not kept from being trimmed
@@ -160,7 +173,8 @@ class SharedBlobs:
 
     def __init__(self, data_folder: Path, store: ObjectStore, cache_bytes: int) -> None:
         self._folder, self._store, self._cache_bytes = data_folder, store, cache_bytes
-        cache, built = data_folder / "cache", built_folder(data_folder)
+        cache, built = copies_folder(data_folder), built_folder(data_folder)
+        self._copies = cache
         self.received = SharedShelf(store, "blobs", cache, data_folder)
         self.built = SharedShelf(store, f"{built.name}/blobs", cache / built.name, built)
         self._stamps: dict[str, str | None] = {}
@@ -188,7 +202,12 @@ class SharedBlobs:
             path.unlink(missing_ok=True)
         except BlobsAway:
             self._away_until = time.monotonic() + LOOKED_AT_AFTER_AN_ERROR_S
+        if len(self._not_before) > MOST_REMEMBERED:  # a page that is looked at costs no memory for good
+            self._not_before.clear()
+            self._stamps.clear()
         self._not_before[key] = time.monotonic() + LOOKED_AT_S
+        with suppress(OSError):
+            _touch(path)
 
     def withdraw(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -199,32 +218,41 @@ class SharedBlobs:
 
     def trim(self, may_go: Callable[[list[str]], set[str]]) -> int:
         """`may_go`: which of these digests of received blobs were confirmed. Returns how many copies were removed."""
-        found: list[tuple[float, int, Archive, str, bool]] = []
+        found: list[_Copy] = []
         for shelf in (self.received, self.built):
-            for archive, sha256, was_received in shelf.copies():
-                try:
-                    state = archive.path(sha256).stat()
-                except FileNotFoundError:
-                    continue
-                found.append((max(state.st_atime, state.st_mtime), state.st_size, archive, sha256, was_received))
-        excess = sum(size for _, size, *_ in found) - self._cache_bytes
-        if excess <= 0:
-            return 0
-        oldest = [f for f in sorted(found, key=lambda f: f[0]) if f[0] < time.time() - IN_USE_S]
-        safe = may_go([sha256 for *_, sha256, was_received in oldest if was_received])
+            for archive, sha256, in_spool in shelf.copies():
+                with suppress(FileNotFoundError):
+                    found.append(_copy(archive.path(sha256), sha256 if in_spool else ""))
+        for path in self._copies.rglob("*.*"):
+            if path.suffix != ".dcm":  # published files, and what a process that was killed had begun to fetch
+                with suppress(FileNotFoundError):
+                    found.append(_copy(path, ""))
+        oldest = sorted(c for c in found if c.used_at < time.time() - IN_USE_S)
+        excess = sum(c.size for c in found) - self._cache_bytes
+        due = [c for c in oldest if excess > 0 or c.used_at < time.time() - UNUSED_S]
+        safe = may_go([c.in_spool for c in due if c.in_spool]) if due else set()
         removed = 0
-        for _, size, archive, sha256, was_received in oldest:
-            if excess <= 0:
-                break
-            if was_received and sha256 not in safe:
+        for copy in due:
+            if copy.in_spool and copy.in_spool not in safe:
                 continue
-            archive.remove(sha256)
-            excess -= size
-            removed += 1
+            if excess > 0 or copy.used_at < time.time() - UNUSED_S:
+                copy.path.unlink(missing_ok=True)
+                excess -= copy.size
+                removed += 1
         return removed
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self._folder).as_posix()
+        return path.relative_to(self._copies if path.is_relative_to(self._copies) else self._folder).as_posix()
+
+
+def _copy(path: Path, in_spool: str) -> _Copy:
+    state = path.stat()
+    return _Copy(max(state.st_atime, state.st_mtime), state.st_size, path, in_spool)
+
+
+def _touch(path: Path) -> None:
+    """It is used now; the time at which it was written stays."""
+    os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
 def _atomic(path: Path, make: Callable[[Path], object]) -> None:

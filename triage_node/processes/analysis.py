@@ -117,7 +117,8 @@ class Analysis:
         self._stand()
         if self.standing.why:
             log.warning("mode=%s %s", self.standing.mode, self.standing.why)
-        Archive(built_folder(self.settings)).prepare()
+        if not self.blobs.is_shared:
+            Archive(built_folder(self.settings)).prepare()
         self.prognosis = Prognosis(self.store, self.settings)
         self.displays = Displays(self.blobs, built_folder(self.settings), bundle, self.prognosis.networks)
         self.teller = Teller(self.settings, self.simulation)

@@ -132,6 +132,10 @@ def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | 
     try:
         fence.refuse_unfit(store)
         agree(store)
+        if settings.store.blob_url and role != "ingest":  # which forks, and trims where it uploads
+            from triage_node.processes.storage import trimming
+
+            trimming.start(running)
         main(running)
     except TriageNodeError as error:
         logging.error("%s", error)

@@ -33,8 +33,9 @@ def bundle_folder(name: str) -> Path:
 
 
 def built_folder(settings: Settings) -> Path:
-    """Where the objects that we built are kept on this machine, and what pages show of them."""
-    return places.built_folder(settings.store.data_folder)
+    """Where the objects that we built are kept on this machine, and what pages show of them; copies where hosts share a store."""
+    folder = settings.store.data_folder
+    return places.built_folder(places.copies_folder(folder) if settings.store.blob_url else folder)
 
 
 def least_level(simulation: bool) -> EvidenceLevel:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from triage_node.blobs.opened import open_blobs
+from triage_node.blobs.places import copies_folder
 from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Outcome, Verdict
@@ -28,7 +29,9 @@ def archive() -> ArchiveSettings:
 
 
 def folder(settings: Settings) -> Path:
-    return settings.store.data_folder / "heartbeat"
+    """On the host that delivers, or a copy of it."""
+    data = settings.store.data_folder
+    return (copies_folder(data) if settings.store.blob_url else data) / "heartbeat"
 
 
 def path_of(settings: Settings, sop_instance_uid: str) -> Path:
@@ -44,7 +47,7 @@ class Sink:
     def send_batch(
         self, archive: ArchiveSettings, files: Sequence[Outgoing], stopping: Callable[[], bool]
     ) -> dict[str, Outcome]:
-        folder(self._settings).mkdir(mode=0o700, exist_ok=True)
+        folder(self._settings).mkdir(mode=0o700, parents=True, exist_ok=True)
         return {f.sop_instance_uid: self._take(f) for f in files}
 
     def _take(self, file: Outgoing) -> Outcome:
