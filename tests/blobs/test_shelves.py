@@ -95,6 +95,7 @@ def test_published_file_follows_its_writer(shared_host, tmp_path, monkeypatch):
         b.refresh(there)
         a.refresh(here)
         assert there.read_bytes() == here.read_bytes() == data
+        assert [(name, path.read_bytes()) for name, path in b.published()] == [("built/display/x.slices", data)]
     a.withdraw(here)
     b.refresh(there)
     assert not here.exists()

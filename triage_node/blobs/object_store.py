@@ -34,6 +34,7 @@ PROBE_S = 5.0
 """Whoever asks whether it answers has other things to do."""
 _PIECE = 1 << 20
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_REFUSED = re.compile(r"status code: 40[13]\b")
 _serial = itertools.count()
 
 
@@ -262,7 +263,7 @@ class HttpStore:
         kind = type(error).__name__
         if code == "NoSuchBucket":
             return f"{where}: there is no bucket {self._bucket!r}; make it, or correct store.blob_url"
-        if kind in ("PermissionDeniedError", "UnauthenticatedError") or "403" in text[:400] or "401" in text[:400]:
+        if kind in ("PermissionDeniedError", "UnauthenticatedError") or _REFUSED.search(text):
             self._held = None  # whoever mends the file need not restart the node
             return f"{where} refuses the credentials ({code or kind}); see store.blob_credentials_file"
         if took_s >= 0.9 * self._request_s:

@@ -12,6 +12,7 @@
       .digests() -> Iterator[sha256]        # everything there, in no order
     blobs.publish(path), .refresh(path), .withdraw(path)
                                             # files that are replaced whole (pictures of a page), below the data folder or the copies
+    blobs.published()                       # (name below the data folder, a local file) of each of these, for a backup
     blobs.is_shared, blobs.problem(), blobs.trim(keep)
 
 Objects in the shared store are named like the files below the data folder, after the tenant if there are several: `blobs/<2 hex>/<sha256>.dcm`,
@@ -32,6 +33,8 @@ from typing import Protocol
 from triage_node.domain.errors import BlobMissing
 from triage_node.instances.archive import Archive
 from triage_node.instances.blob_file import BlobFile, Buffers
+
+PICTURES = "built/display"
 
 
 class Shelf(Protocol):
@@ -64,6 +67,9 @@ class Blobs(Protocol):
 
     def withdraw(self, path: Path) -> None:
         """Remove it for every host, here too. Raises: BlobsAway."""
+
+    def published(self) -> Iterator[tuple[str, Path]]:
+        """(name below the data folder, a local file with it) of every picture of a page. Raises: BlobsAway."""
 
     def problem(self) -> str:
         """Why nothing can be kept or read now, in words with what to do; empty when it can."""
@@ -112,6 +118,7 @@ class LocalBlobs:
     is_shared = False
 
     def __init__(self, data_folder: Path) -> None:
+        self._folder = data_folder
         self.received = LocalShelf(data_folder)
         self.built = LocalShelf(built_folder(data_folder))
 
@@ -123,6 +130,10 @@ class LocalBlobs:
 
     def withdraw(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+    def published(self) -> Iterator[tuple[str, Path]]:
+        for path in sorted((self._folder / PICTURES).rglob("*.slices")):
+            yield path.relative_to(self._folder).as_posix(), path
 
     def problem(self) -> str:
         return ""

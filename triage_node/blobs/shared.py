@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from triage_node.blobs.object_store import ObjectStore
-from triage_node.blobs.places import built_folder, copies_folder
+from triage_node.blobs.places import PICTURES, built_folder, copies_folder
 from triage_node.domain.errors import BlobDamaged, BlobMissing, BlobsAway
 from triage_node.instances.archive import Archive
 
@@ -212,6 +212,13 @@ class SharedBlobs:
     def withdraw(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         self._store.remove(self._name(path))
+
+    def published(self) -> Iterator[tuple[str, Path]]:
+        for name in self._store.keys(PICTURES):
+            path = self._copies / name
+            self.refresh(path)
+            if path.exists():
+                yield name, path
 
     def problem(self) -> str:
         return self._store.problem()
