@@ -116,6 +116,7 @@ def _child(module: ModuleType, corpus: Path, finds: Path, arguments: argparse.Na
         f"-timeout={arguments.hang}",
         f"-rss_limit_mb={MOST_MB}",
         "-print_final_stats=1",
+        "-report_slow_units=86400",  # slow by the clock says something about the machine
         "-close_fd_mask=0",
     ]
 

@@ -7,6 +7,7 @@ import importlib
 import pytest
 
 FINDS = [
+    pytest.param("ups_rs", b"\0%E2%82%AC=1\n", id="a query names what no header can say and is answered 500"),
     pytest.param("hl7", b"\x0bMSH~^~\\&|H\x1c\r", id="a delimiter stands twice and the message is not answered"),
 ]
 

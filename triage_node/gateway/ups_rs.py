@@ -372,7 +372,7 @@ def _attribute(name: str) -> tuple[int, str]:
             raise KeyError(name)
         return int(tag), dictionary_VR(tag)
     except KeyError as error:
-        raise BadDataSet(f"{name[:64]!r} is no attribute") from error
+        raise BadDataSet(f"{name[:64]!a} is no attribute") from error  # it goes into a header
 
 
 _RETURNED = (
