@@ -62,7 +62,8 @@ class ArchivePeer:
             self.times[uid] += 1
             self.study_of[uid] = str(event.dataset.StudyInstanceUID)
         self.arrived.set()
-        self._may_answer.wait(LONGEST_S)
+        while not self._may_answer.wait(0.05) and event.assoc.is_established:
+            pass  # it hangs; whoever hung up is sending no more
         with self._lock:
             self._coming.discard(uid)
         return 0x0000

@@ -6,6 +6,7 @@ is replaced (analysis_role.py), everything else is the node's own. After each fa
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,12 @@ from pathlib import Path
 import pytest
 from pynetdicom import _config
 
-from tests.hosts.cluster import HOSTS, Cluster, cluster
+from tests.hosts.cluster import FOLDER, HOSTS, OBJECTS, Cluster, cluster
+from tests.hosts.others import order_until_accepted, page_list
 from tests.journeys import modality
 from tests.journeys.modality import Sent
 from tests.support.prove import PROVING, record
-from triage_node.domain.priority import ListPolicy, Mode, WorklistRow
+from triage_node.domain.priority import ListPolicy, Mode, OrderClass, WorklistRow
 from triage_node.domain.study import StudyState
 from triage_node.processes.running import now
 from triage_node.store import heartbeat, instances, outbox, results
@@ -32,6 +34,9 @@ pytestmark = [pytest.mark.timeout(1800)]
 WITH_BLEED, WITHOUT = 28, 29
 POLICY = ListPolicy(mode=Mode.ACTIVE)
 NONE = "nothing"
+KINDS = 3
+"""Objects of a study with a bleed at each archive."""
+IN_EACH_RUN = ("in1", "in2", "an1", "an2", "sc1", "sc2", "de1")
 
 
 class Rounds:
@@ -40,6 +45,7 @@ class Rounds:
     def __init__(self, site: Cluster, folder: Path) -> None:
         self.site = site
         self.sent: list[tuple[str, int]] = []
+        self.ordered: dict[str, OrderClass] = {}
         self.usual: dict[int, WorklistRow] = {}
         """By the number of slices, which tells the two studies of a round apart."""
         self._copies = {n: iter(_copies(folder, n)) for n in (WITH_BLEED, WITHOUT)}
@@ -63,7 +69,12 @@ class Rounds:
         """The order of the rows that every study had got if nothing had gone wrong, in the order in which they were sent."""
         first = min(row.arrived_at for row in self.usual.values())
         rows = [
-            replace(self.usual[slices], study_instance_uid=uid, arrived_at=first + (now() - first) * k / len(self.sent))
+            replace(
+                self.usual[slices],
+                study_instance_uid=uid,
+                arrived_at=first + (now() - first) * k / len(self.sent),
+                order_class=self.ordered.get(uid, OrderClass.ROUTINE),
+            )
             for k, (uid, slices) in enumerate(self.sent)
         ]
         by_uid = {row.study_instance_uid: row for row in rows}
@@ -74,13 +85,18 @@ def _copies(folder: Path, slices: int) -> list[Sent]:
     bleeds = (modality.LARGE_BLEED,) if slices == WITH_BLEED else ()
     first = modality.phantom(folder, f"s{slices}", modality.now(), bleeds, slices, 5.0, 9100 + slices, size=128)
     (folder / f"of{slices}").mkdir()
-    return modality.copies(first, folder / f"of{slices}", len(FAULTS) + 1, own_patients=True)[1:]
+    return modality.copies(first, folder / f"of{slices}", len(FAULTS) + 2, own_patients=True)[1:]
 
 
 @pytest.fixture(scope="module")
-def rounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rounds]:
+def rounds(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rounds]:
+    """The param says where bytes are kept."""
     folder = tmp_path_factory.mktemp("hosts")
-    with pytest.MonkeyPatch.context() as patch, cluster(folder, short=not PROVING, slow_s=1.5) as site:
+    hosts = [name for name in HOSTS if PROVING or name in IN_EACH_RUN]
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        cluster(folder, hosts, request.param, short=not PROVING, slow_s=1.5) as site,
+    ):
         patch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)  # the files' own bytes go out
         made = Rounds(site, folder)
         _round(made, NONE)
@@ -151,16 +167,40 @@ def scheduler(fault: Fault) -> list[Sent]:
 
 
 def delivery(fault: Fault) -> list[Sent]:
-    """The host that is sending to the archive goes while the archive takes its time; the other sends the rest."""
-    archive = fault.site.archive
-    archive.hang()
-    archive.arrived.clear()
+    """The host that is sending to an archive goes while that one hangs; the other archive got everything meanwhile."""
+    hanging, other_archive = fault.site.archives["pacs"], fault.site.archives["other"]
+    hanging.hang()
+    hanging.arrived.clear()
     one = fault.rounds.send(WITH_BLEED)
-    fault.site.wait(archive.arrived.is_set, 120, "an object is on its way")
+    fault.site.wait(hanging.arrived.is_set, 120, "an object is on its way")
+    fault.site.wait(lambda: len(other_archive.instances_of(one.uid)) == KINDS, 60, "the other archive has everything")
     fault.strike(fault.site.owner(outbox_rows, one.uid))
-    archive.answer()
+    hanging.answer()
     other = fault.rounds.send(WITHOUT)
     fault.site.wait_for_state(one.uid, StudyState.DELIVERED)
+    fault.heal()
+    return [one, other]
+
+
+def gateway(fault: Fault) -> list[Sent]:
+    """Orders come while a gateway goes; each is sent until it is accepted."""
+    one = fault.rounds.send(WITH_BLEED, lambda count: fault.strike("gw1") if count == 10 else None)
+    other = fault.rounds.send(WITHOUT)
+    for study in (one, other, one, other):  # twice: the balancer gives them to both gateways in turn
+        order_until_accepted(fault.site, study)
+        fault.rounds.ordered[study.uid] = OrderClass.STAT
+    fault.heal()
+    return [one, other]
+
+
+def web(fault: Fault) -> list[Sent]:
+    """The page answers all the time, and says what the list is."""
+    one = fault.rounds.send(WITH_BLEED, lambda count: fault.strike("we1") if count == 10 else None)
+    other = fault.rounds.send(WITHOUT)
+    for study in (one, other):
+        fault.site.wait(lambda uid=study.uid: uid in page_list(fault.site), 60, "the page shows the study")
+        fault.site.wait_for_state(study.uid, StudyState.DELIVERED)
+    assert page_list(fault.site) == [row.study_instance_uid for row in fault.rounds.shown()]
     fault.heal()
     return [one, other]
 
@@ -187,27 +227,29 @@ def nothing(fault: Fault) -> list[Sent]:
     return [fault.rounds.send(WITH_BLEED), fault.rounds.send(WITHOUT)]
 
 
-ROLES = {f.__name__: f for f in (nothing, ingest, analysis, scheduler, delivery, database)}
+ROLES = {f.__name__: f for f in (nothing, ingest, analysis, scheduler, delivery, gateway, web, database)}
+SHORT = ["ingest cut off", "analysis killed", "scheduler killed", "database restarted"]
 FAULTS = [
-    NONE,
-    "ingest cut off",
-    "analysis killed",
-    "scheduler killed",
-    "database restarted",
-    "delivery killed",
+    *SHORT,
     "ingest killed",
     "analysis cut off",
     "analysis stopped",
     "scheduler cut off",
     "scheduler stopped",
+    "delivery killed",
     "delivery cut off",
+    "gateway killed",
+    "gateway cut off",
+    "web killed",
+    "web cut off",
     "database cut off",
 ]
-SHORT = FAULTS[1:5]
+_OF_THESE = ("ingest cut off", "ingest killed", "analysis killed", "delivery killed")
+WITH_OBJECTS = [f"{fault}, bytes in {OBJECTS}" for fault in _OF_THESE]
 
 
 def _round(rounds: Rounds, fault: str) -> list[Sent]:
-    role, _, how = fault.partition(" ")
+    role, _, how = fault.partition(",")[0].partition(" ")
     sent = ROLES[role](Fault(rounds, how))
     for study in sent:
         rounds.site.wait_for_state(study.uid, StudyState.DELIVERED, seconds=150)
@@ -221,7 +263,13 @@ def at_work(site: Cluster, but: str = "") -> str:
 
 
 @pytest.mark.parametrize(
-    "fault", [pytest.param(f, marks=pytest.mark.prove(short=f in SHORT)) for f in FAULTS if f != NONE]
+    ("rounds", "fault"),
+    [
+        *(pytest.param(FOLDER, f, id=f, marks=pytest.mark.prove(short=f in SHORT)) for f in FAULTS),
+        *(pytest.param(OBJECTS, f, id=f, marks=pytest.mark.prove) for f in WITH_OBJECTS),
+    ],
+    indirect=["rounds"],
+    scope="module",
 )
 def test_nothing_is_lost_nothing_arrives_twice_and_the_list_is_right(rounds: Rounds, fault: str) -> None:
     site, began = rounds.site, time.monotonic()
@@ -230,27 +278,31 @@ def test_nothing_is_lost_nothing_arrives_twice_and_the_list_is_right(rounds: Rou
     stored = {study.uid: {i.sop_instance_uid for i in instances.of_study(site.store, study.uid)} for study in sent}
     rows = [row for study in sent for row in outbox.of_study(site.store, study.uid)]
     record(
-        f"hosts_{fault.replace(' ', '_')}",
-        f"several hosts, {fault} in mid-study: nothing lost, nothing twice, the list right (detection replaced)",
+        f"hosts_{re.sub('[^a-z]+', '_', fault)}",
+        f"several hosts, {fault}, in mid-study: nothing lost, nothing twice, the list right (detection replaced)",
         {
             "instances answered": sum(len(s.files) for s in sent),
             "instances stored": sum(map(len, stored.values())),
             "objects delivered": sum(row.state == "delivered" for row in rows),
             "objects that came more than once, same bytes": sum(
-                site.archive.times[r.sop_instance_uid] > 1 for r in rows
+                site.archives[r.peer].times[r.sop_instance_uid] > 1 for r in rows
             ),
             "seconds until delivered": round(took_s),
         },
     )
+    assert site.receivers() == {"in1", "in2"}
     for study in sent:
         assert len(stored[study.uid]) == len(study.files)
         record_of = results.latest(site.store, study.uid)
         assert record_of is not None
         assert record_of.flagged == (len(study.files) == WITH_BLEED)
-        theirs = {r.sop_instance_uid for r in outbox.of_study(site.store, study.uid) if r.state == "delivered"}
-        assert site.archive.instances_of(study.uid) == theirs
-    assert {len(site.archive.bytes_of[r.sop_instance_uid]) for r in rows if r.state == "delivered"} == {1}
-    assert site.archive.at_once == []
+        for name, archive in site.archives.items():
+            theirs = {r.sop_instance_uid for r in rows if (r.peer, r.study_instance_uid) == (name, study.uid)}
+            assert archive.instances_of(study.uid) == theirs
+    assert {row.state for row in rows} == {"delivered"}
+    for archive in site.archives.values():
+        assert {len(found) for found in archive.bytes_of.values()} == {1}
+        assert archive.at_once == []
     shown, expected = rounds.shown(), rounds.as_without_faults()
     assert [said(row) for row in shown] == [said(row) for row in expected]
 
@@ -259,7 +311,3 @@ def said(row: WorklistRow) -> tuple[object, ...]:
     """What a reader sees of a row, but for times."""
     flag = row.flag and (row.flag.finding, row.flag.urgency, row.flag.words)
     return row.study_instance_uid, row.order_class, row.reading_state, row.live, row.status_words, flag
-
-
-def test_the_slices_of_a_study_come_over_both_receivers(rounds: Rounds) -> None:
-    assert rounds.site.receivers() == {"in1", "in2"}

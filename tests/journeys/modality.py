@@ -119,7 +119,9 @@ def copies(first: Sent, folder: Path, count: int, own_patients: bool = False) ->
                 setattr(ds, keyword, deterministic_uid(f"copy {k}", str(ds[keyword].value)))
             ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
             ds.AccessionNumber = f"SIM-COPY-{k}"
-            ds.PatientID += f"-{k}" if own_patients else ""
+            if own_patients:
+                ds.PatientID += f"-{k}"
+                ds.AccessionNumber = ds.PatientID[-16:]
             files.append(target / file.name)
             ds.save_as(files[-1])
         out.append(Sent(f"{first.name} {k}", tuple(files)))

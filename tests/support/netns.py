@@ -38,7 +38,8 @@ class Host:
         self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path
     ) -> subprocess.Popen[bytes]:
         """Run a program here, in a session of its own."""
-        here = ["nsenter", f"--net=/run/netns/{self._namespace}", "unshare", "--uts"]
+        # it dies with the thread that starts it, so with the tests, also where they are killed
+        here = ["nsenter", f"--net=/run/netns/{self._namespace}", "setpriv", "--pdeathsig", "KILL", "unshare", "--uts"]
         named = ["sh", "-c", 'hostname "$0" && exec "$@"', self.name]
         with log.open("ab") as out:
             process = subprocess.Popen(
@@ -108,6 +109,7 @@ class Network:
     """Hosts are made as they are asked for."""
 
     def __init__(self) -> None:
+        _remove_left_over()
         self._tag = f"tn{os.getpid()}x{next(_runs)}"
         self._switch = f"{self._tag}-switch"
         self._hosts: dict[str, Host] = {}
@@ -157,6 +159,13 @@ def network() -> Iterator[Network]:
         made = Network()
         until_the_end.callback(made.close)
         yield made
+
+
+def _remove_left_over() -> None:
+    """What runs of the tests left that were killed."""
+    for path in Path("/run/netns").glob("tn*x*-*"):
+        if not Path(f"/proc/{path.name[2:].partition('x')[0]}").exists():
+            subprocess.run(["ip", "netns", "del", path.name], check=False, capture_output=True)
 
 
 def _ip(*words: str) -> None:

@@ -22,7 +22,8 @@ _PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", 
 class ObjectServer:
     """`start`, `kill` and `start` again: the same folder, the same ports."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        self._host = host
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.credentials = folder / "credentials"
@@ -35,7 +36,7 @@ class ObjectServer:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._ports['s3.port']}"
+        return f"http://{self._host}:{self._ports['s3.port']}"
 
     def url(self, bucket: str = BUCKET, prefix: str = "node") -> str:
         """What `blob_url` says of a place in this server."""
@@ -60,8 +61,8 @@ class ObjectServer:
                     str(PROGRAM),
                     "server",
                     f"-dir={self.folder}",
-                    "-ip=127.0.0.1",
-                    "-ip.bind=127.0.0.1",
+                    f"-ip={self._host}",
+                    f"-ip.bind={self._host}",
                     "-filer",
                     "-s3",
                     "-s3.iam=false",
@@ -90,7 +91,7 @@ class ObjectServer:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
-        probe = f"http://127.0.0.1:{self._ports['filer.port']}/buckets/{BUCKET}/started"
+        probe = f"http://{self._host}:{self._ports['filer.port']}/buckets/{BUCKET}/started"
         try:
             self._ask(self.endpoint + "/healthz", "GET")
             self._ask(probe, "PUT", b"x")

@@ -22,7 +22,7 @@ from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.trials import folders
 
 TURN = "scheduler"
-STAND_BY_S = 1.0
+STAND_BY_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +31,15 @@ def main(running: Running) -> None:
     """Tick until told to stop, whenever it is our turn."""
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a tick that takes longer than its interval is no news
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    running.beat({"works": False})
     while not running.stop.is_set():
-        if _is_our_turn(running):
+        if _is_our_turn(running, works=False):
             _tick(running)
         running.stop.wait(STAND_BY_S)
 
 
-def _is_our_turn(running: Running) -> bool:
+def _is_our_turn(running: Running, works: bool) -> bool:
     try:
-        running.beat()
+        running.beat({"works": works})
         return running.turns.mine(TURN)
     except StoreError as error:
         log.error("the database does not answer: %s", error)
@@ -85,12 +84,10 @@ def _tick(running: Running) -> None:
     # always there: what was on its way when heartbeats were switched off is erased too
     clock.add_job(beating.Heartbeat(running).tick, "interval", seconds=5)
     clock.start()
-    running.beat({"works": True})
-    while not running.stop.wait(STAND_BY_S) and _is_our_turn(running):
+    while _is_our_turn(running, works=True) and not running.stop.wait(STAND_BY_S):
         pass
     log.info("event=scheduler_stands_by")
     clock.shutdown(wait=True)
-    running.beat({"works": False})
 
 
 def _with(running: Running, job: Callable[[Running], None]) -> Callable[[], None]:

@@ -24,7 +24,7 @@ from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps, StudyDetails
 from triage_node.console.pages import Room
 from triage_node.domain.clinical import ClinicalEntry, ClinicalRevision
-from triage_node.domain.errors import ConfigError, StoreError
+from triage_node.domain.errors import ConfigError, StoreError, StoreUnavailable
 from triage_node.domain.priority import Mode
 from triage_node.domain.study import TimelineEntry
 from triage_node.processes import clinical, escalation, feeds
@@ -168,7 +168,10 @@ def main(running: Running) -> None:
         running.beat({"url": url})
         try:
             while not running.stop.wait(_POLL_S):
-                running.beat()
+                try:
+                    running.beat()
+                except StoreUnavailable:  # who asks for a page is told so; the page says by itself how old it is
+                    log.exception("no sign of life could be written")
                 if not thread.is_alive():
                     raise StoreError("the web server ended by itself")
         finally:

@@ -15,8 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -114,6 +116,12 @@ def open_store(database_url: str, tenant: str = "site", as_owner: bool = False) 
     check = partial(_refuse_another_tenant, tenant, as_owner, url.get_backend_name() == "sqlite")
     event.listen(engine, "connect", check)
     return Store(engine, tenant)
+
+
+def insert_new(c: Connection, table: Table) -> Any:
+    """Insert what is not there yet; somebody on another host may be as fast."""
+    dialect = sqlite if c.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table).on_conflict_do_nothing()
 
 
 def checked_tenant(name: str) -> str:

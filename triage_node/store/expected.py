@@ -8,10 +8,9 @@ from datetime import datetime
 from enum import Enum, auto
 
 from sqlalchemy import Connection, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from triage_node.domain.expected import CountSource, ExpectedCount, Series, StepState
-from triage_node.store.engine import Store
+from triage_node.store.engine import Store, insert_new
 from triage_node.store.schema import announcement, expected_count
 
 
@@ -119,7 +118,6 @@ def _create(
     series: Series,
     at: datetime,
 ) -> bool:
-    dialect = sqlite if c.dialect.name == "sqlite" else postgresql
     values = {
         "uid": uid,
         "source": source.value,
@@ -130,7 +128,7 @@ def _create(
         "received_at": at,
         "changed_at": at,
     }
-    return bool(c.execute(dialect.insert(announcement).on_conflict_do_nothing(), values).rowcount)
+    return bool(c.execute(insert_new(c, announcement), values).rowcount)
 
 
 def _tell(

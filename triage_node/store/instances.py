@@ -7,13 +7,12 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, exists, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, exists, func, insert, select, update
 
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.study import Moment, StudyEvent, StudyIdentity, StudyState
 from triage_node.store import operations_synthetic, studies
-from triage_node.store.engine import Store
+from triage_node.store.engine import Store, insert_new
 from triage_node.store.schema import association, instance, rejected_instance, series, study, timeline
 from triage_node.store.uploads import Upload
 
@@ -80,7 +79,7 @@ def record_batch(store: Store, batch: Sequence[ReceivedInstance], upload: Upload
             named.add(i.sop_instance_uid)
         if not rows:
             return
-        c.execute(_insert_new(c, instance), rows)
+        c.execute(insert_new(c, instance), rows)
         by_study: dict[str, list[ReceivedInstance]] = {}
         for i in new:
             if i.header is not None and not i.quarantine_reason:
@@ -192,7 +191,7 @@ def _one_at_a_time(c: Connection, studies: set[str]) -> None:
 def _arrived(c: Connection, uid: str, members: list[ReceivedInstance]) -> None:
     first, last = min(i.received_at for i in members), max(i.received_at for i in members)
     for series_uid in {i.header.series_instance_uid for i in members if i.header}:
-        c.execute(_insert_new(c, series), [{"series_instance_uid": series_uid, "study_instance_uid": uid}])
+        c.execute(insert_new(c, series), [{"series_instance_uid": series_uid, "study_instance_uid": uid}])
         c.execute(update(series).where(series.c.series_instance_uid == series_uid).values(closed_at=None, signal=""))
     row = c.execute(select(study.c.state).where(study.c.study_instance_uid == uid).with_for_update()).one_or_none()
     if row is None:
@@ -208,7 +207,7 @@ def _arrived(c: Connection, uid: str, members: list[ReceivedInstance]) -> None:
             "patient_id": header.patient_id,
             "description": header.study_description or header.series_description,
         }
-        if c.execute(_insert_new(c, study), values).rowcount:
+        if c.execute(insert_new(c, study), values).rowcount:
             c.execute(insert(timeline).values(study_instance_uid=uid, at=first, moment=Moment.FIRST_BYTE.value))
     c.execute(
         update(study)
@@ -237,11 +236,6 @@ def identity_of(header: InstanceHeader) -> StudyIdentity:
         header.patient_sex,
         header.accession_number,
     )
-
-
-def _insert_new(c: Connection, table: Table) -> Any:
-    dialect = sqlite if c.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table).on_conflict_do_nothing()
 
 
 def _present(c: Connection, column: Any, values: set[str]) -> set[str]:

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, 
 from triage_node.domain.delivery import OUTBOX_FINAL, BuiltObject, ObjectKind, OutboxRow, OutboxState
 from triage_node.domain.study import Moment, StudyEvent, StudyState
 from triage_node.store import audit, leases, studies
-from triage_node.store.engine import Store
+from triage_node.store.engine import Store, insert_new
 from triage_node.store.schema import built_object, outbox, peer, study
 
 SUPERSEDED = "superseded by revision"
@@ -222,7 +222,7 @@ def record_peer(store: Store, name: str, now: datetime, failure: str = "") -> No
     )
     with store.write() as c:
         if not c.execute(update(peer).where(peer.c.name == name).values(**values)).rowcount:
-            c.execute(insert(peer).values(name=name, **values))
+            c.execute(insert_new(c, peer), {"name": name, **values})  # another host may have been first
 
 
 def supersede(c: Connection, study_instance_uid: str, revision: int, now: datetime) -> None:
