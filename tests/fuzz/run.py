@@ -59,21 +59,23 @@ def main() -> int:
 
 def _fuzz(name: str, module: ModuleType, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     corpus, finds, told = folder / "corpus", folder / "finds", folder / "log"
-    for place in (corpus, finds):
-        place.mkdir(parents=True, exist_ok=True)
+    for made in (corpus, finds):
+        made.mkdir(parents=True, exist_ok=True)
     seeds = 0
     for seed in module.seeds():
         if len(seed) <= arguments.longest:
             (corpus / sha256(seed).hexdigest()[:16]).write_bytes(seed)
             seeds += 1
+    memory = Path("/dev/shm")  # each input is a file for some targets, and a disk would be what is measured
     began = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        output = os.open(told, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o640)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        _child(module, corpus, finds, arguments)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
+        child = os.fork()
+        if child == 0:
+            output = os.open(told, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o640)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            _child(module, Path(place), corpus, finds, arguments)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     log = told.read_text(errors="replace")
     seen = [tuple(map(int, m.groups())) for m in _PROGRESS.finditer(log)]
     done = _DONE.search(log)
@@ -93,14 +95,12 @@ def _fuzz(name: str, module: ModuleType, folder: Path, arguments: argparse.Names
     }
 
 
-def _child(module: ModuleType, corpus: Path, finds: Path, arguments: argparse.Namespace) -> None:
+def _child(module: ModuleType, place: Path, corpus: Path, finds: Path, arguments: argparse.Namespace) -> None:
     import atheris
 
     logging.disable(logging.CRITICAL)  # a million refusals are said to nobody
     warnings.simplefilter("ignore")
-    memory = Path("/dev/shm")  # each input is a file for some targets, and a disk would be what is measured
-    folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
-    check = module.prepare(folder)
+    check = module.prepare(place)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     # the fuzzer's own tables grow too: they get as much again
     resource.setrlimit(resource.RLIMIT_AS, (used + 2 * MOST_MB * (1 << 20),) * 2)
