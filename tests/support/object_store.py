@@ -87,6 +87,9 @@ class ObjectServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+        for port in self._ports.values():  # SeaweedFS leaves its sockets there, whatever TMPDIR says
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
 
     def _answers(self) -> bool:
         assert self._process is not None
