@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import ArchiveSettings
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 AFTER_AN_ERROR_S = 2.0
+LONGEST_PAUSE = timedelta(seconds=30)
+"""Of a line that is cut: one attempt costs nothing, and the region waits for what is here."""
 
 
 class Forwarding:
@@ -75,7 +77,7 @@ class Forwarding:
         if not batch:  # what was missing is in quarantine by now
             return True
         pause, self._failures = pause_after(outcomes.values(), self._failures, random.random)
-        self._resume_at = now() + pause
+        self._resume_at = now() + min(pause, LONGEST_PAUSE)
         troubles = [o for o in outcomes.values() if o.verdict is not Verdict.STORED]
         if any(o.verdict is Verdict.AGAIN for o in troubles):
             self._held[uid] = now() + wait_after(len(self._held), random.random)  # it must not keep others waiting
