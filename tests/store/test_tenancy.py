@@ -7,10 +7,11 @@ from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Boolean, Float, Integer, Table, insert, make_url, select, text, update
+from sqlalchemy import Boolean, Float, Integer, Table, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from tests.store.conftest import NOW
+from tests.support.region import SUPERUSER, as_login, of_hospital, shared_database
 from triage_node.domain.audit import AuditSearch
 from triage_node.domain.errors import AnotherTenant, StoreError
 from triage_node.domain.finding import OperatingPoint
@@ -25,27 +26,13 @@ HOSPITALS = "alpha", "beta"
 
 @pytest.fixture(scope="module")
 def shared_url(postgres_url: str) -> str:
-    """A database that belongs to a login which is no superuser, with the logins of two hospitals."""
-    server = open_store(postgres_url)
-    with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as c:
-        c.execute(text("CREATE ROLE operator LOGIN CREATEROLE"))
-        c.execute(text("CREATE DATABASE region OWNER operator"))
-    server.close()
-    url = as_login(str(make_url(postgres_url).set(database="region")), "operator")
-    owner = open_store(url, as_owner=True)
-    upgrade(owner)
-    for hospital in HOSPITALS:
-        again = [make_url(tenancy.admit(owner, hospital)) for _ in range(2)]
-        assert {u.username for u in again} == {f"tenant_{hospital}"}
-        assert again[0].password != again[1].password
-    owner.close()
-    return url
+    return shared_database(postgres_url, HOSPITALS)
 
 
 @pytest.fixture
 def hospitals(shared_url: str) -> Iterator[tuple[Store, Store]]:
     """The same study, policy and trail at both, each made by its own login."""
-    stores = tuple(open_store(as_login(shared_url, f"tenant_{name}"), name) for name in HOSPITALS)
+    stores = tuple(of_hospital(shared_url, name) for name in HOSPITALS)
     with superuser(shared_url) as c:
         c.execute(text("SET LOCAL session_replication_role = replica"))  # the trail's triggers would refuse
         for table in reversed(metadata.sorted_tables):
@@ -55,12 +42,8 @@ def hospitals(shared_url: str) -> Iterator[tuple[Store, Store]]:
         store.close()
 
 
-def as_login(url: str, name: str) -> str:
-    return make_url(url).set(username=name).render_as_string(hide_password=False)
-
-
 def superuser(shared_url: str):
-    return open_store(as_login(shared_url, "triage"), as_owner=True).engine.begin()
+    return open_store(as_login(shared_url, SUPERUSER), as_owner=True).engine.begin()
 
 
 def test_every_table_bears_the_tenant_and_no_key_from_outside_lacks_it(store):

@@ -46,10 +46,11 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The node under measurement. `analysis` is the process id of its analysis role."""
+    """The node under measurement, with the process ids of its supervisor and its analysis role."""
 
     port: int
     store: Store
+    supervisor: int
     analysis: int
 
 
@@ -60,12 +61,12 @@ def run(count: int = STUDIES) -> dict[str, object]:
     # /tmp may be memory; a node writes to a disk
     with tempfile.TemporaryDirectory(prefix="flag-", dir=build.resolve()) as name:
         work = Path(name)
-        thick = [_write(work, f"thick {i}", 32, 5.0) for i in range(count)]
-        thin = _write(work, "thin", 140, 1.0)
-        with _serving(work) as node:
+        thick = [write_study(work, f"thick {i}", 32, 5.0) for i in range(count)]
+        thin = write_study(work, "thin", 140, 1.0)
+        with serving(work) as node:
             of_32 = [_measure(node, *study) for study in thick]
             of_140 = _measure(node, *thin)
-            peak = sum(_peak_mb(pid) for pid in _with_children(node.analysis))
+            peak = sum(_peak_mb(pid) for pid in with_children(node.analysis))
     return {
         "flag_seconds": {
             "slices_32": round(median(m.seconds for m in of_32), 2),
@@ -80,7 +81,7 @@ def run(count: int = STUDIES) -> dict[str, object]:
     }
 
 
-def _write(work: Path, key: str, slices: int, thickness_mm: float) -> tuple[str, list[Path]]:
+def write_study(work: Path, key: str, slices: int, thickness_mm: float) -> tuple[str, list[Path]]:
     """Study Instance UID and files of a simulated patient."""
     phantom = head(FIRST_DEMO_SEED + 60, 1, slices=slices, slice_thickness_mm=thickness_mm, bleeds=(_BLEED,))
     exam = scanners.Exam(f"bench flag|{key}", datetime.now(UTC) - timedelta(minutes=5), "SIM-BENCH")
@@ -88,16 +89,21 @@ def _write(work: Path, key: str, slices: int, thickness_mm: float) -> tuple[str,
     return exam.study_uid, scanners.write_files(scanners.axial_series(phantom.volume, patient, exam), work / key)
 
 
-def _measure(node: Served, uid: str, files: list[Path]) -> Measured:
-    before = _cpu_s(node.analysis)
+def send(node: Served, uid: str, files: list[Path]) -> None:
+    """Until it is delivered."""
     command = ["storescu", "-R", "-aec", _NODE, "-aet", "BENCH", _LOOPBACK, str(node.port), *map(str, files)]
     subprocess.run(command, env=_ENVIRONMENT, stdin=subprocess.DEVNULL, check=True, timeout=_STUDY_S)
     _wait_until(lambda: _is_done(node.store, uid), _STUDY_S, f"study {uid} is delivered")
+
+
+def _measure(node: Served, uid: str, files: list[Path]) -> Measured:
+    before = cpu_s(node.analysis)
+    send(node, uid, files)
     at = {e.moment: e.at for e in studies.timeline_of(node.store, uid)}
     if Moment.FLAGGED not in at:
         raise RuntimeError(f"the bleed of study {uid} was not flagged")
     seconds = (at[Moment.FLAGGED] - at[Moment.LAST_SLICE]).total_seconds()
-    measured = Measured(seconds, _cpu_s(node.analysis) - before)
+    measured = Measured(seconds, cpu_s(node.analysis) - before)
     print(f"{len(files)} slices: flag after {seconds:.2f} s, {measured.cpu_s:.2f} s of CPU", flush=True)
     return measured
 
@@ -110,12 +116,16 @@ def _is_done(store: Store, uid: str) -> bool:
 
 
 @contextmanager
-def _serving(work: Path) -> Iterator[Served]:
-    """A node that may act (simulation, active) and an archive that takes its objects, both as processes."""
+def serving(work: Path, database_url: str = "") -> Iterator[Served]:
+    """A node that may act (simulation, active) and an archive that takes its objects, both as processes.
+
+    Its data lie in `work / "data"`; so does its database, unless another is named.
+    """
     port, web, archive = _free_ports(3)
     config, data = work / "node.toml", work / "data"
     config.write_text(
-        f"store = {{ data_folder = {json.dumps(str(data))}, warn_free_gb = 0.5, stop_free_gb = 0.2 }}\n"
+        f"store = {{ data_folder = {json.dumps(str(data))}, warn_free_gb = 0.5, stop_free_gb = 0.2, "
+        f"database_url = {json.dumps(database_url)} }}\n"
         f'listener = {{ port = {port}, ae_title = "{_NODE}" }}\n'
         f'web = {{ port = {web} }}\nworklist = {{ mode = "active" }}\n'
         f'[[archives]]\nname = "bench"\nae_title = "{_ARCHIVE}"\nhost = "{_LOOPBACK}"\nport = {archive}\n',
@@ -133,14 +143,14 @@ def _serving(work: Path) -> Iterator[Served]:
         processes = [
             subprocess.Popen(c, env=_ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log) for c in commands
         ]
-        store = open_store(f"sqlite:///{data / 'triage.db'}")
+        store = open_store(database_url or f"sqlite:///{data / 'triage.db'}")
         try:
             supervisor = processes[1]
             _wait_until(lambda: _listens(port) and _listens(archive), _START_S, "node and archive listen")
             _wait_until(
                 lambda: _role(supervisor.pid, "analysis") and decodable_syntaxes(store), _START_S, "the model is loaded"
             )
-            yield Served(port, store, _role(supervisor.pid, "analysis"))
+            yield Served(port, store, supervisor.pid, _role(supervisor.pid, "analysis"))
         except BaseException:
             print((work / "log").read_text(errors="replace")[-3000:], file=sys.stderr)
             raise
@@ -178,8 +188,8 @@ def _children(pid: int) -> list[int]:
     return [int(child) for children in by_thread for child in children.read_text(encoding="ascii").split()]
 
 
-def _with_children(pid: int) -> list[int]:
-    return [pid, *(c for child in _children(pid) for c in _with_children(child))]
+def with_children(pid: int) -> list[int]:
+    return [pid, *(c for child in _children(pid) for c in with_children(child))]
 
 
 def _role(supervisor: int, role: str) -> int:
@@ -188,10 +198,20 @@ def _role(supervisor: int, role: str) -> int:
     return next((p for p in _children(supervisor) if module in Path(f"/proc/{p}/cmdline").read_text().split("\0")), 0)
 
 
-def _cpu_s(pid: int) -> float:
+def roles(supervisor: int) -> dict[str, int]:
+    """Process ids by role, the supervisor's among them."""
+    found = {"supervisor": supervisor}
+    for pid in _children(supervisor):
+        for word in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+            if word.startswith("triage_node.processes."):
+                found[word.removeprefix("triage_node.processes.")] = pid
+    return found
+
+
+def cpu_s(pid: int) -> float:
     """Seconds of CPU of a process, its children, and those of them that ended."""
     ticks = 0
-    for p in _with_children(pid):
+    for p in with_children(pid):
         fields = Path(f"/proc/{p}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
         ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
