@@ -28,6 +28,13 @@ class Databases:
             self.say("CREATE SCHEMA public", url)
         return url
 
+    def again(self, engine: str) -> str:
+        """One that is emptied each time it is asked for."""
+        self._serial = itertools.count(1)
+        for path in self._folder.glob("site1.db*"):
+            path.unlink()
+        return self.new(engine)
+
     def say(self, statement: str, url: str = "") -> None:
         """One statement to the server, outside any transaction."""
         server = create_engine(url or self._postgres_url, isolation_level="AUTOCOMMIT")

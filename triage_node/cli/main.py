@@ -248,6 +248,29 @@ def explain(
 
 
 @app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Folder of backups; files that an earlier one holds are not copied.")],
+    config: Config = None,
+) -> None:
+    """Keep a running node: every table at one instant, received and built files, the audit trail, the configuration without
+    secrets. Each call makes one more backup beside the others."""
+    from triage_node.cli.backup import backup as run
+
+    raise typer.Exit(0 if run(config, folder, console) else 1)
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="One backup, or the folder of backups: the newest whole one.")],
+    config: Config = None,
+) -> None:
+    """Make a node of a backup, on SQLite or PostgreSQL. Every hash is checked first; a store that holds anything is refused."""
+    from triage_node.cli.backup import restore as run
+
+    run(config, folder, console)
+
+
+@app.command()
 def migrate(
     to: Annotated[
         str, typer.Option("--to", help="sqlite:////folder/file.db or postgresql+pg8000://user@host/database, empty.")
@@ -266,15 +289,30 @@ def migrate(
 
 
 @db.command("upgrade")
-def db_upgrade(config: Config = None) -> None:
-    """Bring the store's schema to this version. SQLite is copied beside itself first."""
-    from triage_node.cli.setup import bring_up
-    from triage_node.config.load import load
-    from triage_node.store.engine import open_store
+def db_upgrade(
+    config: Config = None,
+    only_try: Annotated[
+        bool,
+        typer.Option("--try", help="Only say whether it would work: on a copy (SQLite), or taken back (PostgreSQL)."),
+    ] = False,
+) -> None:
+    """Bring the store's schema to this version: a copy is kept, SQLite's goes the way first, and it happens whole or not at all."""
+    from triage_node.cli.schema import upgrade as run
 
-    settings, _ = load(config)
-    old, new = bring_up(open_store(settings.database_url, settings.store.tenant, as_owner=True))
-    console.print(f"schema {old or 'empty'} -> {new}" if old != new else f"schema {new} is current")
+    run(config, only_try, console)
+
+
+@db.command("back")
+def db_back(
+    copy: Annotated[
+        Path, typer.Argument(help="triage.db.before-…, which `db upgrade` made beside the store (SQLite).")
+    ],
+    config: Config = None,
+) -> None:
+    """Put the copy of before an upgrade back, for the version of before. The node must be stopped; today's store is kept."""
+    from triage_node.cli.schema import back as run
+
+    run(config, copy, console)
 
 
 @db.command("tenant")

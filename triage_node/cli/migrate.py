@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from triage_node.cli.progress import progress
 from triage_node.config.store_address import Address
 from triage_node.domain.errors import ConfigError
-from triage_node.processes.moving.migrate import Tell, waited_for
 from triage_node.processes.moving.migrate import migrate as move
+from triage_node.processes.moving.migrate import waited_for
 from triage_node.processes.running import now
 
 _COME_BACK_S = 60.0
@@ -25,7 +23,7 @@ def migrate(config: Path | None, to: str, to_file: Path | None, console: Console
         raise ConfigError("migrate changes the configuration file: name it with --config")
     address = _address(to, to_file)
     begun = now()
-    with _progress(console) as tell:
+    with progress(console) as tell:
         moved = move(config, address, tell)
         missing = waited_for(config, moved.roles, begun, _COME_BACK_S, tell)
     table = Table("table", "rows", "SHA-256 of all rows, here and there")
@@ -59,18 +57,3 @@ def _address(to: str, to_file: Path | None) -> Address:
         return Address(to_file.read_text(encoding="utf-8").strip(), to_file.resolve())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--to-file {to_file}: cannot be read") from error
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Tell]:
-    """One line: the step, the table in hand, its rows, the time that went by."""
-    columns = (TextColumn("{task.description}"), BarColumn(pulse_style="cyan"), TextColumn("{task.fields[rows]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
-        task = bar.add_task("", total=None, rows="")
-
-        def step(words: str) -> None:
-            bar.update(task, description=words, rows="")
-            if not console.is_terminal:
-                console.print(words, markup=False, highlight=False, soft_wrap=True)
-
-        yield Tell(step, lambda table, rows: bar.update(task, rows=f"{table} {rows:,}"))

@@ -59,7 +59,7 @@ _TABLE: tuple[tuple[str, Event], ...] = (
     ("evaluation stored", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
     ("truth imported", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
     ("drift baseline", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
-    ("schema upgraded", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
+    ("schema ", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
     ("store ", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
     ("peer tried", Event(SECURITY_ALERT, "E", (NETWORK,))),
     ("audit cut", Event(SECURITY_ALERT, "E", (OBJECT_SECURITY,))),

@@ -23,14 +23,10 @@ from triage_node.store.schema import meta
 ROWS = 1000
 """In one chunk: what is written, read back and committed at once."""
 
-_CHANGES: dict[str, tuple[str, ...]] = {
-    # entries are never changed (migration 0017) and moves have no statement that would; none gets the number of another
-    "audit": (),
-    "worklist_move": (),
-    # the header, most of the row, never changes under one hash
-    "instance": ("id", "sha256", "first", "pixel_digest", "quarantine_reason", "source_removed_at"),
-}
-"""Columns that tell whether a chunk changed since an earlier pass; a table that is not here: all."""
+_FIXED = ("audit", "worklist_move")
+"""Tables whose rows never change (migration 0017; moves have no statement that would) and give their number to no other row."""
+_NEVER_CHANGES = {"instance": ("header",)}
+"""Columns that are most of a row and stay what they were under one hash: known chunks are read again without them."""
 
 Told = Callable[[str, int], None]
 """table, rows of it that are known to be equal now"""
@@ -109,15 +105,14 @@ class Bringing:
             raise StoreError(f"the target has another schema: table {name} differs")
 
     def _table(self, c: Connection, whole: Whole) -> int:
-        changing = _CHANGES.get(whole.name)
         known, kept, written, done = self._known.get(whole.name, []), list[_Chunk](), 0, 0
         last = known[-1].last if known else None
-        if changing == () and known and tables.count(c, whole, last) == sum(k.rows for k in known):
+        if whole.name in _FIXED and known and tables.count(c, whole, last) == sum(k.rows for k in known):
             kept, known = known, []
         for chunk in known:
-            seen = tables.rows_between(c, whole, chunk.after, chunk.last, changing)
+            seen = tables.rows_between(c, whole, chunk.after, chunk.last, _may_change(whole))
             if tables.digest(seen) != chunk.changing:
-                rows = tables.rows_between(c, whole, chunk.after, chunk.last) if changing else seen
+                rows = tables.rows_between(c, whole, chunk.after, chunk.last)
                 written += self._written(c, whole, rows)
                 chunk = _seen(whole, chunk.after, chunk.last, rows)
             kept.append(chunk)
@@ -164,12 +159,13 @@ class Bringing:
         return len(gone)
 
 
+def _may_change(whole: Whole) -> list[str]:
+    return [name for name in whole.columns if name not in _NEVER_CHANGES.get(whole.name, ())]
+
+
 def _seen(whole: Whole, after: Values | None, last: Values, rows: list[Values]) -> _Chunk:
-    full, changing = tables.digest(rows), _CHANGES.get(whole.name)
-    if not changing:
-        return _Chunk(after, last, len(rows), full, full)
-    at = [whole.columns.index(n) for n in changing]
-    return _Chunk(after, last, len(rows), tables.digest([tuple(r[k] for k in at) for r in rows]), full)
+    at = [whole.columns.index(name) for name in _may_change(whole)]
+    return _Chunk(after, last, len(rows), tables.digest([tuple(r[k] for k in at) for r in rows]), tables.digest(rows))
 
 
 @contextmanager
