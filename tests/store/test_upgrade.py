@@ -18,7 +18,7 @@ from triage_node.store.moving import dump, tables
 from triage_node.store.upgrade import differences, go_back, is_current, trial, upgrade
 
 SCRIPTS = ScriptDirectory.from_config(store_upgrade._config())
-RELEASED = sorted(str(script.revision) for script in SCRIPTS.walk_revisions())
+RELEASED = [str(script.revision) for script in SCRIPTS.walk_revisions()][::-1]
 HEAD = SCRIPTS.get_current_head()
 
 

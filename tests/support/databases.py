@@ -26,6 +26,7 @@ class Databases:
         except ProgrammingError:  # it is there
             self.say("DROP SCHEMA public CASCADE", url)
             self.say("CREATE SCHEMA public", url)
+            self.say("GRANT USAGE ON SCHEMA public TO PUBLIC", url)
         return url
 
     def again(self, engine: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Connection, DateTime, Float, Integer, MetaData, Table, insert, select
 
+from triage_node.domain.study import StudyIdentity
 from triage_node.store import audit
 from triage_node.store.engine import Store
 
@@ -38,6 +40,8 @@ def _row(table: Table, k: int) -> dict[str, Any]:
 
 
 def _value(column: Column[Any], k: int) -> Any:
+    if (column.table.name, column.name) == ("study", "identity"):
+        return asdict(StudyIdentity(f"P{k}", "", _TEXTS[k % 3], "19650417", "F", f"A{k}"))
     if isinstance(column.type, JSON):
         return _JSON[k % 3] if column.nullable else _JSON[k % 2]
     if column.nullable and k % 3 == 2 and not column.foreign_keys:

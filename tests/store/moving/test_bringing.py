@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,9 @@ from sqlalchemy import delete, func, insert, select, text, update
 
 from tests.support.filled import AT
 from triage_node.domain.errors import StoreError
-from triage_node.store import audit, audit_chain, audit_retention, instances
-from triage_node.store.moving import tables
+from triage_node.store import audit, audit_chain, audit_retention, instances, tenancy
+from triage_node.store.engine import open_store
+from triage_node.store.moving import fence, tables
 from triage_node.store.moving.bringing import Bringing, snapshot
 from triage_node.store.schema import feedback, outbox, session, study, timeline, user
 from triage_node.store.schema import meta as meta_table
@@ -153,3 +155,12 @@ def test_what_somebody_else_wrote_at_the_target_does_not_stay(pair):
         c.execute(insert(meta_table).values(key="intruder", value="1"))
     bringing.live()
     assert same(source, target)
+
+
+@pytest.mark.parametrize("pair", [("postgresql", "postgresql")], indirect=True)
+def test_hospital_of_a_shared_database_cannot_fence_the_tables_of_all(pair):
+    source, _ = pair
+    fence.refuse_shared(source)
+    with closing(open_store(tenancy.admit(source, "north"), "north")) as north:
+        with pytest.raises(StoreError, match="does not own the tables"):
+            fence.refuse_shared(north)

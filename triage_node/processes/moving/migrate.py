@@ -147,6 +147,7 @@ def _refuse_source(source: Store, mine: fence.Marks) -> None:
         raise StoreError(f"this store is itself an unfinished copy of {mine.copy_of}")
     if not is_current(source):
         raise StoreError("the store has another schema; run `triage-node db upgrade` first")
+    fence.refuse_shared(source)
 
 
 def _marks_of_target(target: Store, there: str) -> fence.Marks:

@@ -66,6 +66,18 @@ def refuse_unfit(store: Store) -> None:
         raise StoreError(f"this database is an unfinished copy of {held.copy_of}; run `triage-node migrate` again")
 
 
+def refuse_shared(store: Store) -> None:
+    """Raises: StoreError when this login may not put a fence around the tables, since they are not one hospital's alone."""
+    if store.is_sqlite:
+        return
+    with store.read() as c:
+        owns = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'meta'::regclass"
+        if not c.execute(text(owns)).scalar():
+            raise StoreError(
+                "this login does not own the tables, as where hospitals share them: use the owner's, or `backup` and `restore`"
+            )
+
+
 def has_moved(store: Store) -> str:
     """Where to; empty when it has not, or cannot be asked."""
     try:
