@@ -67,16 +67,16 @@ def migrate(config: Path, to: Address, tell: Tell) -> Moved:
 
 def waited_for(config: Path, roles: tuple[str, ...], since: datetime, seconds: float, tell: Tell) -> set[str]:
     """Roles that have not shown themselves at the new store when the time is over."""
-    until, missing = time.monotonic() + seconds, set(roles)
+    until = time.monotonic() + seconds
     settings, _ = load(config)
     with closing(open_store(settings.database_url, settings.store.tenant)) as store:
-        while missing and time.monotonic() < until:
+        while True:
             beaten = heartbeat.heartbeats(store)
             missing = {role for role in roles if role not in beaten or beaten[role][0] < since}
-            if missing:
-                tell.step(f"waiting for {', '.join(sorted(missing))} to come back")
-                time.sleep(0.2)
-    return missing
+            if not missing or time.monotonic() > until:
+                return missing
+            tell.step(f"waiting for {', '.join(sorted(missing))} to come back")
+            time.sleep(0.2)
 
 
 def _opened(url: str, tenant: str) -> Store:
