@@ -15,7 +15,7 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 
 
 class StubbornSender:
-    """`answered`: files that got 0x0000, in that order; `on_answer` is told how many after each.
+    """`answered`: files that got 0x0000, in that order; `on_answer` is told each number once, by the association's own thread.
 
     Set `pynetdicom._config.STORE_SEND_CHUNKED_DATASET`, so that the files' own bytes go out.
     """
@@ -30,7 +30,7 @@ class StubbornSender:
     ) -> None:
         self._where, self._called, self._on_answer, self._timeout_s = (host, port), called, on_answer, timeout_s
         self.answered: list[Path] = []
-        self.associations = 0
+        self._lock = threading.Lock()
 
     def send(self, files: Sequence[Path], associations: int = 1) -> None:
         """Every n-th file over each of n associations at a time. Returns when all are answered."""
@@ -55,7 +55,6 @@ class StubbornSender:
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self._timeout_s
         ae.add_requested_context(CTImageStorage, EXPLICIT)
         association = ae.associate(*self._where, ae_title=self._called)
-        self.associations += association.is_established
         while association.is_established and left:
             try:
                 status = association.send_c_store(left[0])
@@ -63,7 +62,9 @@ class StubbornSender:
                 break
             if status.get("Status") != 0x0000:
                 break
-            self.answered.append(left.pop(0))
-            self._on_answer(len(self.answered))
+            with self._lock:
+                self.answered.append(left.pop(0))
+                count = len(self.answered)
+            self._on_answer(count)
         if association.is_established:
             association.release()
