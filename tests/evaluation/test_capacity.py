@@ -1,9 +1,11 @@
 """The simulation of hubs against what can be computed, and what a lost centre does."""
 
+import json
+
 import numpy as np
 import pytest
 
-from triage_node.evaluation import capacity
+from triage_node.evaluation import capacity, capacity_report
 from triage_node.evaluation.capacity import COMPLETE_S, STAGES, Costs, Load, Lost
 from triage_node.queueing.closed_form import erlang_c
 
@@ -69,3 +71,9 @@ def test_cores_carry_the_busiest_hour_with_a_centre_lost():
         cores = capacity.sized(load, costs, centres, utilisation=0.7)
         left = max(1, centres - 1) * cores["analysis"]
         assert 0.6 < load.peak_per_s * 2.0 / left <= 0.7
+
+
+def test_the_page_says_what_was_measured_and_simulated():
+    measured, simulated = (json.loads(f.read_text("utf-8")) for f in (capacity_report.COSTS, capacity_report.DAYS))
+    assert capacity_report.PAGE.read_text("utf-8") == capacity_report.page(measured, simulated)
+    assert all(day["flagged"] == simulated["studies"] for day in simulated["days"].values())

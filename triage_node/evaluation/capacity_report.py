@@ -100,9 +100,8 @@ def page(measured: dict[str, Any], simulated: dict[str, Any]) -> str:
     cores = CENTRES * sum(first["cores_a_centre"].values())
     node_cores = sum(v for k, v in idle.items() if k.startswith("cpu_s_") and k != "cpu_s_database")
     base = cores * 24 * CORE_HOUR_USD / simulated["studies"]
-    gb_months = (
-        mean["received_bytes"] * SOURCE_DAYS / 30 + (mean["built_bytes"] + mean["database_bytes"]) * KEPT_MONTHS
-    ) / 1e9
+    kept_a_week = mean["received_bytes"] + mean["built_bytes"]
+    gb_months = (kept_a_week * SOURCE_DAYS / 30 + mean["database_bytes"] * KEPT_MONTHS) / 1e9
     of_idle = sites * (node_cores + idle["cpu_s_database"]) * 24 * CORE_HOUR_USD / simulated["studies"]
     lines = [
         "# What a region of hospitals needs",
@@ -153,7 +152,7 @@ def page(measured: dict[str, Any], simulated: dict[str, Any]) -> str:
     lines += [
         "",
         f"A centre is lost from {LOST['from_h']:.0f}:00 to {LOST['to_h']:.0f}:00. Nothing is lost with it: edges keep what the hub has "
-        "not acknowledged.",
+        "not acknowledged; what it had and had not flagged waits for its return (the few over a minute in the third row).",
         "",
         "![The wait for the flag over the day](pictures/capacity.png)",
         "",
@@ -164,10 +163,10 @@ def page(measured: dict[str, Any], simulated: dict[str, Any]) -> str:
         "## What it costs",
         "",
         f"- Work: {cores} cores in {CENTRES} centres, {1000 * base:.2f} USD for 1,000 studies.",
-        f"- Disk: {mean['received_bytes'] * simulated['studies'] * SOURCE_DAYS / 1e12:.1f} TB of received pixels ({SOURCE_DAYS} days), "
-        f"{mean['built_bytes'] * simulated['studies'] * 30 * KEPT_MONTHS / 1e12:.1f} TB of objects and "
-        f"{mean['database_bytes'] * simulated['studies'] * 30 * KEPT_MONTHS / 1e12:.2f} TB of database after {KEPT_MONTHS} months: "
-        f"{1000 * gb_months * GB_MONTH_USD:.2f} USD for 1,000 studies.",
+        f"- Disk: {kept_a_week * simulated['studies'] * SOURCE_DAYS / 1e12:.1f} TB for what is received and built in {SOURCE_DAYS} days, "
+        f"{mean['database_bytes'] * simulated['studies'] * 30 * KEPT_MONTHS / 1e12:.1f} TB of database after {KEPT_MONTHS} months: "
+        f"{1000 * gb_months * GB_MONTH_USD:.2f} USD for 1,000 studies. Built are objects and slices for the page; the slices go with the "
+        "pixels, the objects stay longer, and the two were not weighed apart.",
         f"- {sites:,} process sets that wait: {1000 * of_idle:.2f} USD for 1,000 studies.",
         "",
         "Prices are assumptions: " + "; ".join(SOURCES) + ".",
