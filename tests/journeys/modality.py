@@ -146,10 +146,10 @@ def start_sending(files: Sequence[Path], port: int, associations: int = 1) -> li
     ]
 
 
-def answers(files: Sequence[Path], port: int) -> list[int]:
+def answers(files: Sequence[Path], port: int, patience_s: float = 60) -> list[int]:
     """The status of each C-STORE, one after the other; as many as were answered before the association was lost."""
     ae = AE("MODALITY")
-    ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 60, 60, 60
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = patience_s
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     association = ae.associate("127.0.0.1", port, ae_title="TRIAGE")
     statuses: list[int] = []

@@ -137,7 +137,12 @@ class BlobFile:
             os.close(self._descriptor)
             self._descriptor = -1
         if self._temporary:
-            os.unlink(self._temporary)
+            try:
+                os.unlink(self._temporary)
+            except (
+                OSError
+            ) as error:  # the disk can only be read now: the next start removes it, and the sender is told 0xA700
+                log.warning("leftover=%s stays: %s", self._temporary, error.strerror)
             self._temporary = ""
         self._release()
 
@@ -155,9 +160,10 @@ class BlobFile:
             self._buffer = None  # type: ignore[assignment]
 
     def _open(self) -> None:
-        self._temporary = f"{self._archive.blobs}/{os.getpid()}-{next(_serial)}{self._archive.writer}.tmp"
+        temporary = f"{self._archive.blobs}/{os.getpid()}-{next(_serial)}{self._archive.writer}.tmp"
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | (os.O_DIRECT if self._direct else 0)
-        self._descriptor = os.open(self._temporary, flags, 0o640)
+        self._descriptor = os.open(temporary, flags, 0o640)
+        self._temporary = temporary
 
     def _write_held(self, last: bool) -> None:
         length = self._held

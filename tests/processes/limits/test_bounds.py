@@ -82,6 +82,8 @@ def test_study_that_cannot_be_judged_closes_at_its_deadline_and_holds_up_no_othe
         (OSError(30, "Read-only file system"), True),
         (OSError(24, "Too many open files"), True),
         (MemoryError(), True),
+        (RuntimeError("can't start new thread"), True),
+        (RuntimeError("something else"), False),
         (KilledDecoder("killed"), True),
         (FileNotFoundError(2, "No such file"), False),
         (ValueError("a bug"), False),
