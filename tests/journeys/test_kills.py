@@ -50,11 +50,21 @@ class Killer:
 
     def kill(self, victim: str) -> None:
         """SIGKILL. A supervisor that dies is started again, as the service manager does."""
-        pid = wait_until(lambda: self._node.pids().get(victim), 60, f"{victim} runs")
-        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self._is_hit(victim), 60, f"{victim} runs")
         self.killed.append(victim)
         if victim == "supervisor":
             self._node.restart()
+
+    def _is_hit(self, victim: str) -> bool:
+        """False while it is not there, or went with another one just now."""
+        pid = self._node.pids().get(victim)
+        if pid is None:
+            return False
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
 
     def wait(self) -> None:
         for timer in self._timers:
