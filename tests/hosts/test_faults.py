@@ -283,6 +283,7 @@ def test_nothing_is_lost_nothing_arrives_twice_and_the_list_is_right(rounds: Rou
             "seconds until delivered": round(took_s),
         },
     )
+    site.wait(lambda: not silent(site), 60, "every host gives signs of life")
     assert site.receivers() == {"in1", "in2"}
     for study in sent:
         assert len(stored[study.uid]) == len(study.files)
@@ -299,6 +300,10 @@ def test_nothing_is_lost_nothing_arrives_twice_and_the_list_is_right(rounds: Rou
         assert archive.at_once == []
     shown, expected = rounds.shown(), rounds.as_without_faults()
     assert [said(row) for row in shown] == [said(row) for row in expected]
+
+
+def silent(site: Cluster) -> set[str]:
+    return {host for role in set(HOSTS.values()) for host in heartbeat.silent(site.store, role, now())}
 
 
 def went(row: OutboxRow) -> bool:

@@ -532,6 +532,7 @@ def main(running: Running) -> None:
     try:
         while not running.stop.is_set():
             try:
+                running.beat()
                 studies.take_from_dead(running.store, is_dead, now())
                 is_busy = analysis.turn()
             except StoreUnavailable:
