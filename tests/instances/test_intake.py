@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ import pytest
 from tests.instances.requests import CT, EXPLICIT, IMPLICIT, data_set, fill, receive, request
 from triage_node.domain.errors import InstanceRefused
 from triage_node.domain.instance import ReceivedInstance
+from triage_node.instances import blob_file
 from triage_node.instances.archive import Archive
 from triage_node.instances.intake import Intake, IntakeLimits, reindex
 from triage_node.instances.journal import Journal, Rows
@@ -117,6 +119,15 @@ def test_disk_that_fills_before_the_end_takes_it_not(setup):
     fill(reception, data_set(pixels=256))
     setup.disk.free = 0
     assert reception.finish() == 0xA700
+    assert setup.files() == []
+
+
+def test_a_disk_that_takes_not_even_a_new_name_is_out_of_resources(setup, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(blob_file.os, "open", refused)
+    assert receive(setup.intake.open(request()), data_set()) == 0xA700
     assert setup.files() == []
 
 

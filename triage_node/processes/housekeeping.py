@@ -9,20 +9,25 @@ from triage_node.processes.running import Running, now
 from triage_node.processes.wiring import built_folder, list_policy
 from triage_node.report import display
 from triage_node.store import audit, messages, retention, studies, worklist
-from triage_node.worklist.leaving import departures
+from triage_node.store.engine import Connection, Store
+from triage_node.worklist.leaving import Departure, departures
 
 log = logging.getLogger(__name__)
 
 
 def expire_rows(running: Running) -> None:
     """Claims lapse; unread rows leave as "status unknown" or, flagged, become "flagged, reading not confirmed"."""
-    policy = list_policy(running.settings, running.settings.worklist.mode)
-    rows = [listed.row for listed in worklist.rows(running.store)]
-    at = now()
-    due = departures(rows, at, policy)
-    if due:
-        with running.store.write() as c:
-            for d in due:
+    policy, at = list_policy(running.settings, running.settings.worklist.mode), now()
+
+    def due(source: Store | Connection) -> list[Departure]:
+        return departures([listed.row for listed in worklist.rows(source)], at, policy)
+
+    if not (seen := due(running.store)):
+        return
+    with running.store.write() as c:
+        held = {d.study_instance_uid for d in seen if worklist.as_it_is(c, d.study_instance_uid) is not None}
+        for d in due(c):  # asked again with the rows held: who read or claimed a study since has the last word
+            if d.study_instance_uid in held:
                 worklist.set_reading_state(c, d.study_instance_uid, d.new, at, audit.BY_TIME + d.reason)
 
 
