@@ -20,6 +20,7 @@ import psutil
 import pytest
 from scipy.stats import linregress, t
 
+from tests.association.raw_client import data_set
 from tests.floods.traffic import SIDE, SLICES, Study, Template, in_parallel, send_bytes, template
 from tests.fuzz import corpus
 from tests.support.node import SETTLED, Node, node
@@ -38,8 +39,8 @@ STORM_SLICES = sized("storm_slices", short=30, proven=2_000)
 LIVE = sized("storm_live", short=1, proven=10)
 SOAK_S = sized("soak_seconds", short=2, proven=1_800)
 SENDERS = [f"127.0.0.{k}" for k in range(10, 26)]
-MOST_RATIO = 2.0
-"""Of a live study's median latency beside storms to that without."""
+MOST_RATIO = 2.5
+"""Of a live study's median latency beside storms to that without: the study in hand is finished first, which alone makes two."""
 UNDER_WAY = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.ANALYSING, StudyState.REPORTED)
 pytestmark = [pytest.mark.prove(short=True), pytest.mark.timeout(6 * 3600)]
 _numbers = count(1)
@@ -250,6 +251,8 @@ def _one_by_one(served: Node, store: Store, live: Sequence[Study]) -> list[float
 def test_soak_memory_and_descriptors_do_not_grow(served, store, head):
     """Studies one after the other and somebody who looks; a slope and its confidence interval for each role."""
     seen: dict[str, list[tuple[float, float, int]]] = {}
+    for done in in_parallel(_tiny(4_000 if PROVING else 4), served.dicom_port, SENDERS[:4]):
+        done.result()  # each receiver keeps the 256 folders of the archive open, once something went into them
     pids, began = served.pids(), time.monotonic()
     sent = 0
     while (elapsed := time.monotonic() - began) < SOAK_S:
@@ -281,6 +284,16 @@ def test_soak_memory_and_descriptors_do_not_grow(served, store, head):
             assert slope["descriptors_per_hour"][1] <= 10, (role, slope)
 
 
+def _tiny(number: int) -> list[Study]:
+    """Four studies of so many instances without pixels, which are soon declined."""
+    uids = [f"1.2.{78_000_000_000 + k}" for k in range(4)]
+    slices = [
+        tuple(data_set(f"{uid}.1.{k}", study=uid, series=f"{uid}.1") for k in range(number // len(uids)))
+        for uid in uids
+    ]
+    return [Study(uid, bodies) for uid, bodies in zip(uids, slices, strict=True)]
+
+
 def _slopes(points: Sequence[tuple[float, float, int]]) -> dict[str, list[float]]:
     """[slope, lower and upper end of its 95 % confidence interval], an hour, after a fifth of the time to warm up."""
     if len(points) < 4:
@@ -289,6 +302,6 @@ def _slopes(points: Sequence[tuple[float, float, int]]) -> dict[str, list[float]
     found = {}
     for name, values in (("mb_per_hour", [p[1] for p in points]), ("descriptors_per_hour", [p[2] for p in points])):
         fitted = linregress(hours, values)
-        half = t.ppf(0.975, len(points) - 2) * fitted.stderr
+        half = t.ppf(0.975, len(points) - 2) * fitted.stderr if len(set(values)) > 1 else 0.0
         found[name] = [round(float(v), 2) for v in (fitted.slope, fitted.slope - half, fitted.slope + half)]
     return found
