@@ -105,11 +105,13 @@ def open_store(database_url: str, tenant: str = "site", as_owner: bool = False) 
     if url.get_backend_name() == "sqlite":
         if not url.database or not Path(url.database).parent.is_dir():
             raise StoreError(f"the folder of {url.database!r} does not exist; run `triage-node init`")
-        engine = create_engine(url, poolclass=QueuePool, pool_size=4, connect_args={"timeout": BUSY_S})
+        engine = create_engine(
+            url, hide_parameters=True, poolclass=QueuePool, pool_size=4, connect_args={"timeout": BUSY_S}
+        )
         event.listen(engine, "connect", _sqlite_pragmas)
     elif url.get_backend_name() == "postgresql":
         stated = {"startup_params": {"triage.tenant": tenant}}  # holds for the whole connection, a rollback included
-        engine = create_engine(url, pool_size=4, pool_pre_ping=True, connect_args=stated)
+        engine = create_engine(url, hide_parameters=True, pool_size=4, pool_pre_ping=True, connect_args=stated)
         line.bound(engine)
     else:
         raise StoreError(f"{url.get_backend_name()} is not supported; use SQLite or PostgreSQL")
