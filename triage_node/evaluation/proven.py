@@ -31,30 +31,37 @@ def records(folder: Path = KEPT) -> list[dict[str, Any]]:
 def table(kept: list[dict[str, Any]]) -> str:
     """Markdown. A promise whose last run failed, or could not run, says so first."""
     lines = ["| promise | test | what was run | figures | when |", "|---|---|---|---|---|"]
-    for record in kept:
-        missed = "" if record["held"] else "**Not held:** "
-        file = record["test"].partition("::")[0]
-        figures = ", ".join(f"{key.replace('_', ' ')} {_said(value)}" for key, value in record["figures"].items())
-        when = f"{record['date'][:10]} at {record['commit']}"
-        cells = (
-            missed + record["promise"],
-            f"[{Path(file).name}](ROOT{file})",
-            f"`{record['ran']}`",
-            figures,
-            when,
-        )
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *("| " + " | ".join(_cells(record)) + " |" for record in kept)]) + "\n"
+
+
+def _cells(record: dict[str, Any]) -> list[str]:
+    missed = "" if record["held"] else "**Not held:** "
+    file = record["test"].partition("::")[0]
+    cells = (
+        missed + record["promise"],
+        f"[{Path(file).name}](ROOT{file})",
+        f"`{record['ran']}`",
+        ", ".join(f"{key.replace('_', ' ')} {_said(value)}" for key, value in record["figures"].items()),
+        f"{record['date'][:10]} at {record['commit']}",
+    )
+    return [cell.replace("|", "\\|") for cell in cells]
 
 
 def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key.replace('_', ' ')} {_said(held)}" for key, held in value.items()) + ")"
+    if isinstance(value, list):
+        return " / ".join(map(_said, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
 def for_readme(kept: list[dict[str, Any]]) -> str:
-    return table(kept).replace("(ROOT", "(")
+    """The same rows, short: whoever wants to run one finds the command on the page."""
+    lines = ["| promise | figures | when |", "|---|---|---|"]
+    lines += ["| " + " | ".join((promise, figures, when)) + " |" for promise, _, _, figures, when in map(_cells, kept)]
+    return "\n".join(lines) + "\n"
 
 
 def page(kept: list[dict[str, Any]]) -> str:
