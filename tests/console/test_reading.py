@@ -128,6 +128,7 @@ def test_a_filter_stands_in_the_address_and_comes_back_from_a_study(window, list
     rows = "return [...document.querySelectorAll('[data-key] > .class, .next .class')].map(c => c.textContent)"
     wait_until(lambda: set(window.script(rows)) == {"STAT"}, 30, "the list to be narrowed")
     assert window.script("return location.search") == "?class=STAT"
+    assert window.script("return document.getElementById('filter-ae').value") == "", "nothing else was narrowed"
     assert focused(window) == "filter-class"
     assert "36 studies are not shown, 7 of them flagged" in window.script(
         "return document.getElementById('filter-summary').textContent"

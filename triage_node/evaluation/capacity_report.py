@@ -19,7 +19,7 @@ from triage_node.evaluation.generated import ROOT, commit
 
 DAYS = COSTS.with_name("days.json")
 PAGE = ROOT / "deploy" / "CAPACITY.md"
-PICTURE = ROOT / "deploy" / "pictures" / "capacity.png"
+PICTURE = ROOT / "deploy" / "capacity" / "days.png"
 CENTRES, SEED = 3, 20261121
 LOST = {"from_h": 10.0, "to_h": 12.0}
 SCENARIOS: dict[str, tuple[bool, Lost | None]] = {
@@ -154,7 +154,7 @@ def page(measured: dict[str, Any], simulated: dict[str, Any]) -> str:
         f"A centre is lost from {LOST['from_h']:.0f}:00 to {LOST['to_h']:.0f}:00. Nothing is lost with it: edges keep what the hub has "
         "not acknowledged; what it had and had not flagged waits for its return (the few over a minute in the third row).",
         "",
-        "![The wait for the flag over the day](pictures/capacity.png)",
+        "![The wait for the flag over the day](capacity/days.png)",
         "",
         "## Where the first bottleneck stands",
         "",

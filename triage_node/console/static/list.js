@@ -58,7 +58,11 @@ function keepFilter(fresh) {
     details.open = live.querySelector("#filter").open;
     return;
   }
-  form.querySelector("#filter-ae").replaceChildren(...fresh.getElementById("filter-ae").childNodes);
+  const sentBy = form.querySelector("#filter-ae");
+  const chosen = sentBy.value;
+  sentBy.replaceChildren(...fresh.getElementById("filter-ae").childNodes);
+  sentBy.value = chosen; // options that move from one select to another arrive with the last one selected
+  if (sentBy.selectedIndex < 0) sentBy.value = "";
   details.open = true;
   details.querySelector("form").replaceWith(form);
 }
