@@ -38,7 +38,7 @@ class Disk:
         self.fails_to_flush = False
         self.takes_direct_writes = True
         self.opened: set[str] = set()
-        """Every name that was asked for, below the data folder; one that leads elsewhere begins with a slash."""
+        """Every name that was asked for or given, below the data folder; one that leads elsewhere begins with a slash."""
         self._open: dict[int, tuple[str, Process | None]] = {}
         self._owners: set[int] = set()
         self._volatile: dict[str, _File] = {}
@@ -49,9 +49,7 @@ class Disk:
     # what the node calls
 
     def open(self, path: Any, flags: int, mode: int = 0o777) -> int:
-        name = os.fspath(path)
-        inside = name == self._folder or name.startswith(self._folder + os.sep)
-        self.opened.add(os.path.relpath(name, self._folder) if inside else f"/{name}")
+        name = self._named(path)
         creates = bool(flags & os.O_CREAT)
         if creates:
             self._world.point("create")
@@ -96,7 +94,7 @@ class Disk:
 
     def rename(self, source: str, target: str) -> None:
         self._world.point("rename")
-        os.rename(source, target)
+        os.rename(source, self._named(target))
         at = self._world.now().timestamp()
         os.utime(target, (at, at))
         file = self._volatile.pop(source, None) or _File(source, Path(target).read_bytes())
@@ -146,6 +144,12 @@ class Disk:
                 lost += 1
         self._volatile.clear()
         return lost
+
+    def _named(self, path: Any) -> str:
+        name = os.fspath(path)
+        inside = name == self._folder or name.startswith(self._folder + os.sep)
+        self.opened.add(os.path.relpath(name, self._folder) if inside else f"/{name}")
+        return name
 
     def _forget_if_whole(self, file: _File) -> None:
         if file.is_named and file.kept is not None:

@@ -119,9 +119,10 @@ class Seen:
 def unsettled(store: Store, ledger: Ledger) -> str:
     """What is still under way, in words; empty when nothing is."""
     with store.read() as c:
-        rows = set(c.execute(select(instance.c.sha256)).scalars())
-        if without := len(ledger.answered.keys() - rows):
-            return f"{without} instances were answered and have no row"
+        rows = {x for row in c.execute(select(instance.c.sha256, instance.c.sop_instance_uid)) for x in row}
+        without = [s for sha256, s in ledger.answered.items() if not rows & {sha256, s.sop_instance_uid}]
+        if without:
+            return f"{len(without)} instances were answered and have no row"
         states = c.execute(select(study.c.study_instance_uid, study.c.state)).tuples().all()
         found = [f"study {uid} is {state}" for uid, state in states if StudyState(state) not in ENDED]
         waits = c.execute(select(outbox.c.kind, outbox.c.peer).where(outbox.c.state.not_in(_FINAL))).tuples().all()
@@ -156,10 +157,15 @@ def _1_answered_is_durable(seen: Seen) -> Iterator[str]:
 
 
 def _2_bytes_are_kept(seen: Seen) -> Iterator[str]:
-    for sha256, sent in seen.ledger.answered.items():
-        path = Archive(seen.folder).path(sha256)
-        if sha256 not in seen.ledger.spoiled and path.exists() and path.read_bytes() != sent.file:
-            yield f"{sent.sop_instance_uid} is stored with other bytes than were sent"
+    named = {s.sop_instance_uid for s in seen.ledger.sent.values()}
+    for sha256, row in seen.instances.items():
+        path, sent = Archive(seen.folder).path(sha256), seen.ledger.sent.get(sha256)
+        if sent is None and row.sop_instance_uid in named:
+            yield f"{row.sop_instance_uid} is stored with bytes that nobody sent"
+        elif (
+            sent is not None and sha256 not in seen.ledger.spoiled and path.exists() and path.read_bytes() != sent.file
+        ):
+            yield f"{row.sop_instance_uid} is stored with other bytes than were sent"
     by_name = Counter((r.sop_instance_uid, r.first) for r in seen.instances.values() if r.sop_instance_uid)
     for (uid, first), times in by_name.items():
         if first and times > 1:

@@ -12,12 +12,13 @@ from triage_node.domain.study import StudyIdentity
 
 @dataclass(slots=True)
 class Ledger:
-    """`answered`: file name -> what was answered 0x0000. `spoiled`: files that lost bytes on the disk although they were flushed.
+    """`sent`, `answered`: file name -> what went out, and what was answered 0x0000. `spoiled`: files that lost bytes on the disk although they were flushed.
 
     `sent_there`: (peer, UID) -> every content that arrived there. `disagreed`: studies of which a person ended the flag.
     """
 
     studies: dict[str, Study] = field(default_factory=dict)
+    sent: dict[str, Slice] = field(default_factory=dict)
     answered: dict[str, Slice] = field(default_factory=dict)
     refused: Counter[int] = field(default_factory=Counter)
     spoiled: set[str] = field(default_factory=set)

@@ -18,7 +18,7 @@ from triage_node.store import feedback as shown
 from triage_node.store import modes, worklist
 from triage_node.store.worklist import ListedStudy
 
-_DEEDS = (Said.BEING_READ, Said.RELEASED, Said.READ, Said.PINNED, Said.UNPINNED, Said.AGREE, Said.DISAGREE, Said.RAISED)
+_DEEDS = (*(said for said in Said if said is not Said.UNCERTAIN), Said.DISAGREE, Said.DISAGREE)
 
 
 class Reader:
@@ -31,13 +31,13 @@ class Reader:
     def do_something(self) -> None:
         store, chance = self._node.store, self._chance
         try:
-            if chance.random() < 0.08:
+            if chance.random() < 0.04:
                 self._switch()
                 return
             listed = worklist.rows(store)
             if not listed:
                 return
-            study = chance.choice(listed)
+            study = chance.choice([item for item in listed if item.row.flag is not None] or listed)
             if chance.random() < 0.15:
                 policy = list_policy(self._node.settings, self._node.settings.worklist.mode)
                 feedback.undo(store, policy, study.row.study_instance_uid, self.person.name, seams._now())

@@ -44,6 +44,8 @@ BEGINNINGS = (
 )
 MODALITY, ROUTER = "CT1", "ROUTER"
 """The router may correct identities, the modality may not."""
+_ANSWERS = (950, 700, 450, 100)
+"""In thousandths, as a stand-in reads them: notify, raise, not sure, not raised."""
 _FURTHER = {"weaker": 100, "less sure": 700, "stronger": 950}
 _HOSTILE_UIDS = ("../../etc/passwd", "1.2.3/../../x", "1" * 65, "1.2.x", "", "1.2\\..\\x")
 
@@ -77,7 +79,7 @@ def settings(chance: random.Random, folder: Path) -> Settings:
         intake=(IntakeRule(name="no spines", study_description="*SPINE*", out_of_scope=True),),
         model=ModelSettings(),
         prognosis=PrognosisSettings(bundles=()),
-        archives=archives[: chance.choice((0, 1, 2, 2, 2))],
+        archives=archives[: chance.choice((0, 1, 2, 2, 2, 2, 2, 2))],
         worklist=WorklistSettings(
             mode=Mode.ACTIVE if chance.random() < 0.9 else Mode.OBSERVE,
             claim_for_min=chance.choice((0.2, 60)),
@@ -158,18 +160,18 @@ class Scenario:
     def _study(self, number: int) -> Study:
         chance = self.chance
         uid = f"1.2.826.0.1.{chance.randrange(10**6)}.{number}"
-        verdict = chance.choice(
-            (950, 950, 950, 700, 450, 100, 100, Verdict.NO_HEAD, Verdict.ALWAYS_FAILS, Verdict.FAILS_ONCE)
+        verdict = chance.choices((*_ANSWERS, *Verdict), (6, 2, 1, 2, 0, 1, 1, 2))[0]
+        age = chance.choice(
+            (timedelta(minutes=5), timedelta(minutes=5), timedelta(minutes=5), timedelta(hours=5), timedelta(days=3))
         )
-        age = chance.choice((timedelta(minutes=5), timedelta(minutes=5), timedelta(hours=5), timedelta(days=3)))
         study = Study(
             uid,
             StudyIdentity(f"P{number}", "", f"SIMULATED^{number}", "19600101", "M", f"A{number}"),
             int(verdict),
             chance.choice((5, 34, 60)),
             (self.world.now() - age).replace(tzinfo=None),
-            missing=frozenset({5}) if chance.random() < 0.1 else frozenset(),
-            description="CT SPINE" if chance.random() < 0.1 else "CT HEAD",
+            missing=frozenset({5}) if chance.random() < 0.07 else frozenset(),
+            description="CT SPINE" if chance.random() < 0.05 else "CT HEAD",
         )
         self.ledger.studies[uid] = study
         for ris in self.around.lists.values():
@@ -190,7 +192,7 @@ class Scenario:
             self._one("second association", senders.send, self.around.network, MODALITY, parts[1], gap_s, restless)
         senders.send(self.around.network, MODALITY, parts[0], gap_s, restless)
         for follow_up in self._follow_ups(study, late, chance):
-            world.pause(chance.choice((0.2, 4.0, 12.0, 25.0)))
+            world.pause(chance.choice((0.2, 4.0, 8.0, 16.0)))
             ae_title, more = follow_up
             senders.send(self.around.network, ae_title, more, gap_s, restless)
 
@@ -199,7 +201,18 @@ class Scenario:
         if late:
             yield MODALITY, late
         kind = chance.choice(
-            ("", "", "again", "weaker", "less sure", "stronger", "identity", "stranger", "other pixels")
+            (
+                "",
+                "again",
+                "weaker",
+                "weaker",
+                "less sure",
+                "less sure",
+                "stronger",
+                "identity",
+                "stranger",
+                "other pixels",
+            )
         )
         if kind == "again":
             yield MODALITY, study.slices()

@@ -112,6 +112,7 @@ class Connection:
         self._world.point("send")
         if self._is_closed:
             raise Lost
+        self._ledger.sent[instance.sha256] = instance
         self._request, self._cut_at, self._status = instance, cut_at, None
         self._answered.clear()
         self._wanted.set()
