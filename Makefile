@@ -46,7 +46,7 @@ demo: setup
 	@$(BIN)/python -m triage_node.cli.demo $(if $(CT),--ct "$(CT)")
 
 test: debian setup-dev npm
-	@sh deploy/in-own-network.sh $(BIN)/pytest $(ARGS)
+	@$(if $(ARGS),sh deploy/in-own-network.sh $(BIN)/pytest $(ARGS),$(BIN)/python -m tests.support.parts)
 
 check: setup-dev
 	$(BIN)/ruff check triage_node tests models
