@@ -27,12 +27,19 @@ pytestmark = [pytest.mark.prove(short=True), pytest.mark.timeout(len(TARGETS) * 
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, Any]], str]:
-    """What the one process said of each target, and its log: loading and instrumenting costs more than a short run."""
+def said(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, dict[str, Any]], str]:
+    """What the one process said of each target asked for, and its log: loading and instrumenting costs more than a short run."""
+    asked = [
+        item.callspec.params["target"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    ]
     sizes = {"executions": EXECUTIONS, "seconds": SECONDS, "cpu": CPU_S, "longest": LONGEST_SEED}
     options = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
     folder = tmp_path_factory.mktemp("fuzz")
-    command = [sys.executable, "-m", "tests.fuzz.run", *options, "--folder", str(folder)]
+    command = [sys.executable, "-m", "tests.fuzz.run", *asked, *options, "--folder", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return {line["target"]: line for line in map(json.loads, done.stdout.splitlines())}, done.stderr[-8000:]
 
