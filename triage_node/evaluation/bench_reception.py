@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -322,12 +322,20 @@ def _processes(pid: int) -> list[psutil.Process]:
 
 def _cpu_s(pid: int) -> float:
     """Seconds of CPU of a process and its children, those that ended included."""
-    return sum(sum(p.cpu_times()[:4]) for p in _processes(pid))
+    used = 0.0
+    for process in _processes(pid):
+        with suppress(psutil.NoSuchProcess):
+            used += sum(process.cpu_times()[:4])
+    return used
 
 
 def _memory_mb(pid: int) -> float:
     """Of a process and its children; what they share counts once."""
-    return sum(p.memory_full_info().pss for p in _processes(pid)) / (1 << 20)
+    held = 0
+    for process in _processes(pid):
+        with suppress(psutil.NoSuchProcess):  # storescp has a child an association, which ends with it
+            held += process.memory_full_info().pss
+    return held / (1 << 20)
 
 
 class _Memory:
