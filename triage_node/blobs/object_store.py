@@ -26,6 +26,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from triage_node.domain.errors import BlobMissing, BlobsAway, ConfigError
+from triage_node.instances.archive import flush_folder
 
 CONNECT_S = 5.0
 REQUEST_S = 30.0
@@ -83,11 +84,7 @@ class SharedFolder:
                 os.replace(new, target)
             finally:
                 new.unlink(missing_ok=True)
-            folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            flush_folder(target.parent)
 
     def get(self, key: str, target: Path) -> None:
         with self._in_words(key):

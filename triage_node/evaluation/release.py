@@ -9,7 +9,6 @@ deploy/Containerfile installs from dist/ without a network and takes no file who
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from packaging.utils import parse_wheel_filename
 
 from triage_node.evaluation import licences
 from triage_node.evaluation.generated import ROOT, time_of_commit
+from triage_node.instances.archive import digest_of
 
 DIST = ROOT / "dist"
 NOT_SERVED = ("training",)
@@ -54,7 +54,7 @@ def list_wheels(folder: Path) -> Path:
     lines = []
     for path in sorted((folder / "wheels").glob("*.whl")):
         name, version, _, _ = parse_wheel_filename(path.name)
-        lines.append(f"{name}=={version} --hash=sha256:{sha256(path)}\n")
+        lines.append(f"{name}=={version} --hash=sha256:{digest_of(path)}\n")
     listed = folder / "requirements.txt"
     listed.write_text("".join(lines), encoding="utf-8")
     return listed
@@ -79,10 +79,6 @@ def bill(python: Path, target: Path) -> Path:
     return target
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _run(*command: str, **more: object) -> None:
     subprocess.run(command, check=True, **more)  # type: ignore[call-overload]
 
@@ -94,7 +90,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="triage-node-release-") as fresh:
         found = bill(install(DIST, Path(fresh) / "venv"), DIST / "bill.cdx.json")
     refused = licences.refused(json.loads(found.read_text(encoding="utf-8")))
-    print(f"{sha256(built)}  {built.name}", *refused, sep="\n")
+    print(f"{digest_of(built)}  {built.name}", *refused, sep="\n")
     return bool(refused)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from triage_node.blobs.places import Shelf
 from triage_node.datasets import open_data_set
 from triage_node.domain.case import Case
+from triage_node.instances.archive import digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,7 @@ def folder_digest(folder: Path, tell: Callable[[str], None] = lambda digest: Non
     """SHA-256 over name and SHA-256 of every file below, in the order of names. `tell` gets each file's SHA-256."""
     whole = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
-            of_file = hashlib.file_digest(file, "sha256").hexdigest()
+        of_file = digest_of(path)
         tell(of_file)
         whole.update(f"{path.relative_to(folder).as_posix()}\0{of_file}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()

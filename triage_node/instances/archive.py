@@ -22,6 +22,21 @@ log = logging.getLogger(__name__)
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file. Raises: OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush_folder(folder: Path) -> None:
+    """What was renamed into it stays there. Raises: OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Archive:
     """Paths, reading and removal. Writing is `blob_file`."""
 
@@ -47,8 +62,7 @@ class Archive:
 
     def verify(self, sha256: str) -> bool:
         """True when the bytes on disk are still those that were received."""
-        with self.path(sha256).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        return digest_of(self.path(sha256)) == sha256
 
     def remove(self, sha256: str) -> None:
         """Remove a blob; nothing happens when it is gone already."""
@@ -87,9 +101,7 @@ class Archive:
         for number in range(256):
             (self.blobs / f"{number:02x}").mkdir(exist_ok=True)
         for folder in (self.blobs, self.blobs.parent):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+            flush_folder(folder)
         return len(leftovers)
 
     def _is_anothers(self, path: Path) -> bool:

@@ -39,10 +39,10 @@ def verify(store: Store, told: Mapping[int, ToldHead] | None = None) -> AuditVer
     told = told or {}
     for _ in range(3):
         with store.read() as c:
-            before = _last_cut(c)
+            before = last_cut(c)
         verdict = _walk(store, before, told)
         with store.read() as c:
-            if _last_cut(c) == before:
+            if last_cut(c) == before:
                 break  # else entries were cut while we walked
     return verdict
 
@@ -52,16 +52,18 @@ def digest(previous: str, at: datetime, *fields: str) -> str:
     return hashlib.sha256(json.dumps([previous, at.isoformat(), *fields]).encode()).hexdigest()
 
 
-def _last_cut(c: Connection) -> tuple[int, str, int] | None:
-    r = c.execute(select(audit_cut).order_by(audit_cut.c.id.desc()).limit(1)).first()
+def last_cut(c: Connection) -> tuple[int, str, int] | None:
+    """(number and hash of the last entry that went, how many are gone), in a store of whatever revision that has cuts."""
+    query = select(audit_cut.c.last_id, audit_cut.c.hash, audit_cut.c.entries).order_by(audit_cut.c.id.desc()).limit(1)
+    r = c.execute(query).first()
     return None if r is None else (int(r.last_id), r.hash, int(r.entries))
 
 
 def _walk(store: Store, cut: tuple[int, str, int] | None, told: Mapping[int, ToldHead]) -> AuditVerdict:
-    last_cut, previous, entries = cut or (0, START, 0)
-    now = AuditHead(entries, last_cut, previous) if cut is not None else None
+    cut_at, previous, entries = cut or (0, START, 0)
+    now = AuditHead(entries, cut_at, previous) if cut is not None else None
     # heads of what was cut can be compared no more, but for the one at the cut itself
-    waiting = _Waiting({id: one for id, one in told.items() if id >= last_cut})
+    waiting = _Waiting({id: one for id, one in told.items() if id >= cut_at})
     is_cut_told = cut is None
 
     def wrong(words: str, id: int) -> AuditVerdict:
@@ -82,7 +84,7 @@ def _walk(store: Store, cut: tuple[int, str, int] | None, told: Mapping[int, Tol
     if missing := waiting.missing(now):
         return wrong(*missing)
     if not is_cut_told:
-        return wrong(f"entries up to {last_cut} were taken out, and no entry says so", last_cut)
+        return wrong(f"entries up to {cut_at} were taken out, and no entry says so", cut_at)
     return AuditVerdict(entries, now, compared=waiting.compared)
 
 

@@ -18,7 +18,7 @@ from triage_node.cli.backup import restore as restore_command
 from triage_node.config.load import load
 from triage_node.config.store_address import Address
 from triage_node.domain.errors import ConfigError, StoreError
-from triage_node.instances.archive import Archive
+from triage_node.instances.archive import Archive, digest_of
 from triage_node.processes.moving import backup as keeping
 from triage_node.processes.moving.backup import backup, latest, restore
 from triage_node.processes.moving.migrate import Tell, migrate
@@ -120,7 +120,7 @@ def say(folder: Path, **other: object) -> None:
 
 def a_path_outside(folder: Path) -> None:
     (folder / "files.jsonl").write_text(json.dumps(["other", "0" * 64, "../../etc/passwd"]) + "\n")
-    held = keeping._sha256(folder / "files.jsonl")
+    held = digest_of(folder / "files.jsonl")
     say(folder, files={"files.jsonl": held})
 
 
@@ -129,7 +129,7 @@ def a_row_less(folder: Path) -> None:
     rows = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
     path.write_bytes(gzip.compress(b"".join(rows[:-1])))
     tables = json.loads((folder / "manifest.json").read_text())["backup"]["tables"]
-    say(folder, tables=tables | {"timeline": {"rows": 3, "sha256": keeping._sha256(path)}})
+    say(folder, tables=tables | {"timeline": {"rows": 3, "sha256": digest_of(path)}})
 
 
 @pytest.mark.parametrize(

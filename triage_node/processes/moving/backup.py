@@ -26,9 +26,9 @@ from triage_node.blobs.places import Shelf, built_folder
 from triage_node.config.load import load
 from triage_node.config.schema import Settings
 from triage_node.domain.errors import BlobMissing, ConfigError, StoreError
-from triage_node.instances.archive import Archive
+from triage_node.instances.archive import Archive, digest_of, flush_folder
 from triage_node.processes.moving.migrate import Tell
-from triage_node.processes.moving.pool import Pool, copied, flush_folder
+from triage_node.processes.moving.pool import Pool, copied
 from triage_node.processes.running import now
 from triage_node.store import audit
 from triage_node.store.engine import Store, is_made, open_store
@@ -99,7 +99,7 @@ def _finish(settings: Settings, target: Path, tables: dict[str, Any]) -> int:
         "made_at": now().isoformat(),
         "node": settings.node.name,
         **tables,
-        "files": {name: _sha256(target / name) for name in (_FILES, _CONFIG) if (target / name).exists()},
+        "files": {name: digest_of(target / name) for name in (_FILES, _CONFIG) if (target / name).exists()},
     }
     _write_last(target / _MANIFEST, manifest)
     return sum(int(t["rows"]) for t in tables["tables"].values())
@@ -237,7 +237,7 @@ def _read_manifest(source: Path) -> dict[str, Any]:
         if body["format"] != _FORMAT:
             raise StoreError(f"the backup has format {body['format']}: restore it with a newer version")
         for name, sha256 in body["files"].items():
-            if _sha256(source / name) != sha256:
+            if digest_of(source / name) != sha256:
                 raise StoreError(f"the backup is damaged: {source / name} is not what was written")
     except OSError as error:
         raise StoreError(f"the backup is not whole: {error.filename}: {error.strerror}") from error
@@ -258,7 +258,7 @@ def _listed(source: Path) -> Iterator[tuple[str, str, str]]:
 def _check_files(files: list[tuple[str, str, str]], pool: Pool, tell: Tell) -> None:
     for number, (_, sha256, _) in enumerate(files, 1):
         try:
-            if _sha256(pool.path(sha256)) != sha256:
+            if digest_of(pool.path(sha256)) != sha256:
                 raise StoreError(f"the backup is damaged: {pool.path(sha256)} is not what was written")
         except OSError as error:
             raise StoreError(f"the backup is not whole: {pool.path(sha256)}: {error.strerror}") from error
@@ -306,8 +306,3 @@ def _write_last(path: Path, body: dict[str, Any]) -> None:
 
 def _digest(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,8 @@ import os
 import shutil
 from pathlib import Path
 
+from triage_node.instances.archive import flush_folder
+
 _serial = itertools.count()
 _PIECE = 1 << 20
 
@@ -50,11 +52,3 @@ def copied(source: Path, target: Path) -> str:
         os.fsync(file.fileno())
     shutil.copystat(source, target)
     return found.hexdigest()
-
-
-def flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, inspect, select
 
 from triage_node.domain.audit import AuditHead
-from triage_node.store.audit_chain import START, digest
+from triage_node.store.audit_chain import START, digest, last_cut
 from triage_node.store.schema import audit, audit_cut
 
 _ENTRY = ("id", "at", "actor", "action", "subject", "old", "new", "previous_hash", "hash")
@@ -25,7 +25,5 @@ def wrong_after(c: Connection, head: AuditHead | None) -> int | None:
 
 def _beginning(c: Connection) -> tuple[int, str]:
     """Where the chain begins, or where it was cut; stores of early revisions know no cuts."""
-    if not inspect(c).has_table(audit_cut.name):
-        return 0, START
-    cut = c.execute(select(audit_cut.c.last_id, audit_cut.c.hash).order_by(audit_cut.c.id.desc()).limit(1)).first()
-    return (int(cut.last_id), cut.hash) if cut is not None else (0, START)
+    cut = last_cut(c) if inspect(c).has_table(audit_cut.name) else None
+    return cut[:2] if cut is not None else (0, START)
