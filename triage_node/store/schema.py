@@ -113,6 +113,12 @@ instance = Table(
     Column("hub_refusal", Text, nullable=False, default="", server_default=""),
     Index("ix_instance_study_instance_uid_series_instance_uid", "study_instance_uid", "series_instance_uid"),
     Index("ix_instance_upload", "upload", sqlite_where=text("upload = 'due'"), postgresql_where=text("upload = 'due'")),
+    Index(
+        "ix_instance_source_left",
+        "study_instance_uid",
+        sqlite_where=text("source_removed_at IS NULL"),
+        postgresql_where=text("source_removed_at IS NULL"),
+    ),
 )
 
 series = Table(
