@@ -11,8 +11,6 @@ from sqlalchemy import update
 from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
 from triage_node.blobs.opened import open_blobs
-from triage_node.blobs.places import LocalBlobs
-from triage_node.bundle.load import load_bundle
 from triage_node.console.viewer import Shown
 from triage_node.domain.errors import NotAHead
 from triage_node.domain.priority import ReadingState
@@ -20,9 +18,9 @@ from triage_node.domain.study import StudyState
 from triage_node.domain.volume import Volume
 from triage_node.processes import housekeeping
 from triage_node.processes.analysis import Analysis
-from triage_node.processes.console.display import Displays
+from triage_node.processes.console import display as console_display
 from triage_node.processes.console.viewer import viewer_deps
-from triage_node.processes.wiring import built_folder, bundle_folder
+from triage_node.processes.wiring import built_folder
 from triage_node.report import display
 from triage_node.store import results, studies, worklist
 from triage_node.store.schema import study as study_table
@@ -32,7 +30,7 @@ from triage_node.store.schema import study as study_table
 def sent(tmp_path_factory: pytest.TempPathFactory) -> list[modality.Sent]:
     folder = tmp_path_factory.mktemp("sent")
     first = modality.phantom(folder, "first", modality.now(), seed=9073, slices=24, thickness_mm=6.0, size=128)
-    return modality.copies(first, folder, 5)
+    return modality.copies(first, folder, 6)
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +137,15 @@ def test_slices_go_with_the_pixels_that_they_were_made_of(role, sent):
     assert list(path.parent.glob(f"{path.stem}*")) == []
 
 
-def test_the_study_that_waits_longest_is_looked_into_at_once_when_too_many_wait_and_what_fails_costs_nothing(tmp_path):
-    displays = Displays(LocalBlobs(tmp_path.parent), tmp_path, load_bundle(bundle_folder("bloodnet")), ())
-    for uid in ("1.1", "1.2", "1.3"):
-        displays.explain_later(uid, 1, None, None)  # type: ignore[arg-type]
-    assert [displays.explain() for _ in range(3)] == [True, True, False]
+def test_studies_wait_for_their_maps_on_disk_the_oldest_goes_without_when_too_many_do_and_what_fails_costs_nothing(
+    role, sent, monkeypatch
+):
+    monkeypatch.setattr(console_display, "WAITING", 1)
+    uid = receive(role, sent[5].files)
+    assert role.work()
+    role.displays.explain_later("1.2", 1, None, None)
+    told = shown(role, uid)
+    assert told is not None
+    assert (told.maps, told.maps_come) == ((), False)
+    assert ("Grad-CAM", "too many studies came at once") in told.silent
+    assert [role.displays.explain() for _ in range(2)] == [True, False]

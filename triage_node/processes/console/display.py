@@ -7,10 +7,14 @@ the picture, never the study.
 from __future__ import annotations
 
 import logging
+import pickle
+import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +24,7 @@ from triage_node.bundle.load import Bundle
 from triage_node.detection.gradcam import GradCam
 from triage_node.detection.preprocess import network_input, on_grid
 from triage_node.domain.display import HeatMap
+from triage_node.domain.errors import BlobsAway
 from triage_node.domain.finding import FINDINGS, SUBTYPES, Detection
 from triage_node.domain.volume import Volume
 from triage_node.prognosis.predictor import ImagePredictor, Salient
@@ -30,8 +35,8 @@ log = logging.getLogger(__name__)
 
 LOOKED_AT = 12
 """Slices, or blocks of thin ones, that get a Grad-CAM: the likeliest. Each costs a run of the network."""
-WAITING = 2
-"""Volumes that are kept until there is time; the oldest is not kept longer than that."""
+WAITING = 64
+"""Volumes that are kept until there is time, on disk: of more, the oldest goes without maps."""
 _TASKS = ("ich", *SUBTYPES)
 _IN_WORDS = {"volume": "hematoma volume", "outcome": "outcome", "prognosis": "outcome", "gcs": "GCS"}
 """Tasks of the prognosis networks."""
@@ -54,7 +59,7 @@ class Displays:
     def __init__(self, blobs: Blobs, built_folder: Path, bundle: Bundle, predictors: Sequence[ImagePredictor]) -> None:
         self._blobs, self._folder = blobs, built_folder
         self._predictors = predictors
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[BinaryIO] = deque()
         self._at_work: Iterator[None] | None = None
         try:
             self._cam: GradCam | str = GradCam(bundle)
@@ -78,18 +83,25 @@ class Displays:
             self._blobs.withdraw(part)
 
     def explain_later(self, study_instance_uid: str, revision: int, volume: Volume, detection: Detection) -> None:
-        """Make the maps of a result when there is time."""
-        self._waiting.append(_Waiting(study_instance_uid, revision, volume, detection))
-        while len(self._waiting) > WAITING:
-            self.explain()
+        """Make the maps of a result when there is time. Until then it lies in a file without a name, which ends with this process."""
+        try:
+            file = tempfile.TemporaryFile(dir=self._folder)
+            pickle.dump(_Waiting(study_instance_uid, revision, volume, detection), file, pickle.HIGHEST_PROTOCOL)
+        except OSError as error:
+            log.warning("event=no_maps study=%s %s", study_instance_uid, error.strerror)
+            return
+        self._waiting.append(file)
+        if len(self._waiting) > WAITING:
+            with suppress(BlobsAway):
+                self._write(self._next(), [], [("Grad-CAM", "too many studies came at once")])
 
     def explain(self) -> bool:
         """One step of the maps of the study that waits longest, so that a study that comes waits for no more. False: none waits."""
-        if self._at_work is None:
-            if not self._waiting:
-                return False
-            self._at_work = self._steps(self._waiting.popleft())
+        if self._at_work is None and not self._waiting:
+            return False
         try:
+            if self._at_work is None:
+                self._at_work = self._steps(self._next())
             next(self._at_work)
         except StopIteration:
             self._at_work = None
@@ -98,6 +110,13 @@ class Displays:
             self._at_work = None
         return True
 
+    def _next(self) -> _Waiting:
+        with self._waiting.popleft() as file:
+            file.seek(0)
+            found = pickle.load(file)  # our own: nobody else can open it
+            assert isinstance(found, _Waiting)
+            return found
+
     def _steps(self, of: _Waiting) -> Iterator[None]:
         """Everything about one study; yields between any two things that take long."""
         maps, silent = yield from self._detection(of)
@@ -105,6 +124,9 @@ class Displays:
             more, without = _prognosis(predictor, of.volume)
             maps, silent = maps + more, silent + without
             yield
+        self._write(of, maps, silent)
+
+    def _write(self, of: _Waiting, maps: Sequence[Made], silent: Sequence[tuple[str, str]]) -> None:
         path = display.path_of(self._folder, of.study_instance_uid)
         held = display.read(path)
         if held is not None and held.revision == of.revision:  # else its slices were removed, or read again, meanwhile
