@@ -24,6 +24,7 @@ from tests.association.raw_client import data_set
 from tests.floods.traffic import SIDE, SLICES, Study, Template, in_parallel, send_bytes, template
 from tests.fuzz import corpus
 from tests.support.node import SETTLED, Node, node
+from tests.support.pacs import storescp
 from tests.support.prove import PROVING, record, sized
 from tests.support.waiting import wait_until
 from triage_node.domain.study import Moment, StudyState
@@ -38,6 +39,7 @@ STORM = sized("storm_studies", short=3, proven=320)
 STORM_SLICES = sized("storm_slices", short=30, proven=2_000)
 LIVE = sized("storm_live", short=1, proven=10)
 SOAK_S = sized("soak_seconds", short=2, proven=1_800)
+KINDS = ["findings_sr", "seg", "heatmap_sc", "summary_sc"]
 SENDERS = [f"127.0.0.{k}" for k in range(10, 26)]
 MOST_RATIO = 2.5
 """Of a live study's median latency beside storms to that without: the study in hand is finished first, which alone makes two."""
@@ -54,11 +56,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Node]:
+    """A node with an archive that takes everything that a flagged study has."""
     senders = [{"ae_title": "*", "addresses": ["127.0.0.0/8"], "quiet_s": 1.0}]
-    with node(
-        folder, listener={"senders": senders}, completeness={"deadline_s": 3.0, "minimum_coverage_mm": 100.0}
-    ) as started:
-        yield started
+    completeness = {"deadline_s": 3.0, "minimum_coverage_mm": 100.0}
+    with storescp(folder / "archive") as port:
+        archive = {"name": "archive", "ae_title": "ARCHIVE", "host": "127.0.0.1", "port": port, "kinds": KINDS}
+        with node(folder, [archive], listener={"senders": senders}, completeness=completeness) as started:
+            yield started
 
 
 @pytest.fixture(scope="module")
