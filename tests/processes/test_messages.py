@@ -270,7 +270,7 @@ def test_a_peer_whose_adapter_cannot_be_made_stops_no_other(tmp_path, monkeypatc
         return peers.adapter_for(peer)
 
     monkeypatch.setattr(messages, "adapter_for", make)
-    monkeypatch.setattr(messages, "AFTER_AN_ERROR_S", 0.05)
+    monkeypatch.setattr("triage_node.processes.running.AFTER_AN_ERROR_S", 0.05)
     with ris() as peer:
         site = flagged(tmp_path, peer.settings(name="broken"), peer.settings(name="fine"))
         with telling(site):

@@ -27,7 +27,7 @@ from triage_node.processes import messages, notifying
 from triage_node.processes.hub.forwarding import Forwarding
 from triage_node.processes.operations import sink
 from triage_node.processes.outgoing_files import files_of
-from triage_node.processes.running import Running, is_dead, now, owner, run_role
+from triage_node.processes.running import Running, is_dead, now, owner, run_role, until_stopped
 from triage_node.processes.wiring import is_loopback
 from triage_node.store import meta, modes, outbox
 from triage_node.store.engine import Store
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 RENEWED_EVERY_S = 5.0
 POLL_S = 0.25
-AFTER_AN_ERROR_S = 2.0
 SendBatch = Callable[[ArchiveSettings, Sequence[Outgoing], Callable[[], bool]], dict[str, Outcome]]
 """One batch to one archive: SOP Instance UID -> what became of it."""
 COMMITMENT_ASKED_AGAIN = timedelta(minutes=10)
@@ -61,27 +60,21 @@ class Queue:
         self._is_new = True
 
     def run(self) -> None:
-        """Until the role is stopped. No error ends it: nobody else would send what waits for this archive."""
-        stop = self._running.stop
-        while not stop.is_set():
-            try:
-                if not self._running.turns.mine(self._turn):
-                    self._is_new = True
-                    stop.wait(POLL_S)
-                    continue
-                if self._is_new:
-                    outbox.take_from_dead(self._running.store, self._archive.name, is_dead)
-                    self.ask_again()
-                busy = self.send_some()
-                if self._unasked and (not busy or len(self._unasked) >= self._archive.batch):
-                    self.ask()
-                self.ask_again()
-            except Exception:
-                log.exception("archive=%s", self._archive.name)
-                stop.wait(AFTER_AN_ERROR_S)
-                continue
-            if not busy:
-                stop.wait(POLL_S)
+        """Until the role is stopped."""
+        until_stopped(self._running.stop, self._step, f"archive={self._archive.name}", POLL_S)
+
+    def _step(self) -> bool:
+        if not self._running.turns.mine(self._turn):
+            self._is_new = True
+            return False
+        if self._is_new:
+            outbox.take_from_dead(self._running.store, self._archive.name, is_dead)
+            self.ask_again()
+        busy = self.send_some()
+        if self._unasked and (not busy or len(self._unasked) >= self._archive.batch):
+            self.ask()
+        self.ask_again()
+        return busy
 
     def send_some(self) -> bool:
         """Send one batch. False when nothing is due or nobody was reached."""

@@ -21,7 +21,7 @@ from triage_node.domain.errors import DeliveryError, PermanentDeliveryError, Tra
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.message import FAILED, GONE_OUT, MessageKind, MessageRow, MessageState, NewMessage
 from triage_node.processes.peers import adapter_for
-from triage_node.processes.running import Running, is_dead, now, owner
+from triage_node.processes.running import Running, is_dead, now, owner, until_stopped
 from triage_node.processes.telling import under
 from triage_node.processes.wiring import WorklistPeer, listener, switched_mode
 from triage_node.processes.withdrawal import next_about
@@ -33,7 +33,6 @@ from triage_node.worklist.payload import as_json, from_json
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
-AFTER_AN_ERROR_S = 2.0
 LONGEST_WAIT = timedelta(seconds=30)
 """A raise is worth nothing after the reading: an absent peer is asked often, it costs one connection."""
 IN_ORDER_TRIES = 3
@@ -97,29 +96,22 @@ class MessageQueue:
         self._lease = timedelta(seconds=STEPS * peer.timeout_s)
         self._failures = 0
         self._resume_at = now()
+        self._is_new = True
 
     def run(self) -> None:
-        """Until the role is stopped. No error ends it: nobody else would tell this peer."""
-        stop = self._running.stop
-        is_new = True
-        while not stop.is_set():
-            try:
-                if not self._running.turns.mine(self._turn):
-                    is_new = True
-                    stop.wait(POLL_S)
-                    continue
-                if is_new:
-                    messages.take_from_dead(self._store, self._peer.name, is_dead)
-                    is_new = False
-                busy = self.send_one()
-            except Exception:
-                log.exception("peer=%s", self._peer.name)
-                stop.wait(AFTER_AN_ERROR_S)
-                continue
-            if not busy:
-                stop.wait(POLL_S)
+        """Until the role is stopped."""
+        until_stopped(self._running.stop, self._step, f"peer={self._peer.name}", POLL_S)
         if self._made is not None:
             self._made.close()
+
+    def _step(self) -> bool:
+        if not self._running.turns.mine(self._turn):
+            self._is_new = True
+            return False
+        if self._is_new:
+            messages.take_from_dead(self._store, self._peer.name, is_dead)
+            self._is_new = False
+        return self.send_one()
 
     @property
     def _adapter(self) -> WorklistAdapter:

@@ -26,6 +26,7 @@ from triage_node.store.turns import Turns
 SUPERVISOR = "TRIAGE_SUPERVISOR_PID"
 BEAT_S = 2.0
 COMPARED_EVERY_S = 60.0
+AFTER_AN_ERROR_S = 2.0
 _PR_SET_PDEATHSIG = 1
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,20 @@ class Running:
                 log.error("no sign of life could be written: %s", error)
             return
         self._untold = None
+
+
+def until_stopped(stop: threading.Event, step: Callable[[], bool], what: str, poll_s: float) -> None:
+    """Take steps until `stop` is set: the next one at once while a step did something, else after `poll_s` seconds.
+
+    No error ends it: nobody else would do what waits for it. `what`: for the log.
+    """
+    while not stop.is_set():
+        try:
+            if not step():
+                stop.wait(poll_s)
+        except Exception:
+            log.exception("%s", what)
+            stop.wait(AFTER_AN_ERROR_S)
 
 
 def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | None = None) -> int:

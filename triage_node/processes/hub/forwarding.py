@@ -16,13 +16,12 @@ from triage_node.config.schema import ArchiveSettings
 from triage_node.delivery import store_scu, stow_rs
 from triage_node.delivery.retry import Verdict, pause_after, wait_after
 from triage_node.processes.outgoing_files import files_of
-from triage_node.processes.running import Running, now
+from triage_node.processes.running import Running, now, until_stopped
 from triage_node.store import forwarding, outbox
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
-AFTER_AN_ERROR_S = 2.0
 LONGEST_PAUSE = timedelta(seconds=30)
 """Of a line that is cut: one attempt costs nothing, and the region waits for what is here."""
 
@@ -40,17 +39,8 @@ class Forwarding:
         self._held: dict[str, datetime] = {}
 
     def run(self) -> None:
-        """Until the role is stopped. No error ends it: nobody else would send what waits for the hub."""
-        stop = self._running.stop
-        while not stop.is_set():
-            try:
-                busy = self.send_some()
-            except Exception:
-                log.exception("hub=%s", self._hub.name)
-                stop.wait(AFTER_AN_ERROR_S)
-                continue
-            if not busy:
-                stop.wait(POLL_S)
+        """Until the role is stopped."""
+        until_stopped(self._running.stop, self.send_some, f"hub={self._hub.name}", POLL_S)
 
     def send_some(self) -> bool:
         """Send what is missing of one study. False when nothing waits or nobody was reached."""
