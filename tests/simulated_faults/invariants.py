@@ -119,8 +119,7 @@ class Seen:
 def unsettled(store: Store, ledger: Ledger) -> str:
     """What is still under way, in words; empty when nothing is."""
     with store.read() as c:
-        rows = {x for row in c.execute(select(instance.c.sha256, instance.c.sop_instance_uid)) for x in row}
-        without = [s for sha256, s in ledger.answered.items() if not rows & {sha256, s.sop_instance_uid}]
+        without = ledger.answered.keys() - set(c.execute(select(instance.c.sha256)).scalars())
         if without:
             return f"{len(without)} instances were answered and have no row"
         states = c.execute(select(study.c.study_instance_uid, study.c.state)).tuples().all()
