@@ -10,6 +10,7 @@ connection waits for another that fell silent is bounded in `line.py`.
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -109,6 +111,7 @@ def open_store(database_url: str, tenant: str = "site", as_owner: bool = False) 
             url, hide_parameters=True, poolclass=QueuePool, pool_size=4, connect_args={"timeout": BUSY_S}
         )
         event.listen(engine, "connect", _sqlite_pragmas)
+        event.listen(engine, "handle_error", _know_a_connection_that_only_reads)
     elif url.get_backend_name() == "postgresql":
         stated = {"startup_params": {"triage.tenant": tenant}}  # holds for the whole connection, a rollback included
         engine = create_engine(url, hide_parameters=True, pool_size=4, pool_pre_ping=True, connect_args=stated)
@@ -174,3 +177,13 @@ def _sqlite_pragmas(connection: object, _: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _know_a_connection_that_only_reads(context: ExceptionContext) -> None:
+    """What was opened while its disk could only be read would read for ever: the pool opens anew, and may write when that is over."""
+    original = context.original_exception
+    if isinstance(original, sqlite3.Error) and original.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
+        context.is_disconnect = True
+        if context.execution_context is not None:
+            # the error's traceback holds it, it holds the file, and who opens anew shares that
+            context.execution_context.cursor.close()
