@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,21 @@ def setup(tmp_path):
     made = Setup(tmp_path)
     yield made
     made.archive.close()
+
+
+def test_instance_for_which_there_is_no_memory_is_refused_and_taken_when_there_is(setup):
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    reception, later = setup.intake.open(request()), request("1.2.5")
+    fill(reception, data_set())
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 20, hard))  # the kernel gives this process nothing more
+    try:
+        refused = setup.intake.open(later)
+        fill(refused, data_set("1.2.5"))
+        statuses = [reception.finish(), refused.finish()]
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert statuses == [0, 0xA700]  # the first had its memory
+    assert receive(setup.intake.open(later), data_set("1.2.5")) == 0
 
 
 def test_instance_is_stored_answered_and_has_a_row(setup):

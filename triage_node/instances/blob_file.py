@@ -43,6 +43,9 @@ class Buffers:
 
     def __init__(self) -> None:
         self.hashing = ThreadPoolExecutor(_HASHING_THREADS, "hash")
+        # all of them now: where memory has become scarce none starts any more, in the midst of an instance
+        there = threading.Barrier(_HASHING_THREADS)
+        wait([self.hashing.submit(there.wait) for _ in range(_HASHING_THREADS)])
         self._free: list[mmap.mmap] = []
         self._lock = threading.Lock()
 

@@ -35,6 +35,8 @@ OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH = 0xA900
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _NO_ASSOCIATION = 0
+_SCRATCH = memoryview(bytearray(1 << 16))
+"""Where the bytes of all that is refused go; taken beforehand, since want of memory is a reason to refuse."""
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +129,10 @@ class Intake:
         except InstanceRefused as refusal:
             return _Refused(refusal, self.limits.instance_bytes)
         head = part10.file_head(request.sop_class_uid, request.sop_instance_uid, request.transfer_syntax_uid)
-        file = BlobFile(self.archive, self._buffers, self._direct, head)
+        try:
+            file = BlobFile(self.archive, self._buffers, self._direct, head)
+        except (OSError, MemoryError) as error:
+            return _Refused(_no_writing(error), self.limits.instance_bytes)
         return _Receiving(self, request, file, len(head))
 
     def check_room(self, wanted: int = 0) -> None:
@@ -175,7 +180,7 @@ class _Receiving:
             return self._file.room(wanted)
         except InstanceRefused as refusal:
             return self._give_up(refusal).room(wanted)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             return self._give_up(_no_writing(error)).room(wanted)
 
     def filled(self, count: int) -> None:
@@ -191,7 +196,7 @@ class _Receiving:
             return self._keep()
         except InstanceRefused as refusal:
             return _tell(refusal, self._request)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             return _tell(_no_writing(error), self._request)
         finally:
             self._file.discard()
@@ -229,13 +234,12 @@ class _Refused:
 
     def __init__(self, refusal: InstanceRefused, maximum_bytes: int) -> None:
         self._refusal, self._maximum_bytes = refusal, maximum_bytes
-        self._scratch = memoryview(bytearray(1 << 16))
         self._read = 0
 
     def room(self, wanted: int) -> memoryview:
         if self._read > self._maximum_bytes:
             raise self._refusal
-        return self._scratch[:wanted]
+        return _SCRATCH[:wanted]
 
     def filled(self, count: int) -> None:
         self._read += count
@@ -311,8 +315,9 @@ def check_identity(values: dict[int, bytes], sop_class_uid: str, sop_instance_ui
     return study
 
 
-def _no_writing(error: OSError) -> InstanceRefused:
-    return InstanceRefused(OUT_OF_RESOURCES, f"writing failed: {error.strerror}")
+def _no_writing(error: OSError | MemoryError) -> InstanceRefused:
+    why = error.strerror if isinstance(error, OSError) else "no memory"
+    return InstanceRefused(OUT_OF_RESOURCES, f"writing failed: {why}")
 
 
 def _tell(refusal: InstanceRefused, request: StoreRequest) -> int:
