@@ -1,4 +1,4 @@
-"""What the machine under the node lacks: room, the right to write, descriptors. Looked at each time that somebody asks, so
+"""What the machine under the node lacks: room, the right to write, descriptors, memory. Looked at each time that somebody asks, so
 that what is over is not told any more. Needs no database: it may be what is in trouble.
 """
 
@@ -18,6 +18,11 @@ from triage_node.store.engine import sqlite_file
 FULL_BYTES = 16_000_000
 """A disk with less room than this fails the next object or the database's next page."""
 _NEARLY = 0.9
+_OF_MEMORY = (
+    ("Max address space", "VmSize", "address space", "LimitAS"),
+    ("Max data size", "VmData", "memory for data", "LimitDATA"),
+)
+"""What /proc calls a limit and its use, how we call it, and how systemd calls the limit."""
 _MODULE = "triage_node.processes."
 _SENDERS = "senders are refused with 0xA700"
 
@@ -63,6 +68,7 @@ def look(settings: Settings, pids: Mapping[str, int]) -> Iterator[Seen]:
         yield _look_at(Place("the log", log, "what happens is written down nowhere"))
     for role, pid in ours.items():
         yield from _descriptors(role, pid)
+        yield from _memory(role, pid)
 
 
 def problems(settings: Settings, pids: Mapping[str, int]) -> Iterator[Problem]:
@@ -77,7 +83,7 @@ def _look_at(place: Place) -> Seen:
         return Seen(f"disk of {place.name}", Problem(what, "Is its file system mounted?", is_urgent=True))
     free = state.f_bavail * state.f_frsize
     what = f"disk of {place.name}: {_size(free)} free, {place.path}"
-    if state.f_flag & os.ST_RDONLY:
+    if state.f_flag & os.ST_RDONLY or _is_given_up(place.path):
         why = f"The disk of {place.name} can only be read: {place.effect}."
         todo = "The kernel's log (`dmesg`) says why; repair it and mount it for writing again, the node then goes on by itself."
         return Seen(what, Problem(why, todo, is_urgent=True))
@@ -88,6 +94,17 @@ def _look_at(place: Place) -> Seen:
         why = f"{_size(free)} of the disk of {place.name} are free; below {_size(place.stop_bytes)} {place.effect}."
         return Seen(what, Problem(why, "Make room, or lower store.source_days."))
     return Seen(what)
+
+
+def _is_given_up(path: Path) -> bool:
+    """ext4 after an error: from Linux 6.15 on writing fails, and neither statvfs nor the flags of the mount say so."""
+    try:
+        device = path.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    return any(line.split()[2] == number and "emergency_ro" in line.rsplit(" ", 1)[-1].split(",") for line in mounts)
 
 
 def _size(count: float) -> str:
@@ -129,12 +146,43 @@ def _descriptors(role: str, pid: int) -> Iterator[Seen]:
     yield Seen(what, Problem(why, todo, is_urgent=True))
 
 
+def _memory(role: str, pid: int) -> Iterator[Seen]:
+    """Of the role and what it forked, where a limit is set. The decoding child has one of its own, which a study may reach."""
+    for p in (pid, *(child for child in _children(pid) if _is_role(role, child))):
+        for limit, used_as, words, setting in _OF_MEMORY:
+            most, used = _limit(p, limit), _in_use(p, used_as)
+            if most is None or used is None or used < _NEARLY * most:
+                continue
+            why = f"The {role} process has {_size(used)} of the {_size(most)} of {words} that it may have: what needs more fails."
+            todo = f"Raise the limit (`{setting}` in the service); what failed is then tried again by itself."
+            yield Seen(f"memory of {role}", Problem(why, todo, is_urgent=True))
+            return
+
+
+def _in_use(pid: int, name: str) -> int | None:
+    """Bytes that /proc calls so; None where it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:"))
+    except (OSError, StopIteration):
+        return None
+
+
 def _used(pid: int) -> tuple[int, int] | None:
     """(open, allowed); None where this user may not look, or it is gone."""
+    most = _limit(pid, "Max open files")
+    try:
+        return (len(os.listdir(f"/proc/{pid}/fd")), most) if most is not None else None
+    except OSError:
+        return None
+
+
+def _limit(pid: int, name: str) -> int | None:
+    """The soft limit that /proc calls so; None: there is none, or this user may not look."""
     try:
         lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
-        most = next(line.split()[3] for line in lines if line.startswith("Max open files"))
-        return (len(os.listdir(f"/proc/{pid}/fd")), int(most)) if most != "unlimited" else None
+        most = next(line.removeprefix(name).split()[0] for line in lines if line.startswith(name))
+        return int(most) if most != "unlimited" else None
     except (OSError, StopIteration, ValueError):
         return None
 
