@@ -21,6 +21,21 @@ def test_fields_count_as_in_the_standard():
     assert (pid.get(5), pid.get(5, 2), pid.get(7), pid.get(30), pid.get(3, 1, 9)) == ("O|X", "Y", "", "", "")
 
 
+@pytest.mark.parametrize("field", [3, 5])
+def test_what_an_escape_sequence_stands_for_is_not_read_again_and_is_no_null_character(field):
+    """A null character in a name or in MSH-3 had PostgreSQL refuse the message, which its sender then sent for ever."""
+    for sequence, text in (("\\E\\F\\E\\", "\\F\\"), ("a\\X00\\b", "ab"), ("a\\X0000\\b", "ab"), ("\\T\\", "&")):
+        head = MSH.replace("HIS", sequence)
+        message = parse(f"{head}\rPID|1||{sequence}^x||{sequence}&x\r".encode())
+        assert message.first("PID").get(field) == text
+        assert message.sender == f"{text}|WARD"
+
+
+def test_escape_sequences_are_those_of_the_delimiters_that_msh_names():
+    message = parse(b"MSH#$*!@#HIS#WARD#T##2026##ORM$O01#X1#P#2.5.1\rPID#1##P!F!1!S!!E!!X41!\\F\\\r")
+    assert message.first("PID").get(3) == "P#1$!A\\F\\"
+
+
 def test_line_ends_of_every_kind_end_a_segment():
     for end in ("\r", "\n", "\r\n"):
         assert [s.name for s in parse(end.join((MSH, "PID|1", "PV1|1", "")).encode()).segments] == ["MSH", "PID", "PV1"]

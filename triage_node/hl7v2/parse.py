@@ -41,10 +41,17 @@ class Segment:
     def get(self, field: int, component: int = 1, repetition: int = 1) -> str:
         """One component without escape sequences; of subcomponents the first. HL7's explicit null ("") is empty."""
         try:
-            text = self._raw.extract_field(field_num=field, repeat_num=repetition, component_num=component)
+            part = self._raw(field)(repetition)
+            if isinstance(part, hl7.Repetition):
+                part = part(component)
+            elif component > 1:
+                return ""
+            # not the library's own extract_field: it reads escape sequences, and what they stand for would be read as others
+            text = str(part(1) if isinstance(part, hl7.Component) else part)
         except (LookupError, hl7.HL7Exception):
             return ""
-        text = unescape(str(text)).strip()
+        _, of_field, of_repetition, of_component, of_subcomponent = self._raw.separators
+        text = unescape(text, of_field + of_component + of_repetition + self._raw.esc + of_subcomponent).strip()
         return "" if text == '""' else text
 
     def repetitions(self, field: int, components: int) -> list[list[str]]:

@@ -36,8 +36,8 @@ _ESCAPES = str.maketrans(
     {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"}
     | {chr(c): " " for c in (*range(32), 127, 0x85, 0x2028, 0x2029)}  # ends of segments and of frames among them
 )
-_SEQUENCE = re.compile(r"\\([^\\]{0,64})\\")
-_MEANINGS = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", ".br": "\n", ".BR": "\n"}
+USUAL = "|^~\\&"
+"""Delimiters in the order of MSH-1 and MSH-2: field, component, repetition, escape, subcomponent."""
 
 
 class UnknownCharacterSet(ValueError):
@@ -49,9 +49,14 @@ def escape(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
-def unescape(text: str) -> str:
-    """One pass, so that what an escape sequence stands for is never read as another one. Unknown sequences (highlighting, local ones) vanish."""
-    return _SEQUENCE.sub(lambda m: _MEANINGS.get(m[1], _hexadecimal(m[1])), text)
+def unescape(text: str, delimiters: str = USUAL) -> str:
+    """One pass, so that what an escape sequence stands for is never read as another one. Unknown sequences (highlighting, local ones) vanish.
+
+    `delimiters`: those of the message.
+    """
+    meanings = dict(zip("FSRET", delimiters, strict=True)) | {".br": "\n", ".BR": "\n"}
+    mark = re.escape(delimiters[3])
+    return re.sub(f"{mark}([^{mark}]{{0,64}}){mark}", lambda m: meanings.get(m[1], _hexadecimal(m[1])), text)
 
 
 def fitted(text: str, most: int) -> str:
