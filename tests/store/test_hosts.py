@@ -50,7 +50,8 @@ def test_one_of_two_has_a_turn_and_the_other_takes_it_when_it_is_given_up(of_two
     assert [t.mine("archive pacs") for t in (two, one)] == [True, False]
     assert [t.still("scheduler") for t in (one, two)] == [True, False]
     one.give_up()
-    assert two.mine("scheduler")
+    # a server ends a session, and with it its locks, in its own time
+    wait_until(lambda: two.mine("scheduler"), 5, "the other to have the turn")
     assert not one.still("scheduler")
 
 
@@ -154,6 +155,17 @@ def test_a_server_that_is_not_there_is_unavailable():
     store = open_store("postgresql+pg8000://triage@127.0.0.1:9/postgres")
     with pytest.raises(StoreUnavailable, match="127.0.0.1 port 9"), store.read():
         pass
+
+
+def test_a_text_that_cannot_be_sent_leaves_no_answer_behind_for_the_next_question(postgres_url):
+    """The driver stops in the middle of a statement, and its connection gave whoever came next the answer to that one."""
+    store = open_store(postgres_url)
+    with pytest.raises(UnicodeEncodeError), store.read() as c:
+        c.execute(text("SELECT :said"), {"said": ["half of a pair \ud800"]})
+    for number in range(3):
+        with store.write() as c:
+            assert c.execute(text("SELECT :number + 0"), {"number": number}).scalar_one() == number
+    store.close()
 
 
 @pytest.mark.parametrize("statement", ["SELECT nothing_of_this_name", "SELECT 1 FROM nowhere"])

@@ -112,11 +112,17 @@ def _tell_server(connection: Any, _: ConnectionPoolEntry) -> None:
 
 
 def _know_a_lost_connection(context: ExceptionContext) -> Exception | None:
-    """A server that stops says so (57P01) before it hangs up; the driver's dialect takes that for any other error."""
+    """A server that stops says so (57P01) before it hangs up; the driver's dialect takes that for any other error.
+
+    What is no error of the driver's own (a text that UTF-8 cannot say) stopped it between a question and its answer: whoever used
+    the connection next would read that answer for theirs. This one connection goes; the others are sound.
+    """
     original = context.original_exception
     if isinstance(original, OSError):
         context.is_disconnect = True
         return OperationalError(context.statement, None, original, connection_invalidated=True)
-    if _state(original).startswith(_CONNECTION_GONE):
+    if not isinstance(original, context.dialect.loaded_dbapi.Error):
+        context.is_disconnect, context.invalidate_pool_on_disconnect = True, False
+    elif _state(original).startswith(_CONNECTION_GONE):
         context.is_disconnect = True
     return None
