@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, insert, or_, select, text
 from triage_node.store import audit_chain
 from triage_node.store.engine import Store
 from triage_node.store.schema import audit
+from triage_node.store.texts import kept
 
 VIEWED = "study viewed"
 TOLD = "study read"
@@ -21,6 +22,7 @@ _CHAIN_LOCK = 7461  # advisory lock on PostgreSQL: one writer appends to the cha
 def record(c: Connection, at: datetime, actor: str, action: str, subject: str, old: str = "", new: str = "") -> None:
     """Append one entry in the caller's transaction."""
     lock(c)
+    actor, action, subject, old, new = map(kept, (actor, action, subject, old, new))  # the hash is of what is kept
     previous = c.execute(select(audit.c.hash).order_by(audit.c.id.desc()).limit(1)).scalar() or audit_chain.START
     hashed = audit_chain.digest(previous, at, actor, action, subject, old, new)
     c.execute(

@@ -27,7 +27,7 @@ from sqlalchemy.pool import QueuePool
 
 from triage_node.domain.errors import AnotherTenant, StoreError, StoreUnavailable
 from triage_node.domain.identifiers import TENANT
-from triage_node.store import line
+from triage_node.store import line, texts
 
 BUSY_S = 30.0
 WRITING = 7460
@@ -118,6 +118,7 @@ def open_store(database_url: str, tenant: str = "site", as_owner: bool = False) 
         line.bound(engine)
     else:
         raise StoreError(f"{url.get_backend_name()} is not supported; use SQLite or PostgreSQL")
+    texts.keep_every_text(engine)
     check = partial(_refuse_another_tenant, tenant, as_owner, url.get_backend_name() == "sqlite")
     event.listen(engine, "connect", check)
     return Store(engine, tenant)
