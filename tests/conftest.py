@@ -12,6 +12,7 @@ from pynetdicom.association import Association
 from tests.support import prove
 from tests.support.at_once import AtOnce
 from tests.support.object_store import object_server
+from tests.support.store_place import SHARED, shared_servers
 from triage_node.dimse.checkpoint import steady
 
 # an example that takes long says something about the machine, not about the code; at a desk each run looks at other examples,
@@ -69,3 +70,13 @@ def object_store(tmp_path_factory):
     """One real object store for all tests of a run; each takes a bucket of its own, and nobody stops it."""
     with object_server(tmp_path_factory.mktemp("object-store")) as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers_of_the_run(request, tmp_path_factory):
+    """With TRIAGE_TEST_STORE=shared: PostgreSQL and an object store for the nodes of all tests."""
+    if not SHARED:
+        yield
+        return
+    with shared_servers(tmp_path_factory.mktemp("shared"), request.getfixturevalue("object_store")):
+        yield

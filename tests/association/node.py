@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.pacs import free_port
+from tests.support.store_place import database_url, store_line
 from tests.support.waiting import wait_until
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.instances.archive import Archive
@@ -83,16 +85,18 @@ class Node:
         return int(status.split(name + ":")[1].split()[0])
 
 
-def prepare(folder: Path, *, path: str = "fast", listener: str = "", senders: str = "", store: str = "") -> int:
-    """Write the configuration and the schema. `listener`, `senders`, `store`: more TOML lines. Returns the port."""
+def prepare(
+    folder: Path, *, path: str = "fast", listener: str = "", senders: str = "", store: Mapping[str, Any] | None = None
+) -> int:
+    """Write the configuration and the schema. `listener`, `senders`: more TOML lines; `store`: more of that section. Returns the port."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     (folder / "node.toml").write_text(
-        f'[store]\ndata_folder = "{folder}"\n{store or "stop_free_gb = 0.2"}\n'
+        f"{store_line(folder, is_upgraded=True, **({'stop_free_gb': 0.2} | (store or {})))}\n"
         f'[listener]\nport = {port}\nreceive_path = "{path}"\n{listener}\n{senders}\n',
         encoding="utf-8",
     )
-    opened = open_store(f"sqlite:///{folder / 'triage.db'}")
+    opened = open_store(database_url(folder))
     upgrade(opened)
     opened.close()
     return port
@@ -116,11 +120,11 @@ def start(folder: Path, port: int, *before: str) -> Node:
     except AssertionError:
         process.kill()
         raise
-    return Node(folder, port, process, open_store(f"sqlite:///{folder / 'triage.db'}"))
+    return Node(folder, port, process, open_store(database_url(folder)))
 
 
 @contextmanager
-def running(folder: Path, *before: str, **more: str) -> Iterator[Node]:
+def running(folder: Path, *before: str, **more: Any) -> Iterator[Node]:
     """A node for the length of the block."""
     port = prepare(folder, **more)
     node = start(folder, port, *before)

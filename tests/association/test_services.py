@@ -288,7 +288,7 @@ class TestLimits:
             assert client.store(data_set(other, study=generate_uid()), other) == 0
 
     def test_disk_below_its_floor_is_out_of_resources(self, tmp_path):
-        with running(tmp_path / "data", store="stop_free_gb = 1e9") as node, RawClient(node.port) as client:
+        with running(tmp_path / "data", store={"stop_free_gb": 1e9}) as node, RawClient(node.port) as client:
             client.associate()
             uid, data = instance(3_000_000)
             assert client.store(data, uid) == 0xA700

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.store_place import before_init
 from triage_node.cli.setup import bring_up, initialise
 from triage_node.config.load import load
 from triage_node.domain.audit import AuditSearch
@@ -17,7 +18,7 @@ from triage_node.store.engine import Store, open_store
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = tmp_path / "node.toml"
+    path = before_init(tmp_path / "node.toml")
     list(initialise(path, True))
     list(initialise(path, True))  # again: nothing changes
     return path

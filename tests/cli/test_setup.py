@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.store_place import before_init, store_line
+
 PROGRAM = Path(sys.executable).with_name("triage-node")
 
 
@@ -16,7 +18,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def config(tmp_path):
-    path = tmp_path / "node.toml"
+    path = before_init(tmp_path / "node.toml")
     done = run("init", "--config", str(path), "--simulation")
     assert done.returncode == 0, done.stderr
     return path
@@ -61,7 +63,7 @@ def test_check_never_prints_a_password(config, tmp_path):
 )
 def test_wrong_use_is_one_line_and_not_a_traceback(tmp_path, arguments, message):
     config = tmp_path / "node.toml"
-    config.write_text(f'[store]\ndata_folder = "{tmp_path / "data"}"\n')
+    config.write_text(store_line(tmp_path / "data"))
     if arguments[0] == "timeline":
         assert run("init", "--config", str(config)).returncode == 0
     options = () if arguments[0] == "send" else ("--config", str(config))

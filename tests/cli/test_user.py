@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.store_place import before_init
 from triage_node.cli.main import app
 from triage_node.cli.user import NOBODY, first_administrator
 from triage_node.config.load import load
@@ -35,7 +36,7 @@ def store_of(config: Path) -> Store:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    path = tmp_path / "node.toml"
+    path = before_init(tmp_path / "node.toml")
     done = run(path, "init", "--simulation")
     assert done.exit_code == 0, done.output
     assert NOBODY in done.output.replace("\n", " ")
@@ -85,7 +86,7 @@ def test_what_cannot_be_is_said_in_one_line(config, arguments, words):
 
 
 def test_the_first_administrator_is_made_on_a_terminal_once_and_never_into_a_log(tmp_path):
-    config = tmp_path / "node.toml"
+    config = before_init(tmp_path / "node.toml")
     master, slave = pty.openpty()
     process = subprocess.Popen([PROGRAM, "init", "--config", str(config)], stdout=slave, stderr=slave, stdin=slave)
     os.close(slave)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi.testclient import TestClient
 
 from tests.support.deciding import Site
-from triage_node.blobs.places import LocalShelf
+from triage_node.blobs.opened import open_blobs
 from triage_node.console.app import Console, create_app
 from triage_node.console.deps import ConsoleDeps
 from triage_node.console.pages import Room
@@ -16,7 +16,6 @@ from triage_node.domain.priority import ListPolicy, Mode
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import now
 from triage_node.processes.study_details import study_details
-from triage_node.processes.wiring import built_folder
 from triage_node.store import meta, studies
 
 READER, RADIOLOGIST = frozenset({Role.READER}), frozenset({Role.RADIOLOGIST})
@@ -32,14 +31,14 @@ class OnStore:
     mode: Mode = Mode.ACTIVE
 
     def deps(self) -> ConsoleDeps:
-        store, folder = self.site.store, built_folder(self.site.settings)
+        store, built = self.site.store, open_blobs(self.site.settings.store).built
         return ConsoleDeps(
             reading_list=lambda at, flags_count: reading_list(
                 store, ListPolicy(mode=self.mode), at, flags_count, shows_names=True
             ),
             list_version=lambda: meta.list_version(store),
             mode=lambda: self.mode,
-            study=lambda uid: study_details(store, LocalShelf(folder), uid, shows_names=True),
+            study=lambda uid: study_details(store, built, uid, shows_names=True),
             timeline=lambda uid: studies.timeline_of(store, uid) if studies.get(store, uid) is not None else None,
             object_file=lambda uid: None,
             heartbeats=lambda: dict.fromkeys(("ingest", "analysis", "scheduler"), now()),

@@ -17,6 +17,7 @@ import pytest
 
 from tests.console.test_events import hear, open_stream
 from tests.support.people import EVERYBODY, cookie
+from tests.support.store_place import database_url, store_line
 from tests.support.waiting import wait_until
 from triage_node.blobs.places import LocalShelf
 from triage_node.domain.delivery import BuiltObject, ObjectKind
@@ -38,7 +39,7 @@ FLAG = Flag("iph", Urgency.HIGH, "Suspected IPH, 34 mL, very likely", NOW)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{tmp_path / 'triage.db'}")
+    opened = open_store(database_url(tmp_path, is_upgraded=True))
     upgrade(opened)
     meta.set_simulation(opened, True)
     yield opened
@@ -231,7 +232,7 @@ def web_process(folder: Path, port: int = 0, more: str = "") -> subprocess.Popen
     """`more`: further settings of [web]."""
     config = folder / "node.toml"
     config.write_text(
-        f'[store]\ndata_folder = "{folder}"\n[worklist]\nmode = "active"\n[web]\nport = {port}\n{more}',
+        f'{store_line(folder)}\n[worklist]\nmode = "active"\n[web]\nport = {port}\n{more}',
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "triage_node.processes.web", "--config", str(config)]

@@ -16,15 +16,14 @@ from typing import Any
 
 from tests.delivery.files import STUDY, built
 from tests.support.pacs import free_port
+from tests.support.store_place import keep_built, store_line
 from tests.support.waiting import wait_until
 from triage_node.config.load import load
 from triage_node.delivery.outgoing import Outgoing
 from triage_node.domain.delivery import ObjectKind, OutboxRow
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.study import StudyEvent, StudyState
-from triage_node.instances.archive import Archive
 from triage_node.processes.running import Running, now
-from triage_node.processes.wiring import built_folder
 from triage_node.store import heartbeat, instances, meta, outbox, results, studies
 from triage_node.store.engine import open_store
 from triage_node.store.upgrade import upgrade
@@ -38,7 +37,7 @@ class Site:
         self.config = folder / "node.toml"
         (folder / "data").mkdir(parents=True)
         lines = [
-            f"store = {{ data_folder = {json.dumps(str(folder / 'data'))}, warn_free_gb = 0.2, stop_free_gb = 0.1 }}",
+            store_line(folder / "data", is_upgraded=True, warn_free_gb=0.2, stop_free_gb=0.1),
             f"listener = {{ port = {self.listener_port}, ae_title = 'TRIAGE' }}",
         ]
         for archive in archives:
@@ -65,10 +64,8 @@ class Site:
     ) -> None:
         """Keep the files as analysis does, and queue them in one transaction with the end of the study."""
         made = [built(o, kind, refers_to) for o in objects]
-        archive = Archive(built_folder(self.settings))
-        for o, b in zip(objects, made, strict=True):
-            archive.path(b.sha256).parent.mkdir(parents=True, exist_ok=True)
-            archive.path(b.sha256).write_bytes(o.path.read_bytes())
+        for o in objects:
+            keep_built(self.settings.store, o.path.read_bytes())
         with self.store.write() as c:
             results.save_objects(c, made, now())
             for peer in peers:

@@ -15,6 +15,7 @@ from tests.delivery.peers import receiver
 from tests.delivery.roles import Site
 from tests.support.pacs import Archive, free_port, orthanc
 from tests.support.waiting import wait_until
+from triage_node.blobs.opened import open_blobs
 from triage_node.domain.delivery import ObjectKind, OutboxState
 from triage_node.domain.study import Moment
 from triage_node.processes.delivery import Queue
@@ -190,8 +191,7 @@ def test_file_that_vanished_from_the_store_is_parked_with_an_alarm(tmp_path):
     with receiver() as pacs:
         site = Site(tmp_path / "site", [to(pacs.port, ae_title="PACS")])
         site.queue([o])
-        for path in (site.folder / "data").rglob("*.dcm"):
-            path.unlink()
+        open_blobs(site.settings.store).built.remove(site.rows()[0].sha256)
         with site.role("delivery"):
             wait_until(site.is_delivered, 20, "the row is final")
     assert (site.states(), site.rows()[0].reason) == (["parked"], "our own file is gone")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.support.store_place import store_line
 from triage_node.bundle.load import load_bundle
 from triage_node.cli.accept import accept
 from triage_node.cli.setup import initialise
@@ -75,7 +76,7 @@ def test_nothing_measured_is_e0():
 @pytest.fixture
 def node(tmp_path):
     config = tmp_path / "node.toml"
-    config.write_text(f'store = {{ data_folder = "{tmp_path / "data"}" }}\n')
+    config.write_text(store_line(tmp_path / "data") + "\n")
     list(initialise(config, False))
     store = open_store(load(config)[0].database_url)
     yield config, store
@@ -150,7 +151,7 @@ def test_a_record_that_does_not_say_what_it_covers_is_refused(node, tmp_path):
 
 def test_a_simulated_store_takes_no_evidence(tmp_path):
     config = tmp_path / "node.toml"
-    config.write_text(f'store = {{ data_folder = "{tmp_path / "data"}" }}\n')
+    config.write_text(store_line(tmp_path / "data") + "\n")
     list(initialise(config, True))
     with pytest.raises(EvaluationError, match="simulation"):
         accept(file_of(tmp_path, record()), TWO, config, Console(file=io.StringIO()))

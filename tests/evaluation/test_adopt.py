@@ -14,6 +14,7 @@ from rich.console import Console
 from scipy.special import expit
 from typer.testing import CliRunner
 
+from tests.support.store_place import store_line
 from triage_node.bundle.load import load_bundle
 from triage_node.cli.adopt import adopt
 from triage_node.cli.main import app
@@ -64,7 +65,7 @@ def changed(path: Path, **values: object) -> Path:
 @contextmanager
 def fresh(folder: Path) -> Iterator[Node]:
     config = folder / "node.toml"
-    config.write_text(f'store = {{ data_folder = "{folder / "data"}" }}\nworklist = {{ mode = "active" }}\n')
+    config.write_text(f'{store_line(folder / "data")}\nworklist = {{ mode = "active" }}\n')
     list(initialise(config, False))
     settings = load(config)[0]
     store = open_store(settings.database_url)

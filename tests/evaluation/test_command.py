@@ -18,6 +18,7 @@ from rich.console import Console
 
 from tests.bundle.bundles import small_bundle
 from tests.evaluation.sets import SLICES, plain_pictures, plain_volumes
+from tests.support.store_place import store_line
 from triage_node.cli.evaluate import run
 from triage_node.domain.errors import (
     ConfigError,
@@ -161,7 +162,7 @@ def test_with_a_node_the_thresholds_in_force_and_its_instances_are_used(pictures
     from triage_node.store.engine import open_store
 
     config = tmp_path / "node.toml"
-    config.write_text(f'store = {{ data_folder = "{tmp_path / "data"}" }}\n')
+    config.write_text(store_line(tmp_path / "data") + "\n")
     list(initialise(config, True))
     settings, _ = load(config)
     store = open_store(settings.database_url)

@@ -26,6 +26,7 @@ from tests.fuzz import corpus
 from tests.support.node import SETTLED, Node, node
 from tests.support.pacs import storescp
 from tests.support.prove import PROVING, record, sized
+from tests.support.store_place import database_url
 from tests.support.waiting import wait_until
 from triage_node.domain.study import Moment, StudyState
 from triage_node.processes.running import now
@@ -72,7 +73,7 @@ def head() -> Template:
 
 @pytest.fixture
 def store(served: Node) -> Iterator[Store]:
-    opened = open_store(f"sqlite:///{served.data / 'triage.db'}")
+    opened = open_store(database_url(served.data))
     yield opened
     opened.close()
 
@@ -141,7 +142,7 @@ def test_a_night_of_thousands_with_detection_replaced(tmp_path, monkeypatch, hea
     (place / "sitecustomize.py").write_text(_REPLACED_DETECTION)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(place), *filter(None, [os.environ.get("PYTHONPATH")]))))
     with serving(tmp_path / "node") as served:
-        store = open_store(f"sqlite:///{served.data / 'triage.db'}")
+        store = open_store(database_url(served.data))
         promise = f"{REPLACED} small studies go through, DETECTION REPLACED by the first answer"
         night(served, store, head, REPLACED, "night_replaced", promise)
         store.close()

@@ -25,6 +25,7 @@ from pynetdicom.sop_class import (
 )
 
 from tests.support.pacs import free_port
+from tests.support.store_place import store_line
 from tests.support.waiting import wait_until
 from triage_node.config.load import load
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
@@ -57,7 +58,7 @@ class Site:
         self.config = folder / "node.toml"
         self.config.write_text(
             f"""
-            store = {{ data_folder = "{folder / "data"}", warn_free_gb = 0.2, stop_free_gb = 0.1 }}
+            {store_line(folder / "data", is_upgraded=True, warn_free_gb=0.2, stop_free_gb=0.1)}
             worklist = {{ mode = "{mode}" }}
             [gateway]
             ups_port = {self.ups_port}

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.counterparts.hl7_node import program
+from tests.support.store_place import database_url
 from tests.support.waiting import wait_until
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.domain.clinical import ClinicalEntry
@@ -44,7 +45,7 @@ def head(kind: str = "ORM^O01", control_id: str = "X1", character_set: str = "UN
 
 @pytest.fixture
 def store(tmp_path) -> Iterator[Store]:
-    store = open_store(f"sqlite:///{tmp_path / 'triage.db'}")
+    store = open_store(database_url(tmp_path, is_upgraded=True))
     upgrade(store)
     yield store
     store.close()

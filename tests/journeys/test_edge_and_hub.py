@@ -9,6 +9,7 @@ from tests.support.door import Door
 from tests.support.node import Node, node
 from tests.support.pacs import free_port, storescp
 from tests.support.prove import record
+from tests.support.store_place import database_url
 from tests.support.waiting import wait_until
 from triage_node.store import instances, results
 from triage_node.store.engine import open_store
@@ -62,7 +63,7 @@ def pacs(port: int) -> dict[str, object]:
 
 def held(served: Node, study_instance_uid: str) -> tuple[set[str], set[str]]:
     """SHA-256 of what was received, and the UIDs of what was built from it."""
-    store = open_store(f"sqlite:///{served.data / 'triage.db'}")
+    store = open_store(database_url(served.data))
     received = {i.sha256 for i in instances.of_study(store, study_instance_uid)}
     made = {o.sop_instance_uid for o in results.objects_of(store, study_instance_uid)}
     store.close()

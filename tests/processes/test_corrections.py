@@ -12,7 +12,6 @@ import pytest
 
 from tests.journeys import modality
 from tests.support.analysed import Painted, analysis, close, receive, settings_in, take_in
-from triage_node.blobs.places import LocalShelf
 from triage_node.config.hl7_inbound import Hl7InboundSettings
 from triage_node.domain.delivery import ObjectKind, OutboxRow, OutboxState
 from triage_node.domain.finding import Detection
@@ -23,7 +22,7 @@ from triage_node.processes.analysis import Analysis
 from triage_node.processes.orders import Orders
 from triage_node.processes.running import now
 from triage_node.processes.study_details import study_details
-from triage_node.store import audit, orders, outbox, results, studies, worklist
+from triage_node.store import audit, instances, orders, outbox, results, studies, worklist
 
 TEXT = """
 [worklist]
@@ -123,7 +122,7 @@ def test_a_reported_study_is_issued_again_under_the_new_identity(role, bleed, me
     old = {r.kind: r.sop_instance_uid for r in before}
     assert named.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == old[ObjectKind.FINDINGS_SR]
 
-    listed = study_details(role.store, LocalShelf(role.settings.store.data_folder), uid, shows_names=False).to_correct
+    listed = study_details(role.store, role.blobs.built, uid, shows_names=False).to_correct
     assert {t.uid for t in listed} == set(old.values())
     assert {(t.peer, t.carries, t.done) for t in listed} == {("pacs", shown, "Withdrawn there by a rejection note.")}
     assert audit.first_broken(role.store) is None
@@ -141,7 +140,7 @@ def test_what_waits_for_an_archive_never_goes_out_under_the_old_identity(role, b
     sent = delivered(role, uid)
     assert {str(read(role, r).PatientID) for r in sent if r.kind is not ObjectKind.REJECTION_NOTE} == {"RIGHT-ID"}
     states = {r.sop_instance_uid: r.state for r in outbox.of_study(role.store, uid)}
-    listed = study_details(role.store, LocalShelf(role.settings.store.data_folder), uid, shows_names=True).to_correct
+    listed = study_details(role.store, role.blobs.built, uid, shows_names=True).to_correct
     assert [t.uid for t in listed] == [on_its_way.sop_instance_uid]
     assert sorted(s.value for s in states.values()).count("parked") == 1
 
@@ -194,9 +193,7 @@ def test_a_merge_and_its_way_back_leave_no_object_behind(role, bleed):
     sent = delivered(role, uid)
     assert {r.kind for r in sent} == {ObjectKind.FINDINGS_SR, ObjectKind.SUMMARY_SC}
     assert {str(read(role, r).PatientID) for r in sent} == {OLD}
-    assert (
-        study_details(role.store, LocalShelf(role.settings.store.data_folder), uid, shows_names=True).to_correct == ()
-    )
+    assert study_details(role.store, role.blobs.built, uid, shows_names=True).to_correct == ()
 
 
 def test_images_that_come_under_either_identity_after_a_merge_are_one_patients(role, bleed, tmp_path):
@@ -216,10 +213,10 @@ def test_without_its_images_a_study_is_listed_and_not_opened_again(role, bleed):
     uid = receive(role, bleed)
     role.work()
     delivered(role, uid)
-    for file in (role.settings.store.data_folder / "blobs").glob("*/*.dcm"):
-        file.unlink()
+    for image in instances.of_study(role.store, uid):
+        role.received.remove(image.sha256)
     hears(role, merged("RIGHT-ID"))
     assert studies.get(role.store, uid).state is StudyState.DELIVERED
     assert "nothing can be issued again" in worklist.row_of(role.store, uid).row.status_words
-    listed = study_details(role.store, LocalShelf(role.settings.store.data_folder), uid, shows_names=True).to_correct
+    listed = study_details(role.store, role.blobs.built, uid, shows_names=True).to_correct
     assert {t.done for t in listed} == {"No rejection note withdraws it."}

@@ -13,7 +13,6 @@ import pytest
 
 from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
-from triage_node.blobs.places import LocalShelf
 from triage_node.config.schema import ArchiveSettings, Settings, WorklistSettings
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.finding import EvidenceLevel, OperatingPoint
@@ -164,7 +163,7 @@ def test_what_no_evaluation_covers_is_observed_by_itself_with_its_reason(tmp_pat
         assert flagged_for_readers(role, Mode.ACTIVE) == []
         assert {m.mode for m in worklist.moves(role.store, uid)} <= {"observe"}
         assert set(peers(role, uid)) == {"research"}
-        details = study_details(role.store, LocalShelf(tmp_path / "data" / "built"), uid, shows_names=False)
+        details = study_details(role.store, role.blobs.built, uid, shows_names=False)
         assert details.apart == role.standing.why
         would = reading_list(role.store, ListPolicy(mode=Mode.ACTIVE), now(), True, shows_names=False)
         assert would.placed[0].row.flag is not None

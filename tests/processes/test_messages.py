@@ -134,9 +134,10 @@ def test_a_peer_that_does_not_know_the_study_yet_is_asked_again_and_told_when_it
 
 def test_a_study_that_a_peer_never_knows_ends_in_words_and_holds_back_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(messages, "UNKNOWN_AGAIN", timedelta(milliseconds=20))
-    monkeypatch.setattr(messages, "UNKNOWN_FOR", timedelta(seconds=1))
+    asked = []
 
     def knows_the_other(peer, connection, control_id, text):
+        asked.extend(["1.2.1"] * ("1.2.2" not in text))
         (replies.accepts if "1.2.2" in text else replies.knows_no_such_study)(peer, connection, control_id, text)
 
     with ris() as peer:
@@ -144,6 +145,8 @@ def test_a_study_that_a_peer_never_knows_ends_in_words_and_holds_back_no_other(t
         site = flagged(tmp_path, peer.settings(), uids=("1.2.1", "1.2.2"))
         with telling(site):
             reaches(site, MessageState.ACKNOWLEDGED, "1.2.2")
+            wait_until(lambda: len(asked) >= 2, 30, "the peer was asked again")
+            monkeypatch.setattr(messages, "UNKNOWN_FOR", timedelta(0))
             ended = reaches(site, MessageState.UNKNOWN_STUDY)
     assert ended.tries >= 2
     assert "204" in ended.words
@@ -190,7 +193,7 @@ def test_the_gate_is_asked_again_when_a_message_leaves(tmp_path, happens, words)
             if happens == "read":
                 worklist.set_reading_state(c, "1.2.1", ReadingState.READ, now(), "dr. lee")
             elif happens == "not live":
-                c.exec_driver_sql("UPDATE worklist_row SET live = 0")
+                c.exec_driver_sql("UPDATE worklist_row SET live = FALSE")
         if happens == "disagreed":
             withdrawal.withdraw(site.store, "1.2.1", "dr. lee", now())
         if happens == "observe":

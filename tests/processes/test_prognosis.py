@@ -11,7 +11,6 @@ import pytest
 from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
 from tests.support.people import EVERYBODY, page_of
-from triage_node.blobs.places import LocalShelf
 from triage_node.config.schema import PrognosisSettings, Settings
 from triage_node.domain.clinical import ClinicalEntry
 from triage_node.domain.errors import StatementConflict
@@ -25,7 +24,7 @@ from triage_node.processes.analysis import Analysis
 from triage_node.processes.reporting import Reporter
 from triage_node.processes.running import Running, now
 from triage_node.processes.study_details import study_details
-from triage_node.store import audit, policy, results, studies, worklist
+from triage_node.store import audit, instances, policy, results, studies, worklist
 from triage_node.store import prognosis as stored
 
 
@@ -104,8 +103,8 @@ def test_facts_that_come_later_revise_the_prognosis_without_pixels_or_a_new_resu
     assert first.measured["example"]["mask_voxels"] > 0
     assert not role.restate()
 
-    for path in (role.settings.store.data_folder / "blobs").rglob("*.dcm"):
-        path.unlink()
+    for image in instances.of_study(role.store, uid):
+        role.received.remove(image.sha256)
     state_facts(role, uid, ClinicalEntry(gcs=9, trauma=False, nihss=12, glucose_mg_dl=140.0, on_anticoagulant=False))
     assert role.restate()
     second = made_for(role, uid)
@@ -196,7 +195,7 @@ def test_a_study_of_which_the_model_is_not_sure_says_so_on_list_page_and_in_the_
     role.work()
     (listed,) = worklist.rows(role.store)
     assert (listed.row.unsure, listed.row.flag) == (True, None)
-    details = study_details(role.store, LocalShelf(role.settings.store.data_folder / "built"), uid, shows_names=True)
+    details = study_details(role.store, role.blobs.built, uid, shows_names=True)
     assert details.result_words == "Not sure: neither raised nor passed"
     assert details.outputs[0].value == "not sure"
     assert details.outputs[0].operating_point.startswith("not sure 0.300, raise 0.500, notify 0.800")

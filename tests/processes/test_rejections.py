@@ -13,7 +13,6 @@ from tests.journeys import modality
 from tests.processes.test_corrections import TEXT, analysed_again, delivered
 from tests.support.analysed import analysis, receive, settings_in, take_in
 from tests.support.key_objects import rejection_note
-from triage_node.blobs.places import LocalShelf
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.errors import DecodeError, ReportError
 from triage_node.domain.identifiers import deterministic_uid
@@ -101,7 +100,7 @@ def test_a_study_that_was_rejected_stays_in_sight_with_its_flag_and_our_objects_
     [note] = delivered(role, uid)
     assert note.kind is ObjectKind.REJECTION_NOTE
     assert f'"{ours}"' in names(role, note.sop_instance_uid)
-    listed = study_details(role.store, LocalShelf(role.settings.store.data_folder), uid, shows_names=False).to_correct
+    listed = study_details(role.store, role.blobs.built, uid, shows_names=False).to_correct
     assert {t.what for t in listed} == {"findings_sr", "summary_sc"}
     assert {t.done for t in listed} == {"Withdrawn there by a rejection note."}
     assert all("rejected by PACS" in t.why for t in listed)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.deciding import ACTIVE, DIGEST, E0, Site
-from triage_node.blobs.places import LocalShelf
+from triage_node.blobs.opened import open_blobs
 from triage_node.config.worklist_peers import Hl7PeerSettings
 from triage_node.domain.finding import BundleIdentity, Component, Detection, FindingDecision, Location, OperatingPoint
 from triage_node.domain.priority import ReadingState, Urgency
@@ -78,7 +78,7 @@ def test_a_repeat_that_the_model_does_not_raise_by_itself_is_raised_weakly_and_t
     assert raised.words == "Repeat after 2 d 23 h of a flagged scan; this one by itself: not raised"
     assert site.told("1.2.2") == []
     assert not results.latest(site.store, "1.2.2").flagged
-    assert study_details(site.store, LocalShelf(site.folder), "1.2.2", False).result_words == raised.words
+    assert study_details(site.store, open_blobs(site.settings.store).built, "1.2.2", False).result_words == raised.words
 
 
 def test_a_repeat_that_only_was_raised_as_such_makes_no_repeat(site):

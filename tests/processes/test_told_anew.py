@@ -14,7 +14,7 @@ from tests.support.pacs import free_port
 from tests.support.ris import Ris
 from tests.support.sending import HANGING_S, sending, wait_little
 from tests.support.waiting import wait_until
-from triage_node.blobs.places import LocalShelf
+from triage_node.blobs.opened import open_blobs
 from triage_node.config.contacts import ContactSettings
 from triage_node.domain.message import MessageState
 from triage_node.processes import identity, messages, notifying, withdrawal
@@ -50,7 +50,7 @@ def correct(site: Site) -> None:
     study = studies.get(site.store, UID)
     assert study is not None
     new = replace(study.identity, patient_id=patient_id, accession_number=accession, patient_name=name)
-    identity.correct(site.store, LocalShelf(site.settings.store.data_folder), UID, new, "HL7 HIS")
+    identity.correct(site.store, open_blobs(site.settings.store).built, UID, new, "HL7 HIS")
 
 
 def all_told(site: Site) -> None:

@@ -16,6 +16,7 @@ from tests.delivery.web_archive import web_archive
 from tests.support.deciding import Site
 from tests.support.door import Door, Trouble
 from tests.support.ris import ris
+from tests.support.store_place import keep_built
 from tests.worklist.adapter_contract import KNOWN
 from tests.worklist.fhir_server import fhir_server
 from tests.worklist.http_manager import http_manager
@@ -25,10 +26,8 @@ from triage_node.config.schema import ArchiveSettings
 from triage_node.config.section import Section
 from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.delivery import OUTBOX_FINAL
-from triage_node.instances.archive import Archive
 from triage_node.processes import delivery
 from triage_node.processes.running import Running, now
-from triage_node.processes.wiring import built_folder
 from triage_node.store import outbox, results
 
 ARCHIVES = ("C-STORE", "STOW-RS")
@@ -139,9 +138,7 @@ def decided(folder: Path, ways: dict[str, Way], *others: Section, studies: Seque
     site.decide(studies[0])
     file = write(folder, 1)
     made = built(file)
-    kept = Archive(built_folder(site.settings)).path(made.sha256)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_bytes(file.path.read_bytes())
+    keep_built(site.settings.store, file.path.read_bytes())
     objects = [
         replace(made, study_instance_uid=uid, sop_instance_uid=made.sop_instance_uid if n == 0 else f"{uid}.7")
         for n, uid in enumerate(studies)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.node import toml
+from tests.support.store_place import store_section
+from triage_node.blobs.opened import open_blobs
 from triage_node.blobs.places import keep_bytes
 from triage_node.cli.setup import initialise
 from triage_node.config.load import load
@@ -24,8 +27,9 @@ from triage_node.instances.archive import Archive
 from triage_node.instances.intake import reindex
 from triage_node.processes.analysis import Analysis
 from triage_node.processes.running import Running, now
-from triage_node.store import instances, studies, worklist
+from triage_node.store import instances, studies, uploads, worklist
 from triage_node.store.engine import open_store
+from triage_node.store.uploads import Upload
 
 
 class Painted:
@@ -65,11 +69,13 @@ class _Rows:
         self.made.append(instance(True))
 
 
-def settings_in(folder: Path, simulation: bool = True, text: str = "") -> Settings:
-    """A folder as `triage-node init` leaves it, with more TOML of the test's own."""
+def settings_in(
+    folder: Path, simulation: bool = True, text: str = "", store: Mapping[str, Any] | None = None
+) -> Settings:
+    """A folder as `triage-node init` leaves it, with more TOML of the test's own. `store`: another place than that of the tests."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "triage-node.toml"
-    config.write_text(f'[store]\ndata_folder = "{folder / "data"}"\n{text}')
+    config.write_text(f"store = {toml(store or store_section(folder / 'data'))}\n{text}")
     list(initialise(config, simulation))
     return load(config)[0]
 
@@ -105,8 +111,10 @@ def close(role: Analysis, uid: str) -> None:
         assert studies.close(c, uid, "released", False, now(), study.instances)
 
 
-def take_in(role: Analysis, files: Sequence[Path], calling_ae_title: str = "MODALITY") -> list[ReceivedInstance]:
-    """Store files as the listener does. Returns what is new."""
+def take_in(
+    role: Analysis, files: Sequence[Path], calling_ae_title: str = "MODALITY", goes_up: bool = True
+) -> list[ReceivedInstance]:
+    """Store files as the listener does, also where hosts share images, unless not `goes_up`. Returns what is new."""
     rows = _Rows()
     with closing(Archive(role.settings.store.data_folder)) as archive:
         archive.prepare()
@@ -114,5 +122,11 @@ def take_in(role: Analysis, files: Sequence[Path], calling_ae_title: str = "MODA
             keep_bytes(archive, file.read_bytes())
         reindex(archive, lambda digests: instances.blobs_without_row(role.store, digests), rows)  # type: ignore[arg-type]
     made = [replace(i, calling_ae_title=calling_ae_title) for i in rows.made]
-    instances.record_batch(role.store, made)
+    blobs = open_blobs(role.settings.store)
+    goes_up = goes_up and blobs.is_shared
+    instances.record_batch(role.store, made, Upload.DUE if goes_up else Upload.NEVER)
+    if goes_up:
+        for instance in made:
+            blobs.received.upload(instance.sha256)
+        uploads.record(role.store, [i.sha256 for i in made], Upload.DONE)
     return made

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.support.store_place import store_line
 from triage_node.config.contacts import ContactSettings
 from triage_node.config.load import load
 from triage_node.config.schema import ArchiveSettings, Settings
@@ -49,7 +50,7 @@ class Site:
         self.folder, self.config, self.simulation = folder, folder / "node.toml", simulation
         (folder / "data").mkdir(parents=True, exist_ok=True)
         lines = [
-            f"store = {{ data_folder = {json.dumps(str(folder / 'data'))}, warn_free_gb = 0.2, stop_free_gb = 0.1 }}",
+            store_line(folder / "data", is_upgraded=True, warn_free_gb=0.2, stop_free_gb=0.1),
             f"worklist = {{ mode = {json.dumps(mode)} }}",
             "web = { study_link = 'https://viewer.example/{study_instance_uid}' }",
         ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.support.store_place import store_line
 from triage_node.config.load import load
 from triage_node.config.schema import Settings
 from triage_node.detection.operating_point import decide
@@ -42,7 +43,7 @@ def lab_store(
     """`n` studies that arrived evenly over `days` before `at`, a fifth of them with a bleed; none has a truth yet."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "triage-node.toml"
-    config.write_text(f'[store]\ndata_folder = "{folder / "data"}"\n{text}')
+    config.write_text(f"{store_line(folder / 'data', is_upgraded=True)}\n{text}")
     (folder / "data").mkdir(exist_ok=True)
     settings, _ = load(config)
     store = open_store(settings.database_url)

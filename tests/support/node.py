@@ -19,6 +19,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from tests.support.pacs import Archive, free_port
+from tests.support.store_place import store_section
 from tests.support.waiting import wait_until
 from triage_node.domain.person import Role
 
@@ -202,7 +203,7 @@ def node(
     served = Node(folder, dicom_port or free_port(), free_port(), program)
     served.log = log or served.log
     defaults: dict[str, Any] = {
-        "store": {"data_folder": str(served.data), "warn_free_gb": 0.5, "stop_free_gb": 0.2},
+        "store": store_section(served.data, warn_free_gb=0.5, stop_free_gb=0.2),
         "listener": {"port": served.dicom_port, "ae_title": AE_TITLE},
         "web": {"port": served.web_port},
         "worklist": {"mode": mode},

@@ -218,10 +218,10 @@ class PostgresServer:
     def url(self) -> str:
         return f"postgresql+pg8000://triage@{self.host}:{self.port}/postgres"
 
-    def start(self) -> None:
+    def start(self, max_connections: int = 100) -> None:
         """Returns when it answers."""
         server = [str(self._binaries / "postgres"), "-D", str(self._home / "data"), "-k", str(self._home)]
-        server += ["-p", str(self.port), "-h", self.host, "-c", "fsync=off"]
+        server += ["-p", str(self.port), "-h", self.host, "-c", "fsync=off", "-N", str(max_connections)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([*self._prefix, *server], stdout=log, stderr=log, cwd="/")
         ready = [str(self._binaries / "pg_isready"), "-h", self.host, "-p", str(self.port), "-q"]

@@ -14,6 +14,7 @@ from tests.delivery.files import write
 from tests.delivery.peers import receiver, settings_for
 from tests.support.certificates import server_certificate
 from tests.support.door import Door, Trouble
+from tests.support.store_place import store_section
 from tests.support.waiting import wait_until
 from triage_node.config.schema import Settings
 from triage_node.delivery.outgoing import Outgoing
@@ -33,7 +34,7 @@ FLAGGED = "1.2.3"
 @pytest.fixture
 def edge(tmp_path: Path) -> tuple[Settings, Store, dict[str, Outgoing]]:
     """A store with three closed studies of two instances each. Returns also what was received, by SOP Instance UID."""
-    settings = Settings.model_validate({"store": {"data_folder": tmp_path / "data"}})
+    settings = Settings.model_validate({"store": store_section(tmp_path / "data")})
     settings.store.data_folder.mkdir()
     store = open_store(settings.database_url)
     upgrade(store)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from tests.support.lab import DIGEST, POINT, add_studies, bleeds, lab_store, tell_truth, uid_of
-from triage_node.blobs.places import LocalShelf
+from triage_node.blobs.opened import open_blobs
 from triage_node.console.lab_deps import Question
 from triage_node.domain.errors import StoreError
 from triage_node.domain.feedback import Feedback, Said
@@ -258,8 +258,6 @@ def test_a_kind_of_bleed_with_a_point_of_its_own_raises_and_the_page_names_it(ma
     policy.add(store, [POINT, own], "two people", "subdural bleeds were missed", now())
     add_studies(store, [(90, now(), 0.1)])
     assert results.latest(store, uid_of(90)).flagged
-    shown = study_details(
-        store, LocalShelf(settings.store.data_folder / "built"), uid_of(90), shows_names=False
-    ).outputs[0]
+    shown = study_details(store, open_blobs(settings.store).built, uid_of(90), shows_names=False).outputs[0]
     assert (shown.name, shown.value) == ("Subdural hemorrhage", "possible")
     assert shown.operating_point == "raise 0.040, notify 0.600, policy 2"

@@ -15,13 +15,14 @@ from tests.store.test_operations import ours
 from tests.support.deciding import Site
 from tests.support.node import node
 from tests.support.pacs import free_port
+from tests.support.store_place import database_url, keep_built
 from tests.support.waiting import wait_until
+from triage_node.blobs.opened import open_blobs
 from triage_node.domain.delivery import BuiltObject, ObjectKind, OutboxState
 from triage_node.domain.study import StudyEvent
 from triage_node.processes.operations import beating, sink
 from triage_node.processes.operations.names import SINK
 from triage_node.processes.running import Running, now
-from triage_node.processes.wiring import built_folder
 from triage_node.store import (
     audit,
     instances,
@@ -54,7 +55,7 @@ def test_heartbeat_goes_the_whole_way_and_leaves_nothing_but_its_line(tmp_path):
         wait_until(
             lambda: running.get("/api/operations")["heartbeat"]["last_success_at"], 480, "a heartbeat to come through"
         )
-        store = open_store(f"sqlite:///{running.data / 'triage.db'}")
+        store = open_store(database_url(running.data))
         done = wait_until(
             lambda: [r for r in operations_synthetic.last(store, 9) if r.erased_at], 60, "it to be erased"
         )
@@ -130,12 +131,13 @@ def come_through(site: Site, probability: float = 0.98, kinds=KINDS) -> None:
     for row in outbox.claim_batch(store, SINK, "d1", now(), timedelta(seconds=9), 9):
         outbox.record_outcome(store, row.id, OutboxState.DELIVERED, now())
     operations_synthetic.decided(store, UID, probability, 0.5, now())
-    sink.folder(site.settings).mkdir()
+    blobs = open_blobs(site.settings.store)
+    sink.folder(site.settings).mkdir(parents=True)
     for o in built:
-        sink.path_of(site.settings, o.sop_instance_uid).write_bytes(kinds[o.kind])
-        at = built_folder(site.settings) / "blobs" / o.sha256[:2] / f"{o.sha256}.dcm"
-        at.parent.mkdir(parents=True)
-        at.write_bytes(kinds[o.kind])
+        there = sink.path_of(site.settings, o.sop_instance_uid)
+        there.write_bytes(kinds[o.kind])
+        blobs.publish(there)
+        keep_built(site.settings.store, kinds[o.kind])
 
 
 def concluded(site: Site) -> operations_synthetic.Run:
@@ -152,7 +154,7 @@ def test_run_that_arrived_as_built_passes_and_is_erased_at_the_next_look(site):
     assert concluded(site).erased_at is not None
     assert studies.get(site.store, UID) is None
     assert list(sink.folder(site.settings).iterdir()) == []
-    assert list(built_folder(site.settings).rglob("*.dcm")) == []
+    assert list(open_blobs(site.settings.store).built.digests()) == []
     assert operations_drift.scanners(site.store, now() - timedelta(days=1)) == []
 
 

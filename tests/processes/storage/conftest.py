@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ import pytest
 
 from tests.journeys import modality
 from tests.support.analysed import settings_in, take_in
+from tests.support.store_place import database_url
 from tests.support.waiting import wait_until
 from triage_node.blobs.opened import open_blobs
 from triage_node.config.schema import Settings
@@ -33,23 +34,28 @@ host = "127.0.0.1"
 class Hosts:
     """`place`: "data folder" (one host, whatever its name), "shared folder" or "object store"."""
 
-    def __init__(self, folder: Path, place: str, store_lines: str) -> None:
+    def __init__(self, folder: Path, place: str, shared: Mapping[str, str]) -> None:
         self.folder, self.place = folder, place
         self.mount = folder / "mount"
-        self._lines = f'database_url = "sqlite:///{folder / "triage.db"}"\n{store_lines}'
+        self._shared = {"database_url": database_url(folder), "warn_free_gb": 0.2, "stop_free_gb": 0.1, **shared}
         self.store: Store = open_store(self.settings("first").database_url)
 
     def settings(self, host: str) -> Settings:
         name = host if self.place != "data folder" else "only"
-        lines = f'{self._lines}\nwarn_free_gb = 0.2\nstop_free_gb = 0.1\n[worklist]\nmode = "active"\n{ARCHIVE}'
-        return settings_in(self.folder / name, text=lines)
+        folder = self.folder / name
+        return settings_in(
+            folder,
+            text=f'[worklist]\nmode = "active"\n{ARCHIVE}',
+            store={"data_folder": str(folder / "data"), **self._shared},
+        )
 
     def running(self, host: str, role: str = "analysis") -> Running:
         return Running(role, self.settings(host), self.store, threading.Event())
 
     def receive(self, host: str, files: Sequence[Path]) -> list[ReceivedInstance]:
         """As the listener of a host leaves it: in its spool, with rows, not uploaded."""
-        return take_in(SimpleNamespace(settings=self.settings(host), store=self.store), files)  # type: ignore[arg-type]
+        role = SimpleNamespace(settings=self.settings(host), store=self.store)
+        return take_in(role, files, goes_up=False)  # type: ignore[arg-type]
 
     @contextmanager
     def uploading(self, host: str) -> Iterator[Uploader]:
@@ -80,14 +86,14 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[modality.Sent]:
 
 
 def _hosts(folder: Path, place: str, request: pytest.FixtureRequest) -> Iterator[Hosts]:
-    lines = ""
+    shared = {}
     if place == "shared folder":
         (folder / "mount").mkdir()
-        lines = f'blob_url = "file://{folder / "mount"}"'
+        shared = {"blob_url": f"file://{folder / 'mount'}"}
     if place == "object store":
         server = request.getfixturevalue("object_store")
-        lines = f'blob_url = "{server.place()}"\nblob_credentials_file = "{server.credentials}"'
-    made = Hosts(folder, place, lines)
+        shared = {"blob_url": server.place(), "blob_credentials_file": str(server.credentials)}
+    made = Hosts(folder, place, shared)
     yield made
     made.store.close()
 
