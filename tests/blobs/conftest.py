@@ -17,7 +17,9 @@ Host = Callable[[str], Blobs]
 
 
 def settings(folder: Path, url: str, credentials: Path | None = None, cache_gb: float = 1.0) -> StoreSettings:
-    return StoreSettings(data_folder=folder, blob_url=url, blob_credentials_file=credentials, blob_cache_gb=cache_gb)
+    return StoreSettings(
+        data_folder=folder, blob_url=url, blob_credentials_file=credentials, blob_cache_gb=cache_gb, warn_free_gb=0
+    )
 
 
 SHARED = ["shared folder", "object store"]

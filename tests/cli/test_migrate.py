@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import signal
@@ -13,19 +14,22 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from tests.support.databases import Databases
 from tests.support.filled import AT, fill
 from tests.support.pacs import free_port, postgres
+from tests.support.waiting import wait_until
+from triage_node.blobs.opened import by_keys
 from triage_node.cli.migrate import migrate
 from triage_node.cli.setup import initialise
 from triage_node.config.load import load
 from triage_node.domain.errors import TriageNodeError
+from triage_node.instances.archive import Archive
 from triage_node.store import audit
 from triage_node.store.engine import Store, open_store
 from triage_node.store.moving import fence
-from triage_node.store.schema import timeline
+from triage_node.store.schema import instance, timeline
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "200"}
 PROGRAM = Path(sys.executable).with_name("triage-node")
@@ -76,11 +80,12 @@ def test_wrong_addresses_are_one_line_each_and_harm_nothing(site, tmp_path):
         (("--to", f"postgresql+pg8000://u:secret@127.0.0.1:{free_port()}/none"), "Connection refused"),
         (("--to-file", str(tmp_path / "absent")), "cannot be read"),
         (("--to-file", str(tmp_path / "empty")), "not of the form"),
+        (("--blobs-to", "nonsense"), "not of the form s3://"),
     ]:
         given = dict(zip(arguments[::2], arguments[1::2], strict=True))
         to_file = Path(given["--to-file"]) if "--to-file" in given else None
         with pytest.raises(TriageNodeError) as refused:
-            migrate(site, given.get("--to", ""), to_file, Console())
+            migrate(site, given.get("--to", ""), to_file, given.get("--blobs-to", ""), None, Console())
         assert words in str(refused.value), arguments
         assert "secret" not in str(refused.value)
     assert goes_on(site, before)
@@ -133,6 +138,52 @@ def test_killed_while_it_copies_the_same_command_goes_on_and_an_unfinished_copy_
     assert "30003" in done.stdout
     with closing(open_store(old)) as left:
         assert fence.marks(left).moved_to == new
+
+
+@pytest.fixture
+def with_files(site: Path) -> list[str]:
+    """The site with received files, as many as take a while."""
+    data = load(site)[0].store.data_folder
+    with closing(Archive(data)) as archive:
+        archive.prepare()
+    with closing(open_store(load(site)[0].database_url)) as store, store.write() as c:
+        c.execute(update(instance).values(source_removed_at=AT))
+    names = []
+    for _ in range(1500):
+        content = os.urandom(2000)
+        names.append(hashlib.sha256(content).hexdigest())
+        Archive(data).path(names[-1]).write_bytes(content)
+    return names
+
+
+def test_killed_while_it_copies_files_the_same_command_goes_on_and_database_and_files_move_at_once(
+    site, with_files, tmp_path, object_store
+):
+    old, before = load(site)[0].store, site.read_text()
+    url, new = object_store.place(), f"sqlite:///{tmp_path / 'new.db'}"
+    place = by_keys(old.model_copy(update={"blob_url": url, "blob_credentials_file": object_store.credentials}))
+    both = ("--to", new, "--blobs-to", url, "--blobs-credentials", str(object_store.credentials))
+    copying = subprocess.Popen(command(site, *both[2:]), stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+    wait_until(lambda: len(list(place.keys("blobs"))) > 20, 120, "some files are there")
+    copying.kill()
+    copying.wait()
+    assert copying.returncode == -signal.SIGKILL, "it ended before it was killed"
+    assert site.read_text() == before
+
+    done = run(site, *both)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(with_files)} files are there, each read back" in done.stdout
+    assert "--blobs-to 'data_folder'" in done.stdout
+    assert {k[-68:-4] for k in place.keys("blobs")} == set(with_files)
+    moved = load(site)[0]
+    assert (moved.database_url, moved.store.blob_url) == (new, url)
+    assert not (old.data_folder / "moving").exists(), "nothing is left of what was on its way"
+    done = run(site, *both)
+    assert done.returncode == 2
+    assert "already" in done.stderr
+    back = run(site, "--blobs-to", "data_folder")
+    assert back.returncode == 0, back.stderr
+    assert load(site)[0].store.blob_url == ""
 
 
 def many(store: Store, rows: int) -> None:

@@ -90,6 +90,14 @@ def whole_tables(store: Store, statement: Statement) -> set[str]:
     return scanned & set(metadata.tables) - SMALL
 
 
+def indexes_of(store: Store, statement: Statement) -> str:
+    """The plan of this statement as text, in which the indexes are named that it goes by."""
+    text, parameters = statement
+    with store.engine.connect() as c:
+        explain = "EXPLAIN QUERY PLAN" if store.is_sqlite else "EXPLAIN"
+        return "\n".join(str(row) for row in c.exec_driver_sql(f"{explain} {text}", parameters))
+
+
 def _sequential(node: dict[str, Any]) -> Iterator[str]:
     if node["Node Type"] == "Seq Scan":
         yield node["Relation Name"]
@@ -169,3 +177,5 @@ def test_no_daily_statement_reads_a_whole_table(store, tmp_path):
     assert len(statements) > 60
     wrong = {text: tables for text, parameters in statements if (tables := whole_tables(store, (text, parameters)))}
     assert not wrong, "\n\n".join(f"{', '.join(tables)}:\n{text}" for text, tables in wrong.items())
+    (old_pixels,) = (s for s in statements if "source_removed_at IS NULL" in s[0] and "reading_state" in s[0])
+    assert "ix_instance_source_left" in indexes_of(store, old_pixels), "else it reads what was removed long ago"

@@ -283,7 +283,8 @@ def open_object_store(url: str, credentials_file: Path | None, request_s: float 
     return HttpStore(url, credentials_file, request_s)
 
 
-_PROBE = f"probe-{os.uname().nodename}"
+PROBES = "probe-"
+_PROBE = f"{PROBES}{os.uname().nodename}"
 
 
 def _credentials(file: Path | None) -> dict[str, str]:

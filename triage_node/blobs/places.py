@@ -35,6 +35,8 @@ from triage_node.instances.archive import Archive
 from triage_node.instances.blob_file import BlobFile, Buffers
 
 PICTURES = "built/display"
+MOVING = "moving"
+"""A folder of the data folder that is there, and changes, while files are moved (copying.py)."""
 
 
 class Shelf(Protocol):

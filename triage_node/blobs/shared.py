@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from triage_node.blobs.object_store import ObjectStore
-from triage_node.blobs.places import PICTURES, built_folder, copies_folder
+from triage_node.blobs.places import MOVING, PICTURES, built_folder, copies_folder
 from triage_node.domain.errors import BlobDamaged, BlobMissing, BlobsAway
 from triage_node.instances.archive import Archive
 
@@ -167,12 +168,12 @@ class SharedShelf:
 
 
 class SharedBlobs:
-    """`cache_bytes`: as much as this may all local copies together take."""
+    """`cache_bytes`: as much as this may all local copies together take. `least_free`: bytes that they leave free on the spool's disk."""
 
     is_shared = True
 
-    def __init__(self, data_folder: Path, store: ObjectStore, cache_bytes: int) -> None:
-        self._folder, self._store, self._cache_bytes = data_folder, store, cache_bytes
+    def __init__(self, data_folder: Path, store: ObjectStore, cache_bytes: int, least_free: int = 0) -> None:
+        self._folder, self._store, self._cache_bytes, self._least_free = data_folder, store, cache_bytes, least_free
         cache, built = copies_folder(data_folder), built_folder(data_folder)
         self._copies = cache
         self.received = SharedShelf(store, "blobs", cache, data_folder)
@@ -235,9 +236,9 @@ class SharedBlobs:
                 with suppress(FileNotFoundError):
                     found.append(_copy(path, ""))
         oldest = sorted(c for c in found if c.used_at < time.time() - IN_USE_S)
-        excess = sum(c.size for c in found) - self._cache_bytes
+        excess = max(sum(c.size for c in found) - self._cache_bytes, self._least_free - self._free())
         due = [c for c in oldest if excess > 0 or c.used_at < time.time() - UNUSED_S]
-        safe = may_go([c.in_spool for c in due if c.in_spool]) if due else set()
+        safe = may_go([c.in_spool for c in due if c.in_spool]) if due and not self._comes_back() else set[str]()
         removed = 0
         for copy in due:
             if copy.in_spool and copy.in_spool not in safe:
@@ -247,6 +248,18 @@ class SharedBlobs:
                 excess -= copy.size
                 removed += 1
         return removed
+
+    def _free(self) -> int:
+        """A store that was away for long leaves a spool that may fill its disk, however little all copies may take."""
+        with suppress(FileNotFoundError):
+            return shutil.disk_usage(Archive(self._folder).blobs).free
+        return self._least_free
+
+    def _comes_back(self) -> bool:
+        """What lies in the shared store is being moved into the data folder: its copies there are more than copies now."""
+        with suppress(FileNotFoundError):
+            return time.time() - (self._folder / MOVING).stat().st_mtime < IN_USE_S
+        return False
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._copies if path.is_relative_to(self._copies) else self._folder).as_posix()

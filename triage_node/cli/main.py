@@ -56,7 +56,7 @@ def serve(config: Config = None) -> None:
     from triage_node.processes.supervisor import Supervisor, roles_for
     from triage_node.store import meta
     from triage_node.store.engine import open_store
-    from triage_node.store.moving import fence
+    from triage_node.store.moving import fence, whereabouts
     from triage_node.store.upgrade import is_current
 
     settings, _ = load(config)
@@ -66,6 +66,7 @@ def serve(config: Config = None) -> None:
             "the store has another schema; run `triage-node db upgrade` (new node: `triage-node init`)"
         )
     fence.refuse_unfit(store)
+    whereabouts.pinned(store, settings.store.blob_url)
     simulation = meta.is_simulation(store)
     for line in first_administrator(store, console.is_terminal):
         console.print(line, highlight=False, soft_wrap=True)
@@ -278,14 +279,24 @@ def migrate(
     to_file: Annotated[
         Path | None, typer.Option("--to-file", help="File that holds the URL instead, for one with a password.")
     ] = None,
+    blobs_to: Annotated[
+        str,
+        typer.Option(
+            "--blobs-to", help="Place of the files: a blob_url (s3://..., file:///...), empty, or data_folder."
+        ),
+    ] = "",
+    blobs_credentials: Annotated[
+        Path | None,
+        typer.Option("--blobs-credentials", help="blob_credentials_file of that place, if not the one of now."),
+    ] = None,
     config: Config = None,
 ) -> None:
-    """Move a running site to another database: copied and compared row by row while the node works, then a short stop of
-    writes, the configuration is changed and the roles start again. Interrupted: give the same command again. Back: --to with the
-    old address, which is kept."""
+    """Move a running site to another database, its files to another place, or both: copied and compared while the node works, then
+    a short stop of writes, the configuration is changed and the roles start again. Interrupted: give the same command again. Back:
+    the same with the old address, which is kept."""
     from triage_node.cli.migrate import migrate as run
 
-    raise typer.Exit(0 if run(config, to, to_file, console) else 1)
+    raise typer.Exit(0 if run(config, to, to_file, blobs_to, blobs_credentials, console) else 1)
 
 
 @db.command("upgrade")

@@ -1,7 +1,8 @@
-"""One line that says how far it is: the step, the table in hand, its rows, the time that went by."""
+"""One line that says how far it is: the step, the table in hand and its rows or the files and their rate, the time that went by."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from triage_node.processes.moving.migrate import Tell
+
+LINE_EVERY_S = 30.0
+"""Where nothing can be written over: a log."""
 
 
 @contextmanager
@@ -22,4 +26,13 @@ def progress(console: Console) -> Iterator[Tell]:
             if not console.is_terminal:
                 console.print(words, markup=False, highlight=False, soft_wrap=True)
 
-        yield Tell(step, lambda table, rows: bar.update(task, rows=f"{table} {rows:,}"))
+        last = time.monotonic()
+
+        def far(words: str) -> None:
+            nonlocal last
+            bar.update(task, rows=words)
+            if not console.is_terminal and time.monotonic() - last > LINE_EVERY_S:
+                last = time.monotonic()
+                console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+        yield Tell(step, lambda table, rows: bar.update(task, rows=f"{table} {rows:,}"), far)

@@ -1,4 +1,4 @@
-"""Another database in a configuration file: prepared and checked as a whole beside it, put in its place in one step."""
+"""Another database, or another place of files, in a configuration file: prepared and checked as a whole beside it, put in its place in one step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from tomlkit.exceptions import TOMLKitError
 
 from triage_node.config.append import beside
 from triage_node.config.load import load
+from triage_node.config.schema import Settings
 from triage_node.domain.errors import ConfigError
-
-_KEYS = ("database_url", "database_url_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +25,42 @@ class Address:
     file: Path | None = None
 
     @property
-    def line(self) -> str:
-        """What [store] says of it."""
-        key, value = ("database_url", self.url) if self.file is None else ("database_url_file", str(self.file))
-        return f"{key} = {tomlkit.string(value).as_string()}"
+    def lines(self) -> dict[str, str]:
+        """What [store] says of it; an empty value: nothing."""
+        return {
+            "database_url": self.url if self.file is None else "",
+            "database_url_file": "" if self.file is None else str(self.file),
+        }
+
+    def is_named_in(self, settings: Settings) -> bool:
+        return settings.database_url == self.url
+
+
+@dataclass(frozen=True, slots=True)
+class FilesAt:
+    """Where files are. `url`: empty for the data folder. `credentials`: None for those of now."""
+
+    url: str
+    credentials: Path | None = None
+
+    @property
+    def lines(self) -> dict[str, str]:
+        return {"blob_url": self.url} | (
+            {"blob_credentials_file": str(self.credentials)} if self.credentials is not None else {}
+        )
+
+    def is_named_in(self, settings: Settings) -> bool:
+        return settings.store.blob_url == self.url
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A new file beside the old one. `put` or `drop` it."""
+    """A new file beside the old one, and what it says. `put` or `drop` it."""
 
     path: Path
     before: bytes
     new: Path
+    settings: Settings
 
     def put(self, now: datetime) -> Path:
         """Returns where the old file was copied to. Raises: ConfigError; the file is as it was then."""
@@ -56,39 +78,40 @@ class Change:
         self.new.unlink(missing_ok=True)
 
 
-def prepared(path: Path, to: Address) -> Change:
-    """The whole file with [store] naming another database, and nothing else changed.
+def prepared(path: Path, to: Address | FilesAt) -> Change:
+    """The whole file with [store] naming another database or place of files, and nothing else changed.
 
     Raises: ConfigError when the file cannot be written, or when its [store] would not count.
     """
     settings, origins = load(path)
-    if name := next((o for k in _KEYS if (o := origins.get(f"store.{k}", "")).startswith("environment")), ""):
+    if name := next((o for k in to.lines if (o := origins.get(f"store.{k}", "")).startswith("environment")), ""):
         raise ConfigError(f"the address of the store comes from the {name}, so that the file's would not count")
+    said = ", ".join(f"{k} = {tomlkit.string(v).as_string()}" for k, v in to.lines.items() if v) or "no blob_url"
     try:
         real = path.resolve(strict=True)
         before = real.read_bytes()
         new = beside(real, _with(before.decode("utf-8"), to).encode("utf-8"))
     except (OSError, TOMLKitError) as error:
-        raise ConfigError(f"{path}: cannot be written ({error}); it has to say [store] {to.line}") from error
+        raise ConfigError(f"{path}: cannot be written ({error}); it has to say [store] {said}") from error
     try:
         changed, _ = load(new)
         same = changed.model_copy(update={"store": settings.store}) == settings
-        if changed.database_url != to.url or not same:
-            raise ConfigError(f"{path}: cannot be changed by itself; it has to say [store] {to.line}")
+        if not to.is_named_in(changed) or not same:
+            raise ConfigError(f"{path}: cannot be changed by itself; it has to say [store] {said}")
     except (ConfigError, OSError):
         new.unlink()
         raise
-    return Change(real, before, new)
+    return Change(real, before, new, changed)
 
 
-def _with(text: str, to: Address) -> str:
+def _with(text: str, to: Address | FilesAt) -> str:
     tree = tomlkit.parse(text)
     if "store" not in tree:
         tree["store"] = tomlkit.table()
     store = tree["store"]
-    for key in _KEYS:
+    for key, value in to.lines.items():
         if key in store:  # type: ignore[operator]
             del store[key]  # type: ignore[union-attr]
-    key, value = ("database_url", to.url) if to.file is None else ("database_url_file", str(to.file))
-    store[key] = value  # type: ignore[index]
+        if value:
+            store[key] = value  # type: ignore[index]
     return tomlkit.dumps(tree)

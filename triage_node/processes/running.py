@@ -20,7 +20,7 @@ from triage_node.config.schema import Settings
 from triage_node.domain.errors import StoreError, TriageNodeError
 from triage_node.store import agreed_time, heartbeat
 from triage_node.store.engine import Store, open_store
-from triage_node.store.moving import fence
+from triage_node.store.moving import fence, whereabouts
 from triage_node.store.turns import Turns
 
 SUPERVISOR = "TRIAGE_SUPERVISOR_PID"
@@ -100,8 +100,10 @@ class Running:
             heartbeat.beat(self.store, self.role, at, self._untold)
         except StoreError as error:
             where = fence.has_moved(self.store)
-            if where:
-                log.warning("the store has moved to %s; this process ends and is started again there", where)
+            files = whereabouts.moved_since(self.store)
+            if where or files:
+                what = "the store has" if where else "the files have"
+                log.warning("%s moved to %s; this process ends and is started again there", what, where or files)
                 self.stop.set()
             else:
                 log.error("no sign of life could be written: %s", error)
@@ -143,9 +145,15 @@ def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | 
     except TriageNodeError as error:
         logging.error("%s", error)
         return 2
-    running = Running(role, settings, store, stop)
     try:
         fence.refuse_unfit(store)
+        store = whereabouts.pinned(store, settings.store.blob_url)
+    except TriageNodeError as error:
+        logging.error("%s", error)
+        store.close()
+        return 1
+    running = Running(role, settings, store, stop)
+    try:
         agree(store)
         if settings.store.blob_url and role != "ingest":  # which forks, and trims where it uploads
             from triage_node.processes.storage import trimming

@@ -35,6 +35,9 @@ WRITING = 7460
 waits for the writes that run and holds back the others, in whatever order they lock their tables."""
 TENANT_KEY = "tenant"
 """Where the table `meta` of an SQLite file says whose it is."""
+FILES_KEY = "files"
+"""Where `meta` says that the files of the site were moved, and where to (moving/whereabouts.py)."""
+_FILES = f"SELECT value FROM meta WHERE key = '{FILES_KEY}'"
 _IS_SETTLED_SQLITE = "SELECT 1 FROM sqlite_master WHERE name = 'meta'"
 _WHOSE_SQLITE = f"SELECT value FROM meta WHERE key = '{TENANT_KEY}'"
 _IS_SETTLED = "SELECT 1 FROM pg_proc WHERE proname = 'triage_tenant'"
@@ -50,8 +53,11 @@ _WHOSE = (
 
 @dataclass(frozen=True, slots=True)
 class Store:
+    """`files`: what `meta` said of the files' move when this process began; it writes nothing once that changed. None: no matter."""
+
     engine: Engine
     tenant: str
+    files: str | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -73,6 +79,8 @@ class Store:
                 connection.begin()
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({WRITING})")
             try:
+                if self.files is not None and (connection.exec_driver_sql(_FILES).scalar() or "") != self.files:
+                    raise StoreError("the files of this site have moved; this process ends and is started again")
                 yield connection
             except BaseException:
                 connection.rollback()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, and_, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, update
 
 from triage_node.store.engine import Store
 from triage_node.store.schema import instance, study
@@ -21,12 +21,13 @@ _AT_ONCE = 500
 
 
 class Upload(StrEnum):
-    """NEVER: there was no shared store when it came."""
+    """NEVER: there was no shared store when it came. MOVED: a move of the files brought it there; the copy here is kept."""
 
     NEVER = ""
     DUE = "due"
     DONE = "done"
     LOST = "lost"
+    MOVED = "moved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,27 @@ def record(store: Store, digests: Iterable[str], became: Upload) -> set[str]:
         for part in _parts(wanted):
             c.execute(update(instance).where(instance.c.sha256.in_(part)).values(upload=became.value))
     return wanted - _which(store, wanted, instance.c.id.is_not(None))
+
+
+def live(c: Connection) -> dict[str, Upload]:
+    """SHA-256 -> how it stands, of every received file that is to be kept."""
+    kept = select(instance.c.sha256, instance.c.upload).where(instance.c.source_removed_at.is_(None))
+    return {r.sha256: Upload(r.upload) for r in c.execute(kept)}
+
+
+def brought_to_shared_store(c: Connection, missing: Iterable[str]) -> None:
+    """Everything that lay in a data folder lies in a shared store too, but for these."""
+    never = and_(instance.c.upload == Upload.NEVER.value, instance.c.source_removed_at.is_(None))
+    c.execute(update(instance).where(never).values(upload=Upload.MOVED.value))
+    for part in _parts(missing):
+        is_moved = instance.c.upload == Upload.MOVED.value
+        c.execute(update(instance).where(instance.c.sha256.in_(part), is_moved).values(upload=Upload.NEVER.value))
+
+
+def brought_to_data_folder(c: Connection) -> None:
+    """There is no shared store any more, and nothing on its way to one."""
+    shared = instance.c.upload.in_([Upload.DUE.value, Upload.DONE.value, Upload.MOVED.value])
+    c.execute(update(instance).where(shared).values(upload=Upload.NEVER.value))
 
 
 def of_study(store: Store, study_instance_uid: str) -> int:

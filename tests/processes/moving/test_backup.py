@@ -43,7 +43,7 @@ def kept(site: Path, tmp_path: Path) -> tuple[Path, dict[str, list[str]]]:
     blobs = open_blobs(settings.store)
     names = {"received": [blobs.received.keep(os.urandom(3000)) for _ in range(3)]}
     names["built"] = [blobs.built.keep(b"an object")]
-    picture = settings.store.data_folder / "built" / "display" / "1.2.3"
+    picture = settings.store.data_folder / "built" / "display" / "12" / "1.slices"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"a picture")
     return site, names
@@ -75,7 +75,7 @@ def test_node_that_was_destroyed_is_there_again_on_either_engine(kept, databases
     blobs = open_blobs(load(site)[0].store)
     assert all(blobs.received.has(sha256) for sha256 in names["received"])
     assert [blobs.built.read(sha256) for sha256 in names["built"]] == [b"an object"]
-    assert (data / "built" / "display" / "1.2.3").read_bytes() == b"a picture"
+    assert (data / "built" / "display" / "12" / "1.slices").read_bytes() == b"a picture"
     with store_of(site) as store:
         [after] = everything(store)
         assert differences(store) == []

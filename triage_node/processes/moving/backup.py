@@ -22,7 +22,7 @@ import tomlkit
 
 from triage_node import __version__
 from triage_node.blobs.opened import open_blobs
-from triage_node.blobs.places import Shelf, built_folder
+from triage_node.blobs.places import Shelf, built_folder, copies_folder
 from triage_node.config.load import load
 from triage_node.config.schema import Settings
 from triage_node.domain.errors import BlobMissing, ConfigError, StoreError
@@ -32,7 +32,7 @@ from triage_node.processes.moving.pool import Pool, copied
 from triage_node.processes.running import now
 from triage_node.store import audit
 from triage_node.store.engine import Store, is_made, open_store
-from triage_node.store.moving import dump, fence
+from triage_node.store.moving import dump, fence, whereabouts
 
 ACTOR = "triage-node backup"
 _FORMAT = 1
@@ -66,6 +66,7 @@ def backup(config: Path | None, folder: Path, tell: Tell) -> Kept:
     settings, _ = load(config)
     with closing(open_store(settings.database_url, settings.store.tenant)) as store:
         fence.refuse_unfit(store)
+        whereabouts.pinned(store, settings.store.blob_url)  # a configuration that names the place that was left
         target = folder / now().strftime("%Y-%m-%dT%H-%M-%S-%fZ")
         tables = _keep_tables(store, target, tell)
         tell.step("copying files that no backup here has")
@@ -133,6 +134,7 @@ def restore(config: Path, source: Path, tell: Tell) -> Restored:
         rows = sum(t["rows"] for t in made["tables"].values())
         words = f"made at {made['made_at']} by version {made['version']}, {rows} rows"
         with store.write() as c:
+            whereabouts.forget(c)
             audit.record(c, now(), ACTOR, "store restored", "store", new=words)
     known = {sha256 for kind, sha256, _ in files if kind == _RECEIVED}
     without_row = sum(1 for sha256 in Archive(settings.store.data_folder).digests() if sha256 not in known)
@@ -169,12 +171,12 @@ def _keep_files(settings: Settings, target: Path, pool: Pool, tell: Tell) -> tup
                 lines.write(f"{json.dumps([kind, sha256, ''])}\n")
                 listed += 1
                 tell.rows("files", listed)
-        for path in _others(settings.store.data_folder):
+        for name, path in blobs.published():
             try:
                 sha256 = pool.put(path)
             except FileNotFoundError:  # it was replaced meanwhile; the next backup has it
                 continue
-            lines.write(f"{json.dumps([_OTHER, sha256, path.relative_to(settings.store.data_folder).as_posix()])}\n")
+            lines.write(f"{json.dumps([_OTHER, sha256, name])}\n")
             listed += 1
             tell.rows("files", listed)
     return listed, copies, damaged
@@ -188,17 +190,11 @@ def _put(pool: Pool, shelf: Shelf, sha256: str) -> str:
         return ""
 
 
-def _others(data_folder: Path) -> Iterator[Path]:
-    """Files that are replaced whole: pictures of the pages."""
-    for path in sorted((built_folder(data_folder) / "display").rglob("*")):
-        if path.is_file() and path.suffix != ".tmp":
-            yield path
-
-
 def _bring_back(settings: Settings, kind: str, sha256: str, name: str, pool: Pool) -> None:
     blobs = open_blobs(settings.store)
     if kind == _OTHER:
-        target = settings.store.data_folder / name
+        folder = settings.store.data_folder
+        target = (copies_folder(folder) if blobs.is_shared else folder) / name
         if target.exists():
             return
         _copy(pool.path(sha256), target)

@@ -35,10 +35,11 @@ _ALIVE = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Who is told how far it is: words for a step, rows of a table."""
+    """Who is told how far it is: words for a step, rows of a table, words for files."""
 
     step: Callable[[str], None]
     rows: Callable[[str, int], None]
+    far: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ def migrate(config: Path, to: Address, tell: Tell) -> Moved:
             return _move(source, target, change, settings.database_url, to.url, tell)
     finally:
         change.drop()
+
+
+def alive(store: Store) -> tuple[str, ...]:
+    """Roles that gave a sign of life just now."""
+    return tuple(sorted(r for r, (at, _) in heartbeat.heartbeats(store).items() if now() - at < _ALIVE))
 
 
 def waited_for(config: Path, roles: tuple[str, ...], since: datetime, seconds: float, tell: Tell) -> set[str]:
@@ -92,7 +98,7 @@ def _move(source: Store, target: Store, change: Change, old: str, new: str, tell
     mine = fence.marks(source)
     _refuse_source(source, mine)
     theirs = _marks_of_target(target, there)
-    roles = tuple(sorted(r for r, (at, _) in heartbeat.heartbeats(source).items() if now() - at < _ALIVE))
+    roles = alive(source)
     bringing = Bringing(source, target, tell.rows)
     if mine.moved_to:
         tell.step("finishing a move that was made")
