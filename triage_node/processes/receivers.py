@@ -7,6 +7,7 @@ way to recover, not two.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import fcntl
 import logging
@@ -87,6 +88,8 @@ class Receivers:
             process.start()
             theirs.close()
             told.close()
+        # an ingest that cannot go on (a database that takes nothing) must end, or nobody starts it again: Python waits for these
+        atexit.register(self._let_go)
 
     def listen(self, journal: Journal, on_death: Callable[[], None]) -> None:
         """Hand what the receivers report to the journal; `on_death` when one of them is gone."""
@@ -125,6 +128,10 @@ class Receivers:
         for r, thread in zip(self._receivers, self._threads, strict=True):
             thread.join(seconds)
             r.process.join(seconds)
+
+    def _let_go(self) -> None:
+        for r in self._receivers:
+            r.control.close()
 
     def _hear(self, r: _Receiver, journal: Journal, on_death: Callable[[], None]) -> None:
         while True:
