@@ -172,6 +172,17 @@ def test_another_model_than_the_approved_one_observes(on):
     assert "have not switched it on for this model" in client.get("/api/mode").json()["why"]
 
 
+def test_while_hosts_run_two_models_the_list_keeps_to_the_one_that_may_do_less(on, monkeypatch):
+    client, store = client_of(on), on.site.store
+    post(on, client, ADA, "request")
+    post(on, client, BOB, "approve")
+    assert in_force(on) is Mode.ACTIVE
+    for host, digest in (("new", "c" * 64), ("old", DIGEST), ("new", "c" * 64)):
+        monkeypatch.setattr(heartbeat, "host", lambda host=host: host)
+        heartbeat.beat(store, "analysis", now(), {"bundle": digest})
+        assert in_force(on) is Mode.OBSERVE, "whoever spoke last"
+
+
 def test_a_request_lapses_and_is_refused_by_anybody_who_could_approve(on):
     client = client_of(on)
     post(on, client, ADA, "request")

@@ -19,7 +19,7 @@ from triage_node.processes.analysis import Analysis
 from triage_node.processes.arrival import Arrivals
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import now
-from triage_node.store import results, worklist
+from triage_node.store import policy, results, worklist
 
 ACTIVE = '[worklist]\nmode = "active"\n[prognosis]\nbundles = []\n'
 
@@ -43,6 +43,8 @@ def same_model(role: Analysis) -> None:
 
 def new_model(role: Analysis) -> None:
     role.bundle = replace(role.bundle, version="9.9.9", digest="9" * 64)
+    points = policy.current(role.store, "")
+    policy.add(role.store, list(points.values()), "node", "its own", now(), bundle_digest=role.bundle.digest)
     same_model(role)
 
 

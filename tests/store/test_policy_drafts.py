@@ -104,6 +104,24 @@ def test_going_back_twice_goes_two_steps_back(store):
     assert drafts.former(store) is None
 
 
+def test_thresholds_of_two_models_stand_beside_each_other_and_each_is_changed_by_itself(store):
+    ours, theirs = "a" * 64, "b" * 64
+    assert policy.add(store, [LOWER], "node", "from bundle two", NOW, bundle_digest=theirs) == 2
+    assert policy.in_force(store, ours).points == {"ich": replace(SITE, version=1)}  # from before models were kept
+    assert policy.add(store, [replace(SITE, raise_probability=0.37)], "x", "shift", NOW, bundle_digest=ours) == 3
+    assert [policy.in_force(store, model).version for model in (ours, theirs)] == [3, 2]
+    number = drafted(store, replace(LOWER, raise_probability=0.31), replaces=2)
+    drafts.approve(store, number, "bea", NOW, NOW)
+    assert drafts.activate_due(store, NOW) == [4]
+    assert [policy.in_force(store, model).version for model in (ours, theirs)] == [3, 4]
+    assert policy.in_force(store, theirs).bundle_digest == drafts.get(store, number).policy.bundle_digest == theirs
+    assert drafts.roll_back(store, "cyd", NOW, 4) == 5
+    assert policy.in_force(store, theirs).points["ich"].raise_probability == LOWER.raise_probability
+    assert drafts.former(store, ours).version == 1
+    with pytest.raises(StoreError, match="policy 5 is in force by now, not 2"):
+        policy.add(store, [LOWER], "x", "y", NOW, replaces=2)
+
+
 def test_shadow_is_switched_on_and_off_keeps_its_answers_and_ends_with_the_draft(store):
     number = drafted(store)
     drafts.switch_shadow(store, number, True, "ann", NOW)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import select, text
+from sqlalchemy import MetaData, insert, select, text
 
+from tests.support import filled
 from tests.support.databases import Databases
 from tests.support.filled import fill
 from tests.support.prove import PROVING, record
@@ -83,6 +84,42 @@ def upgraded_whole(store, revision):
     assert audit_chain.verify(store).problem == ""
     meta.set_simulation(store, True)  # and it can be written
     return sum(len(held) for held in before.values())
+
+
+def test_thresholds_go_to_the_model_that_they_were_first_used_with(empty_store):
+    with empty_store.write() as c:
+        store_upgrade.make_at(c, "0023", empty_store.tenant)
+        now = "2026-11-21 03:00:00"
+        for version in (1, 2, 3):
+            c.execute(
+                text(
+                    f"INSERT INTO policy (version, created_at, created_by, why, body) VALUES ({version}, '{now}', 'a', 'b', '{{}}')"
+                )
+            )
+        said = '{"bundle": "last"}'
+        values = {"now": now, "said": said}
+        c.execute(
+            text("INSERT INTO heartbeat (role, host, at, pid, detail) VALUES ('analysis', 'one', :now, 1, :said)"),
+            values,
+        )
+    with_results(empty_store, [(1, "first"), (1, "second"), (2, "second")])
+    upgrade(empty_store)
+    with empty_store.read() as c:
+        held = c.execute(text("SELECT version, bundle_digest FROM policy ORDER BY version")).all()
+    assert [tuple(row) for row in held] == [(1, "first"), (2, "second"), (3, "last")]
+
+
+def with_results(store, made):
+    """Results by (policy version, model), oldest first, each of a study of its own."""
+    found = MetaData()
+    with store.write() as c:
+        found.reflect(c, only=["result", "study"])
+        result, study = found.tables["result"], found.tables["study"]
+        for k, (version, digest) in enumerate(made):
+            c.execute(insert(study).values(filled.row_of(study, k)))
+            c.execute(
+                insert(result).values(filled.row_of(result, k) | {"policy_version": version, "bundle_digest": digest})
+            )
 
 
 def test_trial_changes_nothing_and_says_what_it_would_do(empty_store):

@@ -28,14 +28,15 @@ def fill(store: Store, rows: int = 3) -> None:
             if table.name not in _OWN:
                 keys = [column.name for column in table.primary_key.columns if column.name != "tenant"]
                 held = {tuple(r) for r in c.execute(select(*(table.c[name] for name in keys)))}
-                made = (_row(table, k) for k in range(rows))
+                made = (row_of(table, k) for k in range(rows))
                 c.execute(insert(table), [row for row in made if tuple(row[n] for n in keys) not in held])
         for k in range(rows):
             audit.record(c, AT + timedelta(minutes=k), "somebody", "study viewed", f"1.2.{k}", new=_TEXTS[k % 3])
         _follow(c, found)
 
 
-def _row(table: Table, k: int) -> dict[str, Any]:
+def row_of(table: Table, k: int) -> dict[str, Any]:
+    """The k-th row that is made up for a table."""
     return {c.name: _value(c, k) for c in table.columns if c.name != "tenant"}
 
 

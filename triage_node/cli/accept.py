@@ -13,6 +13,7 @@ from triage_node.bundle.load import load_bundle
 from triage_node.config.load import load
 from triage_node.domain.errors import EvaluationError
 from triage_node.domain.finding import EvidenceLevel
+from triage_node.processes import thresholds
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
 from triage_node.store import evaluations, meta
@@ -28,7 +29,8 @@ def accept(evidence: Path, signed_by: list[str], config: Path | None, console: C
     if record["level_when_signed"] != EvidenceLevel.E2 or unmet:
         raise EvaluationError(f"{evidence} cannot become E2: {'; '.join(unmet) or 'its level is ' + record['level']}")
     settings, _ = load(config)
-    running = load_bundle(bundle_folder(settings.model.bundle)).digest
+    bundle = load_bundle(bundle_folder(settings.model.bundle))
+    running = bundle.digest
     if record["key"]["bundle_digest"] != running:
         raise EvaluationError(
             f"{evidence} is about bundle {record['key']['bundle_digest'][:12]}, this node runs {running[:12]}"
@@ -40,6 +42,7 @@ def accept(evidence: Path, signed_by: list[str], config: Path | None, console: C
     try:
         if meta.is_simulation(store):
             raise EvaluationError("this store is a simulation; evidence counts at a node that receives real studies")
+        thresholds.settle(store, bundle, "triage-node accept", now())  # a model that is to come has none here yet
         evaluations.add(store, running, record["output"], EvidenceLevel.E2, body, tuple(signed_by), now())
         level = evaluations.site_levels(store, running).get(record["output"], EvidenceLevel.E0)
     finally:

@@ -13,6 +13,7 @@ from triage_node.domain.errors import EvaluationError
 from triage_node.domain.finding import EvidenceLevel, OperatingPoint
 from triage_node.evaluation.adopt import Draft, read_draft
 from triage_node.evaluation.calibrate import body_of
+from triage_node.processes import thresholds
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
 from triage_node.store import evaluations, policy
@@ -27,7 +28,12 @@ def adopt(path: Path, signed_by: list[str], config: Path | None, console: Consol
     bundle = load_bundle(bundle_folder(settings.model.bundle))
     store = open_store(settings.database_url, settings.store.tenant)
     try:
-        points = policy.current(store)
+        held_points = (
+            thresholds.settle(store, bundle, "triage-node adopt", now()) if by else thresholds.known(store, bundle)
+        )
+        points = (
+            held_points.points if held_points is not None else {p.finding: p for p in thresholds.own_points(bundle)}
+        )
         in_force = points.get("ich")
         if in_force is None:
             raise EvaluationError("the policy in force has no thresholds for ich")
@@ -45,7 +51,9 @@ def adopt(path: Path, signed_by: list[str], config: Path | None, console: Consol
     if held:
         console.print("this site's evaluation was made at the earlier thresholds and counts no more")
     console.print(
-        "a running node decides by it from its next study, and observes until an evaluation at these thresholds is stored"
+        f"a node that runs {bundle.manifest.name} {bundle.manifest.version} decides by it from its next study, and observes until an "
+        "evaluation at these thresholds is stored",
+        markup=False,
     )
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from triage_node.bundle.load import load_bundle
 from triage_node.config.load import load
 from triage_node.detection.ich import BloodNetDetector
-from triage_node.domain.errors import EvaluationError
+from triage_node.domain.errors import EvaluationError, StoreError
 from triage_node.domain.finding import OperatingPoint
 from triage_node.evaluation.calibrate import LEAST_PATIENTS, draft, point_of, reference_of, score_site, write
 from triage_node.evaluation.run import prepare
@@ -26,7 +26,7 @@ def run(bundle_name: str, folder: Path, out: Path, config: Path | None, console:
     bundle = load_bundle(bundle_folder(bundle_name))
     reference = reference_of(bundle)
     base = point_of(bundle)
-    point = base if config is None else _in_force(config)
+    point = base if config is None else _in_force(config, bundle.digest) or base
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: no such folder; expected one with {LEAST_PATIENTS} to 100 unlabelled studies")
     found = open_unlabelled(folder)
@@ -66,12 +66,14 @@ def run(bundle_name: str, folder: Path, out: Path, config: Path | None, console:
         console.print(str(file), markup=False, highlight=False, soft_wrap=True)
 
 
-def _in_force(config: Path) -> OperatingPoint:
-    """Raises: ConfigError, StoreError, EvaluationError when the node has no thresholds for it."""
+def _in_force(config: Path, bundle_digest: str) -> OperatingPoint | None:
+    """None where this bundle never ran. Raises: ConfigError, EvaluationError when its policy has no thresholds for ich."""
     settings, _ = load(config)
     store = open_store(settings.database_url, settings.store.tenant)
     try:
-        point = policy.current(store).get("ich")
+        point = policy.current(store, bundle_digest).get("ich")
+    except StoreError:
+        return None
     finally:
         store.close()
     if point is None:

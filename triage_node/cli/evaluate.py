@@ -29,7 +29,7 @@ def run(bundle_name: str, data: Path, out: Path, config: Path | None, console: C
     """Raises: TriageNodeError of every kind, each with what was expected and found."""
     bundle = load_bundle(bundle_folder(bundle_name))
     prepare(out)
-    archive, point = _node(config) if config is not None else (None, None)
+    archive, point = _node(config, bundle.digest) if config is not None else (None, None)
     with console.status("reading the folder"):
         source = open_source(data, archive)
     slices = sum(max(1, len(c.slice_ids)) for c in source.cases)
@@ -54,12 +54,12 @@ def run(bundle_name: str, data: Path, out: Path, config: Path | None, console: C
         console.print(str(file), markup=False, highlight=False, soft_wrap=True)
 
 
-def _node(config: Path) -> tuple[Shelf, OperatingPoint | None]:
-    """What this node has received, and the thresholds in force there."""
+def _node(config: Path, bundle_digest: str) -> tuple[Shelf, OperatingPoint | None]:
+    """What this node has received, and the thresholds in force there for this bundle; None: it never ran there."""
     settings, _ = load(config)
     store = open_store(settings.database_url, settings.store.tenant)
     try:
-        point = policy.current(store).get("ich")
+        point = policy.current(store, bundle_digest).get("ich")
     except StoreError:
         point = None
     finally:

@@ -12,6 +12,7 @@ from triage_node.config.load import load
 from triage_node.console.replay import compared
 from triage_node.domain.person import Person
 from triage_node.domain.trial import Trial, TrialState
+from triage_node.processes import running_model
 from triage_node.processes.running import now
 from triage_node.processes.trials.replay import Replay, loaded, whole
 from triage_node.processes.trials.room import replay_deps
@@ -34,7 +35,10 @@ def replay(config: Path | None, study: str, bundle: str, version: int, zip_file:
         console.print(f"{zip_file}: written, without what names a person", markup=False, soft_wrap=True)
         return True
     before = deps.before(uid)
-    bundle, version = bundle or settings.model.bundle, version or policy.in_force(store).version
+    bundle, version = (
+        bundle or settings.model.bundle,
+        version or policy.in_force(store, running_model.digest(store)).version,
+    )
     answer = whole(Replay(store, settings, lambda name: loaded(settings, name)).steps(uid, bundle, version))
     trial = Trial(0, uid, before.revision, _OPERATOR.name, now(), bundle, version, TrialState.DONE, answer=answer)
     result = compared(trial, before)

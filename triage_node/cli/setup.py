@@ -10,11 +10,11 @@ from pathlib import Path
 from triage_node.bundle.load import load_bundle
 from triage_node.cli.user import BY, first_administrator
 from triage_node.config.load import load
-from triage_node.domain.errors import ConfigError, StoreError
-from triage_node.domain.finding import OperatingPoint
+from triage_node.domain.errors import ConfigError
+from triage_node.processes import thresholds
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
-from triage_node.store import audit, meta, policy
+from triage_node.store import audit, meta
 from triage_node.store.engine import Store, open_store
 from triage_node.store.upgrade import upgrade
 
@@ -39,17 +39,9 @@ def initialise(config: Path | None, simulation: bool, on_terminal: bool = False)
     yield f"schema {new}" + ("" if old else " (new)")
     meta.set_simulation(store, simulation)
     yield "store is marked SIMULATION" if simulation else "store holds real studies"
-    try:
-        points = policy.current(store)
-        yield f"thresholds version {next(iter(points.values())).version} are in force"
-    except StoreError:
-        bundle = load_bundle(bundle_folder(settings.model.bundle))
-        points_of_bundle = [
-            OperatingPoint(name, p.raise_probability, p.notify_probability, 0, p.unsure_from)
-            for name, p in bundle.manifest.operating_points.items()
-        ]
-        version = policy.add(store, points_of_bundle, "triage-node init", f"from bundle {bundle.digest[:12]}", now())
-        yield f"thresholds version {version} from bundle {bundle.manifest.name} {bundle.manifest.version}"
+    bundle = load_bundle(bundle_folder(settings.model.bundle))
+    held = thresholds.settle(store, bundle, "triage-node init", now())
+    yield f"thresholds version {held.version} are in force for {bundle.manifest.name} {bundle.manifest.version}: {held.why}"
     yield from first_administrator(store, on_terminal)
     store.close()
 

@@ -56,6 +56,8 @@ _TABLE: tuple[tuple[str, Event], ...] = (
     ("one-time password made", Event(SECURITY_ALERT, "E", (USERS,))),
     ("mode: ", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
     ("policy ", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
+    ("model changed", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
+    ("model refused", Event(SECURITY_ALERT, "E", (SOFTWARE,), failed=True)),
     ("evaluation stored", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
     ("truth imported", Event(SECURITY_ALERT, "E", (SOFTWARE,))),
     ("drift baseline", Event(SECURITY_ALERT, "E", (SOFTWARE,))),

@@ -59,7 +59,10 @@ class ScopedPoint:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One version. `points`: finding -> point of the whole site; `scoped` take its place where their scope holds."""
+    """One version. `points`: finding -> point of the whole site; `scoped` take its place where their scope holds.
+
+    `bundle_digest`: of the model whose probabilities it judges, and no other's; empty: whichever runs, from before that was kept.
+    """
 
     version: int
     created_at: datetime
@@ -67,6 +70,7 @@ class Policy:
     why: str
     points: Mapping[str, OperatingPoint]
     scoped: tuple[ScopedPoint, ...] = ()
+    bundle_digest: str = ""
 
     def point(self, finding: str, scan: ScanSource | None = None, ae_title: str = "") -> OperatingPoint | None:
         """The point for one study: of the scope with the most conditions that holds, else the site's."""

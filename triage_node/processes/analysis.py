@@ -33,7 +33,7 @@ from triage_node.domain.scan_source import ScanSource, source_of
 from triage_node.domain.study import IdentityCorrection, Moment, SelectedSeries, StudyEvent, StudyIdentity
 from triage_node.domain.volume import Volume
 from triage_node.instances.archive import Archive
-from triage_node.processes import gate, identity, repeats, reporting
+from triage_node.processes import gate, identity, repeats, reporting, running_model, thresholds
 from triage_node.processes import rejections as iocm
 from triage_node.processes.console.display import Displays
 from triage_node.processes.decision import commit_decision, flag_of
@@ -81,6 +81,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 AFTER_NO_ANSWER_S = 1.0
+SAY_AGAIN_S = 60.0
 UPLOADS_S = 20.0
 """Images go up while they come, so at the report hardly one is left. A study that waits longer gives its place to others."""
 UPLOADS_LOOKED_AT_S = 0.1
@@ -111,13 +112,14 @@ class Analysis:
         bundle = load_bundle(bundle_folder(model.bundle))
         self.detector = BloodNetDetector(bundle, threads=model.threads)
         self.bundle = self.detector.identity
+        thresholds.settle(self.store, bundle, "node", now())
         self.config_digest = config_digest(self.settings)
         self.is_synthetic = False
         """Whether the study at hand is the node's own heartbeat."""
         self._stand()
         if self.standing.why:
             log.warning("mode=%s %s", self.standing.mode, self.standing.why)
-        if not self.blobs.is_shared:
+        if not self.blobs.is_shared and not running.takes_over:  # whoever is at work still writes there
             Archive(built_folder(self.settings)).prepare()
         self.prognosis = Prognosis(self.store, self.settings)
         self.displays = Displays(self.blobs, built_folder(self.settings), bundle, self.prognosis.networks)
@@ -248,12 +250,12 @@ class Analysis:
             patient = identity.issued_under(told, study.identity, corrections)
             identity_digest = identity.digest(patient)
         with self._at("detection"):
-            thresholds = policy.in_force(self.store)
+            points = policy.in_force(self.store, self.bundle.digest)
             earlier = results.latest(self.store, uid)
             # the same pixels, identity, model and thresholds: an earlier run, or a re-send that changed nothing
             # facts enter the UIDs of objects that hold a prognosis, and of no others
             facts_digest = self.prognosis.digest_now(uid, held) if self.reporter.may_tell_prognosis() else ""
-            made_from = (input_digest, identity_digest, facts_digest, self.bundle.digest, thresholds.version)
+            made_from = (input_digest, identity_digest, facts_digest, self.bundle.digest, points.version)
             same = earlier is not None and made_from == (
                 earlier.input_digest,
                 earlier.detail["identity_digest"],
@@ -272,7 +274,7 @@ class Analysis:
                 if found.study_probability > detection.study_probability:
                     chosen, volume, detection = other.instances, other.volume, found
             scan = source_of(i.header for i in chosen)
-            point, others = thresholds.points_for(scan, study.calling_ae_title)
+            point, others = points.points_for(scan, study.calling_ae_title)
             self._stand(scan, point)
             detection = replace(detection, bundle=self.standing.bundle)
             least = least_level(self.simulation)
@@ -527,12 +529,21 @@ def main(running: Running) -> None:
     """Work until told to stop. A study in hand is finished first."""
     logging.getLogger("highdicom").setLevel(logging.WARNING)  # twenty lines a report that nobody needs
     analysis = Analysis(running)
-    said = {"bundle": analysis.bundle.digest, "shadow": analysis.shadow.said}
-    running.beat({"decodable": list(analysis.decoder.decodable()), **said})
     try:
+        if running.stop.is_set():  # another one took over meanwhile: what is said of the model is true of that one
+            return
+        running_model.record_change(running.store, analysis.bundle)
+        said = running_model.saying(running.settings, analysis.bundle, analysis.shadow.said)
+        said["decodable"] = list(analysis.decoder.decodable())
+        running.beat(said)
+        running.ready()
+        said_at = time.monotonic()
         while not running.stop.is_set():
             try:
-                running.beat()
+                # said again from time to time: one that was to take over may have said otherwise before it ended
+                is_due = time.monotonic() - said_at > SAY_AGAIN_S
+                said_at = time.monotonic() if is_due else said_at
+                running.beat(said if is_due else None)
                 studies.take_from_dead(running.store, is_dead, now())
                 is_busy = analysis.turn()
             except StoreUnavailable:
@@ -543,6 +554,7 @@ def main(running: Running) -> None:
                 running.stop.wait(POLL_S)
     finally:
         analysis.decoder.close()
+        analysis.trials.hand_back()
 
 
 if __name__ == "__main__":

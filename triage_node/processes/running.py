@@ -18,6 +18,7 @@ from pathlib import Path
 from triage_node.config.load import load
 from triage_node.config.schema import Settings
 from triage_node.domain.errors import StoreError, TriageNodeError
+from triage_node.processes.handover import Predecessor
 from triage_node.store import agreed_time, heartbeat
 from triage_node.store.engine import Store, open_store
 from triage_node.store.moving import fence, whereabouts
@@ -77,6 +78,8 @@ class Running:
     settings: Settings
     store: Store
     stop: threading.Event
+    predecessor: Predecessor | None = None
+    """Whom this process is to take over from, beside whom it starts; None: it is the only one."""
     _beaten_at: datetime | None = None
     _untold: dict[str, object] | None = None
     turns: Turns = field(init=False)
@@ -84,6 +87,17 @@ class Running:
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.store, owner(self.role), is_dead, now)
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether another process of this role is at work on this host, until this one is `ready`."""
+        return self.predecessor is not None
+
+    def ready(self) -> None:
+        """From here on this process does the work of its role."""
+        if self.predecessor is not None:
+            self.predecessor.may_go()
+            self.predecessor = None
 
     def beat(self, detail: dict[str, object] | None = None) -> None:
         """Say that this role is alive, at most every BEAT_S seconds unless there is something to tell.
@@ -139,20 +153,25 @@ def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    predecessor = Predecessor.named_in(os.environ)
     try:
         settings, _ = load(options.config)
         store = open_store(settings.database_url, settings.store.tenant)
     except TriageNodeError as error:
         logging.error("%s", error)
+        if predecessor is not None:
+            predecessor.must_stay(str(error))
         return 2
     try:
         fence.refuse_unfit(store)
         store = whereabouts.pinned(store, settings.store.blob_url)
     except TriageNodeError as error:
         logging.error("%s", error)
+        if predecessor is not None:
+            predecessor.must_stay(str(error))
         store.close()
         return 1
-    running = Running(role, settings, store, stop)
+    running = Running(role, settings, store, stop, predecessor)
     try:
         agree(store)
         if settings.store.blob_url and role != "ingest":  # which forks, and trims where it uploads
@@ -162,6 +181,8 @@ def run_role(role: str, main: Callable[[Running], None], arguments: list[str] | 
         main(running)
     except TriageNodeError as error:
         logging.error("%s", error)
+        if running.predecessor is not None:
+            running.predecessor.must_stay(str(error))
         return 1
     finally:
         running.turns.give_up()

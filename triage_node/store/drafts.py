@@ -1,7 +1,7 @@
 """Drafts of thresholds and what became of them: appended, never changed, each step in the audit trail.
 
 draft -> shadow -> approved by a second person, from a day on -> active, beside it withdrawn, lapsed, rolled back. A draft
-becomes a policy version only when the version that it was made against is still in force; else it lapses.
+becomes a policy version only when the version that it was made against is still in force for its model; else it lapses.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def add(
     body, why = policy.body_of(points, scoped), _line(why, LONGEST_WHY, "a draft needs a reason in words")
     _line(by, LONGEST_NAME, "a draft needs a name")
     with store.write() as c:
-        held = policy.in_force(c)
+        held = policy.in_place_of(c, replaces)
         if held.version != replaces:
             raise StoreError(f"policy {held.version} is in force by now, not {replaces}; look at it first")
         if body == policy.body_of(list(held.points.values()), held.scoped):
@@ -93,7 +93,7 @@ def approve(store: Store, number: int, by: str, active_from: datetime, at: datet
         if draft.state == "approved":
             raise StoreError("this draft is approved already")
         two_people((draft.drafted_by, by))
-        if policy.in_force(c).version != draft.policy.version:
+        if policy.in_place_of(c, draft.policy.version).version != draft.policy.version:
             raise StoreError("another policy is in force than the one this draft was made against; draft it again")
         words = f"in force from {active_from.isoformat(timespec='minutes')}"
         _append(c, number, DraftStep(DraftEvent.APPROVED, at, by, words, active_from=active_from))
@@ -115,7 +115,7 @@ def activate_due(store: Store, at: datetime) -> list[int]:
             approval = draft.step(DraftEvent.APPROVED) if draft is not None and draft.state == "approved" else None
             if draft is None or approval is None or approval.active_from is None or approval.active_from > at:
                 continue
-            held = policy.in_force(c).version
+            held = policy.in_place_of(c, draft.policy.version).version
             if held != draft.policy.version:
                 words = f"policy {held} came into force after it was drafted against policy {draft.policy.version}"
                 _append(c, number, DraftStep(DraftEvent.LAPSED, at, f"{audit.BY_TIME}activation", words))
@@ -136,7 +136,7 @@ def roll_back(store: Store, by: str, at: datetime, in_force: int) -> int:
     """
     _line(by, LONGEST_NAME, "going back needs a name")
     with store.write() as c:
-        held = policy.in_force(c)
+        held = policy.in_place_of(c, in_force)
         if held.version != in_force:
             raise StoreError(f"policy {held.version} is in force by now, not {in_force}; look at it first")
         former = former_of(c, held)
@@ -154,7 +154,8 @@ def roll_back(store: Store, by: str, at: datetime, in_force: int) -> int:
 
 def former_of(c: Connection, held: Policy) -> Policy | None:
     """The thresholds before those of `held`: where `held` itself went back, those before the ones it went back to."""
-    rows = c.execute(select(policies).order_by(policies.c.version)).all()
+    theirs = select(policies).where(policies.c.bundle_digest.in_((held.bundle_digest, "")))
+    rows = c.execute(theirs.order_by(policies.c.version)).all()
     line: list[Policy] = []
     for found in map(policy.of_row, rows):
         same = next((i for i, p in enumerate(line) if _thresholds(p) == _thresholds(found)), None)
@@ -164,10 +165,10 @@ def former_of(c: Connection, held: Policy) -> Policy | None:
     return line[-2] if len(line) > 1 else None
 
 
-def former(store: Store) -> Policy | None:
-    """What going back would bring."""
+def former(store: Store, bundle_digest: str = "") -> Policy | None:
+    """What going back would bring for this model."""
     with store.read() as c:
-        return former_of(c, policy.in_force(c))
+        return former_of(c, policy.in_force(c, bundle_digest))
 
 
 def put_shadow(c: Connection, number: int, answers: Sequence[ShadowAnswer]) -> None:
@@ -210,7 +211,8 @@ def _append(c: Connection, number: int, step: DraftStep, new: str = "") -> None:
 
 
 def _drafts(c: Connection, number: int | None = None) -> list[PolicyDraft]:
-    wanted = select(policy_draft).order_by(policy_draft.c.id.desc())
+    replaced = policies.c.version == policy_draft.c.replaces
+    wanted = select(policy_draft, policies.c.bundle_digest).join(policies, replaced).order_by(policy_draft.c.id.desc())
     rows = c.execute(wanted if number is None else wanted.where(policy_draft.c.id == number)).all()
     steps: dict[int, list[DraftStep]] = {row.id: [] for row in rows}
     said = select(policy_event).order_by(policy_event.c.id)

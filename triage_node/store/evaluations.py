@@ -40,9 +40,9 @@ def site_levels(
     """output -> highest level that a stored evaluation of exactly this bundle gives it.
 
     An evaluation that was made at other thresholds than those in force gives nothing: a shift falls back to observe. `at`: the
-    points to hold it against; None: the site's own in force.
+    points to hold it against; None: the site's own in force for this bundle.
     """
-    points = _in_force(store) if at is None else at
+    points = _in_force(store, bundle_digest) if at is None else at
     query = select(evaluation.c.output, evaluation.c.level, evaluation.c.body)
     with store.read() as c:
         rows = c.execute(query.where(evaluation.c.bundle_digest == bundle_digest)).all()
@@ -60,7 +60,7 @@ def scans_covered(
     store: Store, bundle_digest: str, output: str, at: OperatingPoint | None = None
 ) -> frozenset[ScanSource]:
     """What the evaluations were made on that give `output` of this bundle a level at a point; None: the site's in force."""
-    point = at or _in_force(store).get(output)
+    point = at or _in_force(store, bundle_digest).get(output)
     keys = [body.get("key", {}) for body in _of_site(store, bundle_digest, output, point)]
     return frozenset(
         ScanSource(str(scan["scanner"]), str(scan["kernel"]), str(scan["software"]))
@@ -75,7 +75,9 @@ def is_calibrated(store: Store, bundle_digest: str, output: str) -> bool:
     Weak calibration (Van Calster 2016): the slope's 95 % interval holds 1, and predictions lie close to what was observed.
     """
     try:
-        found = _of_site(store, bundle_digest, output, _in_force(store).get(output))[-1]["figures"]["calibration"]
+        found = _of_site(store, bundle_digest, output, _in_force(store, bundle_digest).get(output))[-1]["figures"][
+            "calibration"
+        ]
         (low, high), error = map(float, found["slope_ci"]), float(found["ece"])
     except (IndexError, KeyError, TypeError, ValueError):
         return False  # not measured, too few of a class, or a file that somebody wrote by hand
@@ -87,7 +89,7 @@ def measured_at_other_thresholds(store: Store, bundle_digest: str, output: str) 
     query = select(evaluation.c.body).where(evaluation.c.bundle_digest == bundle_digest, evaluation.c.output == output)
     with store.read() as c:
         bodies = list(c.execute(query).scalars())
-    point = _in_force(store).get(output)
+    point = _in_force(store, bundle_digest).get(output)
     return bool(bodies) and not any(_thresholds_hold(point, body) for body in bodies)
 
 
@@ -110,8 +112,8 @@ def _thresholds_hold(point: OperatingPoint | None, body: dict[str, Any]) -> bool
     return point is not None and all(measured_at.get(t) == getattr(point, t) for t in _THRESHOLDS)
 
 
-def _in_force(store: Store) -> dict[str, OperatingPoint]:
+def _in_force(store: Store, bundle_digest: str) -> dict[str, OperatingPoint]:
     try:
-        return policy.current(store)
+        return policy.current(store, bundle_digest)
     except StoreError:
         return {}

@@ -1,4 +1,8 @@
-"""Versioned thresholds. A policy is never changed: a new version is added, with who and why."""
+"""Versioned thresholds. A policy is never changed: a new version is added, with who and why.
+
+Each version is for one model: what a probability means is the model's own, and two may be at work at a time, one beside the
+other or on another host. In force for a model is the newest version that was made for it.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +32,16 @@ def add(
     at: datetime,
     replaces: int | None = None,
     scoped: Sequence[ScopedPoint] | None = None,
+    bundle_digest: str | None = None,
 ) -> int:
     """Store a new version; the version number inside `points` is ignored. Returns the number that it got.
 
-    scoped: points of some scanners and senders; None: those in force stay.
+    scoped: points of some scanners and senders; None: those in force stay. bundle_digest: of the model that it is for; None: of
+    the one that `replaces`, or else the newest version, is for.
     Raises: StoreError for thresholds out of order, or when another version than `replaces` is in force by now.
     """
     with store.write() as c:
-        return put(c, points, by, why, at, replaces, scoped)
+        return put(c, points, by, why, at, replaces, scoped, bundle_digest)
 
 
 def put(
@@ -46,35 +52,50 @@ def put(
     at: datetime,
     replaces: int | None = None,
     scoped: Sequence[ScopedPoint] | None = None,
+    bundle_digest: str | None = None,
 ) -> int:
     """As `add`, in the caller's transaction."""
     last = int(c.execute(select(func.coalesce(func.max(policy.c.version), 0))).scalar_one())
-    if replaces is not None and last != replaces:
-        raise StoreError(f"policy {last} is in force by now, not {replaces}; look at it first")
-    row = c.execute(select(policy).where(policy.c.version == last)).one_or_none()
+    if bundle_digest is None:
+        bundle_digest = _model_of(c, last if replaces is None else replaces)
+    row = _newest_for(c, bundle_digest)
+    if replaces is not None and (row is None or row.version != replaces):
+        raise StoreError(f"policy {row.version if row else last} is in force by now, not {replaces}; look at it first")
     if scoped is None:
         scoped = of_row(row).scoped if row is not None else ()
     body = body_of(points, scoped)
     version = last + 1
-    c.execute(insert(policy).values(version=version, created_at=at, created_by=by, why=why, body=body))
+    new = {"version": version, "created_at": at, "created_by": by, "why": why, "body": body}
+    c.execute(insert(policy).values(bundle_digest=bundle_digest, **new))
     old = repr(row.body) if row is not None else ""
     audit.record(c, at, by, "policy added", f"policy {version}", old=old, new=repr(body))
     return version
 
 
-def current(store: Store) -> dict[str, OperatingPoint]:
-    """finding -> operating point of the whole site in force. Raises: StoreError when none was ever stored."""
-    return dict(in_force(store).points)
+def current(store: Store, bundle_digest: str = "") -> dict[str, OperatingPoint]:
+    """finding -> operating point of the whole site in force, as `in_force`. Raises: StoreError."""
+    return dict(in_force(store, bundle_digest).points)
 
 
-def in_force(source: Store | Connection) -> Policy:
-    """Raises: StoreError when none was ever stored."""
+def in_force(source: Store | Connection, bundle_digest: str = "") -> Policy:
+    """For one model. Empty: where no model is known yet, the newest of all; nothing may be decided by that.
+
+    Raises: StoreError when none was ever stored for it.
+    """
     if isinstance(source, Store):
         with source.read() as c:
-            return in_force(c)
-    row = source.execute(select(policy).order_by(policy.c.version.desc()).limit(1)).one_or_none()
+            return in_force(c, bundle_digest)
+    row = _newest_for(source, bundle_digest) if bundle_digest else _newest(source)
     if row is None:
-        raise StoreError("no operating points are stored; run `triage-node init`")
+        raise StoreError("no operating points are stored for this model; run `triage-node init`")
+    return of_row(row)
+
+
+def in_place_of(c: Connection, version: int) -> Policy:
+    """What is in force by now for the model that a version is for. Raises: StoreError when there is no such version."""
+    row = _newest_for(c, _model_of(c, version))
+    if row is None:
+        raise StoreError(f"there is no policy {version}")
     return of_row(row)
 
 
@@ -120,7 +141,24 @@ def of_row(row: Row[Any], version: int | None = None) -> Policy:
         for name, body in row.body.items()
         for entry in body.get("scopes", ())
     )
-    return Policy(number, row.created_at, row.created_by, row.why, points, scoped)
+    return Policy(number, row.created_at, row.created_by, row.why, points, scoped, row.bundle_digest)
+
+
+def _newest(c: Connection) -> Row[Any] | None:
+    return c.execute(select(policy).order_by(policy.c.version.desc()).limit(1)).one_or_none()
+
+
+def _newest_for(c: Connection, bundle_digest: str) -> Row[Any] | None:
+    """One from before models were kept holds for whichever runs."""
+    theirs = select(policy).where(policy.c.bundle_digest.in_((bundle_digest, "")))
+    return c.execute(theirs.order_by(policy.c.version.desc()).limit(1)).one_or_none()
+
+
+def _model_of(c: Connection, version: int) -> str:
+    """Of a version that is not there: the newest one's."""
+    asked = c.execute(select(policy.c.bundle_digest).where(policy.c.version == version)).scalar()
+    newest = _newest(c) if asked is None else None
+    return str(newest.bundle_digest if newest is not None else asked or "")
 
 
 def _numbers(point: OperatingPoint) -> dict[str, float]:

@@ -234,6 +234,7 @@ policy = Table(
     Column("created_by", String(128), nullable=False),
     Column("why", Text, nullable=False),
     Column("body", JSON, nullable=False),
+    Column("bundle_digest", String(64), nullable=False, default="", server_default=""),  # the model that it is for
 )
 
 policy_draft = Table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 
 from triage_node.bundle.load import load_bundle
 from triage_node.config.schema import Settings
@@ -12,11 +12,13 @@ from triage_node.console.lab_deps import Basis, Imported, LabDeps, Question, Sha
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.finding import Answer, OperatingPoint
 from triage_node.domain.policy import Policy, Scope
+from triage_node.processes import running_model
 from triage_node.processes.lab import imported, trial
 from triage_node.processes.lab.studies import Recent
 from triage_node.processes.running import now
+from triage_node.processes.thresholds import own_points
 from triage_node.processes.wiring import bundle_folder
-from triage_node.store import drafts, heartbeat, policy, truth
+from triage_node.store import drafts, policy, truth
 from triage_node.store.engine import Store
 
 DAYS = 90
@@ -24,41 +26,36 @@ MOST_APART = 200
 
 
 def lab_deps(store: Store, settings: Settings, simulation: bool) -> LabDeps:
-    @cache
-    def default() -> dict[str, OperatingPoint]:
-        """The bundle's own points; none where it cannot be read here."""
+    @lru_cache(maxsize=2)
+    def default(name: str, _: str) -> dict[str, OperatingPoint]:
+        """The bundle's own points; none where it cannot be read here. Read anew when another one runs under this name."""
         try:
-            told = load_bundle(bundle_folder(settings.model.bundle)).manifest.operating_points
+            return {p.finding: p for p in own_points(load_bundle(bundle_folder(name)))}
         except TriageNodeError:
             return {}
-        return {
-            name: OperatingPoint(name, p.raise_probability, p.notify_probability, 0, p.unsure_from)
-            for name, p in told.items()
-        }
 
     def digest() -> str:
-        _, said = heartbeat.heartbeats(store).get("analysis", (None, {}))
-        return str(said.get("bundle", ""))
+        return running_model.digest(store)
 
     lab = trial.Lab(store, settings, simulation, digest)
 
     def basis() -> Basis:
         recent = lab.recent(now(), DAYS)
-        held = policy.in_force(store)
+        held = policy.in_force(store, digest())
         newest = recent.cases[-1].study if recent.cases else None
         return Basis(
             in_force=held,
-            default=default(),
+            default=default(running_model.model_settings(store, settings).bundle, digest()),
             scored=tuple(newest.detail.get("subtype_probabilities", ())) if newest else (),
             scopes=_scopes(recent, held),
             drafts=tuple(drafts.newest(store)),
             versions=tuple(policy.versions(store)),
-            former=drafts.former(store),
+            former=drafts.former(store, digest()),
             model=f"{newest.bundle_name} {newest.bundle_version}" if newest else "",
         )
 
     def candidate(question: Question) -> Policy:
-        return trial.candidate(policy.in_force(store), question)
+        return trial.candidate(policy.in_force(store, digest()), question)
 
     def draft(question: Question, by: str, why: str, replaces: int) -> int:
         tried = candidate(question)

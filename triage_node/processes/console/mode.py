@@ -18,9 +18,10 @@ from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.mode_switch import RESUME_FOR, ModeAction, ModeChange, ModeSwitch
 from triage_node.domain.person import Person
 from triage_node.domain.priority import Mode
+from triage_node.processes import running_model
 from triage_node.processes.running import now
 from triage_node.processes.wiring import effective_mode, switched_mode
-from triage_node.store import evaluations, heartbeat, meta, modes
+from triage_node.store import evaluations, meta, modes
 from triage_node.store.engine import Connection, Store
 
 _SHOWN = 50
@@ -42,12 +43,12 @@ def mode_deps(store: Store, settings: Settings) -> ModeDeps:
 
 def mode_in_force(store: Store, settings: Settings, simulation: bool) -> Mode:
     """The mode in which the analysis role works now."""
-    model = _model(store)
-    return switched_mode(settings, simulation, model.level, modes.switch(store), model.digest)[0]
+    model, switch = _model(store, settings, simulation), modes.switch(store)
+    return switched_mode(settings, simulation, model.level, switch, model.digest)[0]
 
 
 def standing(store: Store, settings: Settings, simulation: bool) -> Standing:
-    model, changes, switch = _model(store), modes.changes(store), modes.switch(store)
+    model, changes, switch = _model(store, settings, simulation), modes.changes(store), modes.switch(store)
     mode, why = switched_mode(settings, simulation, model.level, switch, model.digest)
     return Standing(
         mode=mode,
@@ -62,7 +63,7 @@ def standing(store: Store, settings: Settings, simulation: bool) -> Standing:
 
 def record(store: Store, settings: Settings, simulation: bool, change: ModeChange) -> None:
     """Store a change that may be made now. Raises: RefusedAction."""
-    model = _model(store)
+    model = _model(store, settings, simulation)
     obstacle = _obstacle(store, settings, simulation, model)
     with store.write() as c:
         meta.touch_list(c)  # first: it takes the row's lock, so that two approvals do not pass each other
@@ -80,10 +81,14 @@ class _Model:
     level: EvidenceLevel
 
 
-def _model(store: Store) -> _Model:
-    _, said = heartbeat.heartbeats(store).get("analysis", (None, {}))
-    digest = str(said.get("bundle", ""))
-    return _Model(digest, evaluations.site_levels(store, digest).get("ich", EvidenceLevel.E0))
+def _model(store: Store, settings: Settings, simulation: bool) -> _Model:
+    """Where hosts run two models for a while, the one that may do less: the list does not go to and fro between them."""
+    switch = modes.switch(store)
+    models = [
+        _Model(digest, evaluations.site_levels(store, digest).get("ich", EvidenceLevel.E0))
+        for digest in running_model.digests(store)
+    ]
+    return min(models, key=lambda m: switched_mode(settings, simulation, m.level, switch, m.digest)[0] is Mode.ACTIVE)
 
 
 def _obstacle(store: Store, settings: Settings, simulation: bool, model: _Model) -> str:

@@ -14,6 +14,7 @@ from triage_node.config.schema import Settings
 from triage_node.console.selection import Limits, SelectionDeps, SelectionRefused, Sink
 from triage_node.domain.person import Person
 from triage_node.domain.selection import FolderTrial
+from triage_node.processes import running_model
 from triage_node.processes.running import now
 from triage_node.processes.trials import folders
 from triage_node.store import folder_trials, policy
@@ -84,9 +85,10 @@ class Uploads:
             held = self._of(name, person)
             if held.is_asked or not held.files:
                 raise SelectionRefused(409, "Nothing was sent." if not held.files else "It is being judged already.")
-            version = policy.in_force(self._store).version
+            model = running_model.model_settings(self._store, self._settings).bundle
+            version = policy.in_force(self._store, running_model.digest(self._store)).version
             words = f"{held.files} files, {held.size / 1e6:.1f} MB"
-            folder_trials.ask(self._store, name, person.name, now(), self._settings.model.bundle, version, words)
+            folder_trials.ask(self._store, name, person.name, now(), model, version, words)
             held.is_asked = True
 
     def outcome(self, name: str, person: Person) -> FolderTrial:

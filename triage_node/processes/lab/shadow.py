@@ -27,10 +27,10 @@ def tick(running: Running) -> None:
     shadows = [d for d in drafts.newest(store) if d.in_shadow]
     if not shadows:
         return
-    held = policy.in_force(store)
     studies = Studies(store, least_level(meta.is_simulation(store)))
-    recent = studies.recent(at, _LOOK_BACK_DAYS).cases
     for draft in shadows:
+        held = policy.in_force(store, draft.policy.bundle_digest)
+        recent = studies.recent(at, _LOOK_BACK_DAYS, draft.policy.bundle_digest).cases
         began = draft.step(DraftEvent.SHADOW_ON)
         known = {(a.study_instance_uid, a.revision) for a in drafts.shadow_of(store, draft.number)}
         answers = [

@@ -96,7 +96,7 @@ class Lab:
         )
 
     def _try(self, question: Question, at: datetime) -> _Tried:
-        held = policy.in_force(self._store)
+        held = policy.in_force(self._store, self._digest())
         tried = candidate(held, question)
         policy.body_of(list(tried.points.values()), tried.scoped)  # the same checks as a draft
         recent = self.recent(at, question.days)

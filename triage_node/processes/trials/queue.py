@@ -6,7 +6,7 @@ import logging
 from collections.abc import Generator
 from datetime import timedelta
 
-from triage_node.domain.errors import TriageNodeError
+from triage_node.domain.errors import StoreError, TriageNodeError
 from triage_node.domain.selection import FolderAnswer
 from triage_node.domain.trial import Reading, Trial
 from triage_node.processes.running import Running, is_dead, now, owner
@@ -32,7 +32,8 @@ class Trials:
         self._folders = FolderTrials(running.store, running.settings, self._replay, detector_of)
         self._owner = owner("trials")
         self._at_hand: tuple[Trial, Generator[None, None, Answer]] | None = None
-        folders.erase_all(running)
+        if not running.takes_over:
+            folders.erase_all(running)
         jobs.take_from_dead(self._store, is_dead, now())
 
     def step(self) -> bool:
@@ -53,6 +54,13 @@ class Trials:
             log.exception("event=trial_failed trial=%d", trial.id)
             self._finish(trial, None, f"{type(error).__name__}: {error}"[:400])
         return True
+
+    def hand_back(self) -> None:
+        """This process ends: who comes next begins the trial at hand anew, and does not wait for the end of its lease."""
+        try:
+            jobs.take_from_dead(self._store, lambda owner: owner == self._owner, now())
+        except StoreError as error:
+            log.warning("event=trial_waits_for_its_lease %s", error)
 
     def _steps(self, trial: Trial) -> Generator[None, None, Answer]:
         if trial.is_folder:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from triage_node.blobs.opened import open_blobs
-from triage_node.config.schema import Settings
+from triage_node.config.schema import ModelSettings, Settings
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.study import StudyState
 from triage_node.domain.trial import Reading
 from triage_node.store.results import ResultRecord
 
 
-def bundles(settings: Settings) -> tuple[str, ...]:
+def bundles(model: ModelSettings) -> tuple[str, ...]:
     """The models that the configuration names, the one that acts first."""
-    model = settings.model
     return tuple(dict.fromkeys(b for b in (model.bundle, model.shadow_bundle, *model.replay_bundles) if b))
 
 
