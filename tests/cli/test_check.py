@@ -13,8 +13,13 @@ from rich.console import Console
 
 from tests.support.deciding import Site
 from tests.support.pacs import free_port
+from triage_node.bundle.load import load_bundle
 from triage_node.cli.check import check
 from triage_node.config.schema import ArchiveSettings
+from triage_node.processes import model_change
+from triage_node.processes.running import now
+from triage_node.processes.wiring import bundle_folder
+from triage_node.store import heartbeat
 
 
 def checked(tmp_path, port: int) -> str:
@@ -69,3 +74,24 @@ def answer_once(server: socket.socket, says: bytes) -> None:
     connection, _ = server.accept()
     with connection:
         connection.sendall(says)
+
+
+def test_a_model_that_is_not_at_work_or_was_refused_is_wrong_with_what_to_do(tmp_path):
+    site = Site(tmp_path)
+    digest = load_bundle(bundle_folder("bloodnet")).digest
+
+    def told(running: str) -> str:
+        heartbeat.beat(site.store, "analysis", now(), {"bundle": running, "name": "bloodnet 0.1.0"})
+        out = io.StringIO()
+        check(site.config, Console(file=out, width=400, no_color=True))
+        return next(line for line in out.getvalue().splitlines() if "analysis runs bloodnet 0.1.0" in line)
+
+    assert told(digest).startswith("ok")
+    assert "WRONG" in told("f" * 64)
+    assert "a reload takes it in force (`systemctl reload triage-node`)" in told("f" * 64)
+    model_change.keep(site.config, site.settings, "model.bundle next: it has another hash")
+    assert "goes on with its former model" in told("f" * 64)
+    assert "it has another hash" in told("f" * 64)
+    model_change.keep(site.config, site.settings, "")
+    assert told(digest).startswith("ok")
+    site.store.close()

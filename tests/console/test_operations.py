@@ -25,7 +25,7 @@ from triage_node.domain.account import Scope
 from triage_node.domain.person import Person, Role
 from triage_node.processes.operations.room import operations_deps
 from triage_node.processes.running import Running, now
-from triage_node.store import audit, heartbeat, operations, outbox
+from triage_node.store import audit, heartbeat, operations, outbox, refused_models
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "triage-node.json"
 ADA, AUDREY = Person("Ada", ADMINISTRATOR), Person("Audrey", AUDITOR)
@@ -134,6 +134,21 @@ def test_change_of_a_scanner_that_is_accepted_no_longer_rings(changed):
     assert client.post("/operations/baseline", data={"scanner": CHANGED}).status_code == 303
     assert not any(CHANGED in words for words in what_is_wrong(changed))
     assert (CHANGED, "Ada", "drift baseline") in _audit(changed)
+
+
+def test_a_model_that_was_refused_is_told_until_one_is_taken(changed):
+    store = changed.site.store
+    refused_models.put(store, "host1", "model.bundle next: model.onnx has <SHA-256> ab", now())
+    refused_models.put(store, "host2", "it crashed", now())
+    (first, second) = [words for words in what_is_wrong(changed) if "former model" in words]
+    assert first.startswith(
+        "host1 goes on with its former model, since the one in its configuration was refused: model.bundle next"
+    )
+    assert "<SHA-256>" not in client_of(changed).get("/operations").text
+    for _ in range(2):
+        refused_models.forget(store, "host1")
+    assert [words for words in what_is_wrong(changed) if "former model" in words] == [second]
+    assert [action for _, _, action in audit.entries(store, "host1")] == ["model refused"]
 
 
 def test_metrics_are_for_those_who_watch_and_name_no_study(on):

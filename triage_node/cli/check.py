@@ -20,14 +20,14 @@ from triage_node.dimse.calling import Callee
 from triage_node.domain.durations import in_words
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.study import StudyState
-from triage_node.processes import feeds
+from triage_node.processes import feeds, running_model
 from triage_node.processes.connecting_echo import echo_problem
 from triage_node.processes.escalation import in_force
 from triage_node.processes.limits import bounds, machine
 from triage_node.processes.operations import problems
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
-from triage_node.store import heartbeat, instances, meta, outbox, studies, uploads
+from triage_node.store import heartbeat, instances, meta, outbox, refused_models, studies, uploads
 from triage_node.store.engine import Store, open_store
 from triage_node.store.upgrade import is_current
 
@@ -56,8 +56,10 @@ def check(config: Path | None, console: Console) -> bool:
 
 def _state(settings: Settings) -> Iterator[tuple[str, str]]:
     """(what was looked at, what is wrong with it or empty)."""
+    configured = ""
     try:
         bundle = load_bundle(bundle_folder(settings.model.bundle))
+        configured = bundle.digest
         yield f"model {bundle.manifest.name} {bundle.manifest.version}, digest {bundle.digest[:12]}", ""
     except TriageNodeError as error:
         yield "model", str(error)
@@ -70,6 +72,7 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
     try:
         store = open_store(settings.database_url, settings.store.tenant)
         pids = heartbeat.pids(store)
+        yield from _running_model(store, configured)
         yield from _store(store, settings)
         store.close()
     except TriageNodeError as error:
@@ -99,6 +102,19 @@ def _state(settings: Settings) -> Iterator[tuple[str, str]]:
             f"{archive.name} {archive.ae_title}@{archive.host}:{archive.port} answers C-ECHO",
             echo_problem(_called(archive)),
         )
+
+
+def _running_model(store: Store, configured: str) -> Iterator[tuple[str, str]]:
+    """Whether analysis on this host runs the model of the configuration, whose digest is given; empty: it cannot be read."""
+    said = running_model.here(store)
+    running = str(said.get("bundle", ""))
+    refused = [p for r in refused_models.refused(store) if r.host == heartbeat.host() for p in problems.of_refused([r])]
+    other = "" if running in ("", configured) or not configured else (
+        "the configuration names another one; a reload takes it in force (`systemctl reload triage-node`)"
+    )  # fmt: skip
+    if running:
+        wrong = f"{refused[0].what} {refused[0].todo}" if refused else other
+        yield f"analysis runs {said.get('name', 'a model')}, digest {running[:12]}", wrong
 
 
 def _store(store: Store, settings: Settings) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -50,8 +51,12 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 @app.command()
 def serve(config: Config = None) -> None:
-    """Start every process of the node and keep it running until Ctrl-C or SIGTERM."""
+    """Start every process of the node and keep it running until Ctrl-C or SIGTERM.
+
+    As a service, SIGHUP takes another model, the section [model] of the configuration, in force without a gap.
+    """
     from triage_node.config.load import load
+    from triage_node.processes import model_change
     from triage_node.processes.auditing.lifetime import told_in_audit
     from triage_node.processes.supervisor import Supervisor, roles_for
     from triage_node.store import meta
@@ -75,13 +80,17 @@ def serve(config: Config = None) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    supervisor = Supervisor(config, roles_for(settings), partial(model_change.keep, config, settings))
+    if not console.is_terminal:  # there, a closed window is to end the node
+        signal.signal(signal.SIGHUP, lambda *_: supervisor.reload())
+    model_change.keep(config, settings, "")
     listener = settings.listener
     console.print(
         f"DICOM {listener.ae_title}@{listener.host}:{listener.port} · page http{'s' if settings.web.is_tls else ''}://{settings.web.host}:{settings.web.port}/ · "
         f"mode {settings.worklist.mode}{' · SIMULATION' if simulation else ''} · Ctrl-C stops"
     )
     with told_in_audit(settings, f"version {__version__}"):
-        Supervisor(config, roles_for(settings)).run(stop)
+        supervisor.run(stop)
 
 
 @app.command()

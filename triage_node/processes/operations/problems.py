@@ -13,6 +13,7 @@ from triage_node.console.texts import displayable
 from triage_node.domain.durations import in_words
 from triage_node.domain.study import StudyState
 from triage_node.processes.limits.bounds import Late
+from triage_node.store.refused_models import Refused
 
 if TYPE_CHECKING:
     from triage_node.processes.operations.standing import Facts
@@ -41,6 +42,7 @@ def found(
         *facts.machine,
         *_late(facts),
         *_waiting(facts),
+        *of_refused(facts.refused),
         *_heart(heart),
         *(_slow(s) for s in facts.stages if s.is_slow),
         *_parked(facts),
@@ -84,6 +86,16 @@ def of_late(late: Sequence[Late], at: datetime) -> Problem | None:
         "Look at them yourself: the list names each. The node's log says on what it works; `triage-node check` states the bounds.",
         is_urgent=True,
     )
+
+
+def of_refused(refused: Iterable[Refused]) -> Iterator[Problem]:
+    """Changes of the model that did not take place."""
+    for r in refused:
+        yield Problem(
+            f"{displayable(r.host)} goes on with its former model, since the one in its configuration was refused: {displayable(r.why, 400)}.",
+            "Mend that, or name the former model in [model] again; then reload (`systemctl reload triage-node`). Do not restart "
+            "before: a node starts with the model that its configuration names, and with no other.",
+        )
 
 
 def _late(facts: Facts) -> Iterator[Problem]:

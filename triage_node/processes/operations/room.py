@@ -9,6 +9,7 @@ from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.errors import RefusedAction
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.person import Person
+from triage_node.processes import running_model
 from triage_node.processes.console.mode import mode_in_force
 from triage_node.processes.identity import HELD_BACK
 from triage_node.processes.operations import drift, problems, standing
@@ -64,8 +65,7 @@ def _why_shut(store: Store, settings: Settings, parked: operations.Parked) -> st
     simulation = meta.is_simulation(store)
     if parked.what == ObjectKind.REJECTION_NOTE:  # what withdraws something goes whatever the mode is
         return "" if may_reach(_destination(archive), simulation)[0] else "It is not on this machine."
-    digest = str(heartbeat.heartbeats(store).get("analysis", (None, {}))[1].get("bundle", ""))
-    level = evaluations.site_levels(store, digest).get("ich", EvidenceLevel.E0)
+    level = evaluations.site_levels(store, running_model.digest(store)).get("ich", EvidenceLevel.E0)
     allowed, why = may_send(_destination(archive), level, mode_in_force(store, settings, simulation), simulation)
     return "" if allowed else f"{parked.peer} gets nothing now: {why}."
 

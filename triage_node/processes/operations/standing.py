@@ -6,22 +6,24 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 
-from triage_node.bundle.load import Bundle, load_bundle
+from triage_node.bundle.load import MANIFEST, Bundle, load_bundle
 from triage_node.config.schema import Settings
 from triage_node.console.operations_deps import Disk, Model, ParkedDelivery, Peer, Problem, Stage, Standing
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.study import StudyState
-from triage_node.processes import feeds
+from triage_node.processes import feeds, running_model
 from triage_node.processes.identity import HELD_BACK
 from triage_node.processes.limits import machine
 from triage_node.processes.limits.bounds import Late, late
 from triage_node.processes.operations import drift, heart, latency, problems
 from triage_node.processes.operations.names import IMAGE_STORE, MONITOR, SINK
 from triage_node.processes.wiring import bundle_folder
-from triage_node.store import evaluations, forwarding, heartbeat, operations, uploads
+from triage_node.store import evaluations, forwarding, heartbeat, operations, refused_models, uploads
 from triage_node.store.engine import Store
+from triage_node.store.refused_models import Refused
 
 MOST_PARKED = 100
 WAITING_BOUND_S = 120.0
@@ -50,6 +52,7 @@ class Facts:
     late: tuple[Late, ...]
     models: tuple[Model, ...]
     roles: dict[str, datetime]
+    refused: tuple[Refused, ...]
 
 
 def standing(store: Store, settings: Settings, at: datetime) -> Standing:
@@ -93,8 +96,9 @@ def facts(store: Store, settings: Settings, at: datetime) -> Facts:
         disk=disk(settings),
         machine=machine_problems(store, settings),
         late=tuple(late(store, settings, at)),
-        models=tuple(_models(store, settings, str(beats.get("analysis", (None, {}))[1].get("bundle", "")))),
+        models=tuple(_models(store, settings)),
         roles={role: seen for role, (seen, _) in beats.items()},
+        refused=refused_models.refused(store),
     )
 
 
@@ -167,8 +171,9 @@ def _peers(store: Store, settings: Settings) -> Iterator[Peer]:
         )
 
 
-def _models(store: Store, settings: Settings, running_digest: str) -> Iterator[Model]:
-    for name in (settings.model.bundle, *settings.prognosis.bundles):
+def _models(store: Store, settings: Settings) -> Iterator[Model]:
+    running, configured = running_model.digest(store), running_model.model_settings(store, settings).bundle
+    for name in (configured, *settings.prognosis.bundles):
         try:
             bundle = _bundle(name)
         except TriageNodeError as error:
@@ -180,12 +185,18 @@ def _models(store: Store, settings: Settings, running_digest: str) -> Iterator[M
             (output, own.get(output, stated.get(output)).value, output in own)  # type: ignore[union-attr]
             for output in sorted({*stated, *own})
         )
-        other = name == settings.model.bundle and running_digest not in ("", bundle.digest)
-        words = f"analysis runs {running_digest[:12]}, which is not what lies on the disk" if other else ""
+        other = name == configured and running not in ("", bundle.digest)
+        words = f"analysis runs {running[:12]}, which is not what lies on the disk" if other else ""
         yield Model(bundle.manifest.name, bundle.manifest.version, bundle.digest, outputs, words)
 
 
-@cache
 def _bundle(name: str) -> Bundle:
-    """Hashed once in the life of the process. Raises: TriageNodeError."""
-    return load_bundle(bundle_folder(name))
+    """Raises: TriageNodeError."""
+    folder = bundle_folder(name)
+    return _hashed(folder, (folder / MANIFEST).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _hashed(folder: Path, _: int) -> Bundle:
+    """Once for each time that its manifest was written. Raises: TriageNodeError."""
+    return load_bundle(folder)
