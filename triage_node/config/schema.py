@@ -150,7 +150,10 @@ class IntakeRule(Section):
 
 
 class ModelSettings(Section):
-    bundle: str = Field("bloodnet", description="Name of a bundle that ships with the node, or a path.")
+    bundle: str = Field(
+        "bloodnet",
+        description="Name of a bundle that ships with the node, or a path. A reload (SIGHUP) takes this section in force without a gap.",
+    )
     shadow_bundle: str = Field(
         "",
         description="Name or path of a second bundle for the same finding: it reads each live study after the first one, acts on "
