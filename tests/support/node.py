@@ -20,12 +20,16 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 
 from tests.support.pacs import Archive, free_port
 from tests.support.store_place import store_section
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
+from triage_node.config.schema import Settings
 from triage_node.domain.person import Role
+from triage_node.processes.limits import bounds
 
 AE_TITLE = "TRIAGE"
 PROGRAM = Path(sys.executable).parent / "triage-node"
-START_S, STOP_S = 90.0, 30.0
+START_S, STOP_S, COMMAND_S = 90.0, 30.0, 60.0
+BOUND = bounds.arriving(Settings()) + bounds.analysed(Settings())
+"""From the last slice to an end that can be seen, with the usual settings and no study before it, whatever fails: what `check` states."""
 SETTLED = frozenset({"delivered", "declined", "out_of_scope", "quarantined", "failed"})
 
 
@@ -58,7 +62,7 @@ class Node:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `triage-node ARGUMENTS --config ...` to its end."""
         line = [*self._program, *arguments, "--config", str(self.config)]
-        return subprocess.run(line, capture_output=True, text=True, timeout=120, env=_environment())
+        return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE * COMMAND_S, env=_environment())
 
     def start(self) -> None:
         """Serve, and return when every role has given a sign of life and compressed images are taken too."""
