@@ -143,7 +143,9 @@ def test_a_night_of_thousands_with_detection_replaced(tmp_path, monkeypatch, hea
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(place), *filter(None, [os.environ.get("PYTHONPATH")]))))
     with serving(tmp_path / "node") as served:
         store = open_store(database_url(served.data))
-        promise = f"{REPLACED} small studies go through, DETECTION REPLACED by the first answer"
+        promise = (
+            f"{REPLACED} small studies go through, DETECTION REPLACED: the first answer, and for nine of ten no bleed"
+        )
         night(served, store, head, REPLACED, "night_replaced", promise)
         store.close()
 
@@ -151,12 +153,20 @@ def test_a_night_of_thousands_with_detection_replaced(tmp_path, monkeypatch, hea
 _REPLACED_DETECTION = """
 import sys
 if "triage_node.processes.analysis" in " ".join(sys.orig_argv):
+    from dataclasses import replace
+    from itertools import cycle
     from triage_node.detection.ich import BloodNetDetector
-    real, first = BloodNetDetector.detect, []
+    real, answers = BloodNetDetector.detect, []
     def detect(self, volume):
-        if not first:
-            first.append(real(self, volume))
-        return first[0]
+        if not answers:
+            bleed = real(self, volume)
+            none = replace(
+                bleed, study_probability=0.01, slice_probabilities=bleed.slice_probabilities * 0.01,
+                subtype_probabilities=dict.fromkeys(bleed.subtype_probabilities, 0.01), mask=bleed.mask * 0,
+                heat=bleed.heat * 0, hematoma_volume_ml=0.0, components=(),
+            )
+            answers.append(cycle([bleed, *[none] * 9]))
+        return next(answers[0])
     BloodNetDetector.detect = detect
 """
 
