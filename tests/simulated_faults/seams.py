@@ -108,6 +108,7 @@ def _names() -> Iterator[tuple[object, str, object]]:
     for module in (archive, blob_file, intake, journal):
         yield module, "os", _Os()
     yield blob_file, "ThreadPoolExecutor", _AtOnce
+    yield blob_file, "_HASHING_THREADS", 1  # which is at once there
     yield blob_file, "_serial", blob_file._serial
     yield intake, "datetime", _Datetime
     clock = SimpleNamespace(monotonic=lambda: _At.now.world.seconds, time=lambda: _now().timestamp())
