@@ -188,3 +188,16 @@ def test_a_token_is_kept_as_a_hash_and_ends_by_date_and_by_revocation(store):
         api_tokens.revoke(store, NOW, "admin", "ris")
     assert token not in everything(store)
     assert actions(store, "ris") == [("admin", "token added"), ("admin", "token revoked")]
+
+
+def test_a_database_that_takes_nothing_still_tells_who_somebody_is(store, plain):
+    accounts.add(store, NOW, "admin", "lee", READER)
+    account = accounts.get(store, "lee")
+    token = sessions.open_session(store, NOW, account, "127.0.0.1", "password", LIMITS)
+    program = api_tokens.add(store, NOW, "admin", "probe", READER, frozenset({Scope.READ}), 9)
+    with store.engine.connect() as c:
+        only_read = "PRAGMA query_only = 1" if store.is_sqlite else "SET default_transaction_read_only = on"
+        c.exec_driver_sql(only_read)
+        c.commit()
+    assert sessions.who(store, later(minutes=59), token, LIMITS) == account
+    assert api_tokens.who(store, later(days=1), program) is not None
