@@ -111,6 +111,7 @@ def associate(
         raise NotAssociated(f"{callee.host} is not known: {error.strerror or error}") from error
     if association.is_established:
         return association, line
+    _end(association, line)
     if not line.was_open:
         raise NotAssociated(f"no TCP connection to {callee.host}:{callee.port} within {callee.connect_timeout_s:g} s")
     if rejection.pdu is not None:
@@ -131,3 +132,13 @@ def abort(association: Association, line: Line) -> None:
     """End an association after which nothing is certain. pynetdicom waits for the peer to hang up: not for long here."""
     with line.cut_after(GRACE_S):
         association.abort()
+    _end(association, line)
+
+
+def _end(association: Association, line: Line) -> None:
+    """Its thread may read on for ever, where what the peer sent looks like the beginning of a PDU; the program would not end either."""
+    reader = association.dul
+    if reader.is_alive():
+        reader.join(GRACE_S)
+    if reader.is_alive():
+        line.cut()
