@@ -102,7 +102,7 @@ def init(
     from triage_node.cli.setup import initialise
 
     for line in initialise(config, simulation, console.is_terminal):
-        console.print(line, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()
