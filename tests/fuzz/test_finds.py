@@ -8,6 +8,11 @@ import pytest
 
 FINDS = [
     pytest.param("ups_rs", b"\0%E2%82%AC=1\n", id="a query names what no header can say and is answered 500"),
+    pytest.param(
+        "ups_rs",
+        b"\x061.2.840.10008.5.1.4.34.5.1?filter=ProcedureStepState=#SCHEDULED\xda\x90\x91\x90ock=true\n",
+        id="a subscription's address holds what no header can say and it is answered 500",
+    ),
     pytest.param("hl7", b"\x0bMSH~^~\\&|H\x1c\r", id="a delimiter stands twice and the message is not answered"),
 ]
 

@@ -15,6 +15,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -179,7 +180,8 @@ def create_app(
             if status is not Status.SUCCESS:
                 return status
             scheme = "wss" if request.url.scheme == "https" else "ws"
-            where = str(request.url.replace(scheme=scheme, path=f"/ws/subscribers/{ae_title}", query=""))
+            path = f"/ws/subscribers/{quote(ae_title)}"
+            where = str(request.url.replace(scheme=scheme, path=path, query="", fragment=""))
             return Response(status_code=201, headers={"Content-Location": where})
 
         return await guarded(request, work, 201)
