@@ -221,12 +221,13 @@ def nothing(fault: Fault) -> list[Sent]:
 
 
 ROLES = {f.__name__: f for f in (nothing, ingest, analysis, scheduler, delivery, gateway, web, database)}
-SHORT = ["ingest cut off", "analysis killed", "scheduler killed", "database restarted"]
+SHORT = ["ingest cut off", "analysis killed"]
 FAULTS = [
     *SHORT,
     "ingest killed",
     "analysis cut off",
     "analysis stopped",
+    "scheduler killed",
     "scheduler cut off",
     "scheduler stopped",
     "delivery killed",
@@ -235,6 +236,7 @@ FAULTS = [
     "gateway cut off",
     "web killed",
     "web cut off",
+    "database restarted",
     "database cut off",
 ]
 _OF_THESE = ("ingest cut off", "ingest killed", "analysis killed", "delivery killed")

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SOON_S = 60.0
-OFTEN = ("images full", "images read-only", "database full", "objects full")
+OFTEN = ("images full", "database full")
 """What each run of the tests goes through."""
 
 

@@ -15,7 +15,7 @@ from tests.support.node import BOUND, Node, node
 from tests.support.prove import record
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.prove(short=True), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.prove, pytest.mark.timeout(900)]
 SOON_S = 60.0
 ENOUGH_FOR_A_SMALL_STUDY = 40 << 20
 ENDED = frozenset({"reported", "delivered"})

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NOWHERE = {"name": "away", "ae_title": "AWAY", "host": "127.0.0.1", "port": 9}
 
 
-@pytest.mark.prove(short=True)
+@pytest.mark.prove
 def test_nothing_is_lost_when_the_files_of_a_node_move_out_and_back_while_studies_arrive(tmp_path: Path) -> None:
     first = modality.phantom(tmp_path, "moving", modality.now(), (modality.LARGE_BLEED,), seed=9056, size=128)
     studies = modality.copies(first, tmp_path, sized("moved_files", short=5, proven=40), own_patients=True)

@@ -27,7 +27,7 @@ MOST_STUDIES = 30
 AN_HOUR_S = 3600
 
 
-@pytest.mark.prove(short=True)
+@pytest.mark.prove
 def test_spool_that_fills_is_told_before_the_disk_is_full_and_empties_when_the_store_is_back(tmp_path: Path) -> None:
     first = modality.phantom(tmp_path, "spool", modality.now(), (), 16, 10.0, seed=9056, size=256)
     studies = modality.copies(first, tmp_path, MOST_STUDIES, own_patients=True)
