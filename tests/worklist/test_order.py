@@ -225,11 +225,11 @@ def test_a_flag_raised_by_a_clock_that_goes_ahead_reads_as_just_now():
     assert "just now" in order([row("1.1", flag=flag(raised_min=30))], at(4), ACTIVE)[0].reason
 
 
-def test_ordering_1000_rows_takes_less_than_a_tenth_of_a_second():
-    """The node orders the list in every transaction that moves a row, so the order must cost next to nothing."""
+def test_ordering_takes_time_in_proportion_to_the_rows():
+    """The node orders the list in every transaction that moves a row; comparing each with each would make four times 16 times."""
     rows = [row(f"1.2.{i}", arrived_min=-i % 977, flag=flag() if i % 7 == 0 else None) for i in range(1000)]
-    best = min(_seconds(rows, time.process_time) for _ in range(5))
-    assert best < 0.1, best
+    few, many = (min(_seconds(some, time.process_time) for _ in range(5)) for some in (rows[:250], rows))
+    assert many < 9 * few
 
 
 def _seconds(rows, clock):
