@@ -47,10 +47,11 @@ _Found = tuple[list[Made], list[tuple[str, str]]]
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
+    """`file`: its volume and its detection, pickled."""
+
     study_instance_uid: str
     revision: int
-    volume: Volume
-    detection: Detection
+    file: BinaryIO
 
 
 class Displays:
@@ -59,7 +60,7 @@ class Displays:
     def __init__(self, blobs: Blobs, built_folder: Path, bundle: Bundle, predictors: Sequence[ImagePredictor]) -> None:
         self._blobs, self._folder = blobs, built_folder
         self._predictors = predictors
-        self._waiting: deque[BinaryIO] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._at_work: Iterator[None] | None = None
         try:
             self._cam: GradCam | str = GradCam(bundle)
@@ -86,22 +87,24 @@ class Displays:
         """Make the maps of a result when there is time. Until then it lies in a file without a name, which ends with this process."""
         try:
             file = tempfile.TemporaryFile(dir=self._folder)
-            pickle.dump(_Waiting(study_instance_uid, revision, volume, detection), file, pickle.HIGHEST_PROTOCOL)
+            pickle.dump((volume, detection), file, pickle.HIGHEST_PROTOCOL)
         except OSError as error:
             log.warning("event=no_maps study=%s %s", study_instance_uid, error.strerror)
             return
-        self._waiting.append(file)
+        self._waiting.append(_Waiting(study_instance_uid, revision, file))
         if len(self._waiting) > WAITING:
+            oldest = self._waiting.popleft()
+            oldest.file.close()
             with suppress(BlobsAway):
-                self._write(self._next(), [], [("Grad-CAM", "too many studies came at once")])
+                self._write(oldest, [], [("Grad-CAM", "too many studies came at once")])
 
     def explain(self) -> bool:
         """One step of the maps of the study that waits longest, so that a study that comes waits for no more. False: none waits."""
-        if self._at_work is None and not self._waiting:
-            return False
+        if self._at_work is None:
+            if not self._waiting:
+                return False
+            self._at_work = self._steps(self._waiting.popleft())
         try:
-            if self._at_work is None:
-                self._at_work = self._steps(self._next())
             next(self._at_work)
         except StopIteration:
             self._at_work = None
@@ -110,18 +113,14 @@ class Displays:
             self._at_work = None
         return True
 
-    def _next(self) -> _Waiting:
-        with self._waiting.popleft() as file:
-            file.seek(0)
-            found = pickle.load(file)  # our own: nobody else can open it
-            assert isinstance(found, _Waiting)
-            return found
-
     def _steps(self, of: _Waiting) -> Iterator[None]:
         """Everything about one study; yields between any two things that take long."""
-        maps, silent = yield from self._detection(of)
+        with of.file as file:
+            file.seek(0)
+            volume, detection = pickle.load(file)  # our own: nobody else can open it
+        maps, silent = yield from self._detection(volume, detection)
         for predictor in self._predictors:
-            more, without = _prognosis(predictor, of.volume)
+            more, without = _prognosis(predictor, volume)
             maps, silent = maps + more, silent + without
             yield
         self._write(of, maps, silent)
@@ -133,14 +132,14 @@ class Displays:
             display.write_maps(path, of.revision, maps, silent)
             self._blobs.publish(display.parts(path)[1])
 
-    def _detection(self, of: _Waiting) -> Generator[None, None, _Found]:
+    def _detection(self, volume: Volume, detection: Detection) -> Generator[None, None, _Found]:
         """Grad-CAM of the detector for each of its outputs, over the likeliest slices."""
         if isinstance(self._cam, str):
             return [], [("Grad-CAM of the detector", self._cam)]
-        study = on_grid(of.volume)
+        study = on_grid(volume)
         block = study.block_of_slice
         first = np.unique(block, return_index=True)[1]  # a block's slices share one probability
-        order = np.sort(np.argsort(-of.detection.slice_probabilities[first], kind="stable")[:LOOKED_AT])
+        order = np.sort(np.argsort(-detection.slice_probabilities[first], kind="stable")[:LOOKED_AT])
         inputs = network_input(study.hu, study.tissue_hu)
         seen = []
         for b in order:
@@ -154,7 +153,7 @@ class Displays:
         parts = "slices" if len(block) == len(first) else "blocks of slices"
         maps: list[Made] = []
         silent: list[tuple[str, str]] = []
-        bundle = of.detection.bundle
+        bundle = detection.bundle
         for output, task in enumerate(_TASKS):
             label = f"Grad-CAM: {FINDINGS[task].name}"
             heat = np.maximum(self._cam.of_features(features, output), 0)
