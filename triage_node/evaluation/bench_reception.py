@@ -322,20 +322,20 @@ def _processes(pid: int) -> list[psutil.Process]:
 
 def _cpu_s(pid: int) -> float:
     """Seconds of CPU of a process and its children, those that ended included."""
-    used = 0.0
-    for process in _processes(pid):
-        with suppress(psutil.NoSuchProcess):
-            used += sum(process.cpu_times()[:4])
-    return used
+    return _total(pid, lambda p: sum(p.cpu_times()[:4]))
 
 
 def _memory_mb(pid: int) -> float:
     """Of a process and its children; what they share counts once."""
-    held = 0
+    return _total(pid, lambda p: p.memory_full_info().pss) / (1 << 20)
+
+
+def _total(pid: int, of: Callable[[psutil.Process], float]) -> float:
+    found = 0.0
     for process in _processes(pid):
         with suppress(psutil.NoSuchProcess):  # storescp has a child an association, which ends with it
-            held += process.memory_full_info().pss
-    return held / (1 << 20)
+            found += of(process)
+    return found
 
 
 class _Memory:
