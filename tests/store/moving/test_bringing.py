@@ -120,17 +120,20 @@ def test_pass_sees_one_instant_whatever_is_written_meanwhile(pair):
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("sop_class_uid", "1" * 65, "value too long for type character varying(64) (column sop_class_uid)"),
-        ("reason", "a\x00b", "invalid byte sequence"),
-        ("tries", 1 << 40, "out of range"),
+        ("sop_class_uid", f"'{'1' * 65}'", "value too long for type character varying(64) (column sop_class_uid)"),
+        ("reason", "'a' || char(0) || 'b'", "invalid byte sequence"),
+        ("tries", "1 << 40", "out of range"),
     ],
 )
 @pytest.mark.parametrize("pair", [("sqlite", "postgresql")], indirect=True)
 def test_value_that_the_target_cannot_hold_is_named_by_table_and_column(pair, column, value, words):
-    """SQLite keeps any text in any column; PostgreSQL does not. Nothing of the value is told: it may be a patient's."""
+    """SQLite keeps any text in any column; PostgreSQL does not. Nothing of the value is told: it may be a patient's.
+
+    Written by SQL, as an older node did: today's binds no null character (store/texts.py).
+    """
     source, target = pair
     with source.write() as c:
-        c.execute(update(outbox).where(outbox.c.id == 1).values({column: value}))
+        c.execute(text(f"UPDATE outbox SET {column} = {value} WHERE id = 1"))
     with pytest.raises(StoreError) as refused:
         Bringing(source, target).live()
     assert "outbox" in str(refused.value)

@@ -43,12 +43,14 @@ def mode_deps(store: Store, settings: Settings) -> ModeDeps:
 
 def mode_in_force(store: Store, settings: Settings, simulation: bool) -> Mode:
     """The mode in which the analysis role works now."""
-    model, switch = _model(store, settings, simulation), modes.switch(store)
+    switch = modes.switch(store)
+    model = _model(store, settings, simulation, switch)
     return switched_mode(settings, simulation, model.level, switch, model.digest)[0]
 
 
 def standing(store: Store, settings: Settings, simulation: bool) -> Standing:
-    model, changes, switch = _model(store, settings, simulation), modes.changes(store), modes.switch(store)
+    changes, switch = modes.changes(store), modes.switch(store)
+    model = _model(store, settings, simulation, switch)
     mode, why = switched_mode(settings, simulation, model.level, switch, model.digest)
     return Standing(
         mode=mode,
@@ -63,7 +65,7 @@ def standing(store: Store, settings: Settings, simulation: bool) -> Standing:
 
 def record(store: Store, settings: Settings, simulation: bool, change: ModeChange) -> None:
     """Store a change that may be made now. Raises: RefusedAction."""
-    model = _model(store, settings, simulation)
+    model = _model(store, settings, simulation, modes.switch(store))
     obstacle = _obstacle(store, settings, simulation, model)
     with store.write() as c:
         meta.touch_list(c)  # first: it takes the row's lock, so that two approvals do not pass each other
@@ -81,9 +83,8 @@ class _Model:
     level: EvidenceLevel
 
 
-def _model(store: Store, settings: Settings, simulation: bool) -> _Model:
+def _model(store: Store, settings: Settings, simulation: bool, switch: ModeSwitch) -> _Model:
     """Where hosts run two models for a while, the one that may do less: the list does not go to and fro between them."""
-    switch = modes.switch(store)
     models = [
         _Model(digest, evaluations.site_levels(store, digest).get("ich", EvidenceLevel.E0))
         for digest in running_model.digests(store)
