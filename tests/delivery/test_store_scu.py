@@ -189,6 +189,7 @@ def test_abort_in_mid_batch_blames_one_object_only(tmp_path):
     with receiver(status=status) as pacs, at_most(20):
         outcomes = send_batch(pacs.settings(), objects)
     assert verdicts(outcomes) == ["stored", "again", "untried", "untried"]
+    assert [o.perhaps_there for o in outcomes.values()] == [False, True, False, False]
 
 
 def test_archive_that_hangs_after_the_association_ends_it(tmp_path):

@@ -234,6 +234,7 @@ def test_a_peer_that_hangs_or_drips_is_cut(tmp_path, answer):
     with raw_peer(answer) as port, at_most(30):
         outcomes = send_batch(settings_for(port, **SHORT), [write(tmp_path, n) for n in range(3)])
     assert verdicts(outcomes) == ["again", "untried", "untried"]
+    assert [o.perhaps_there for o in outcomes.values()] == [True, False, False]
 
 
 def test_a_peer_that_stops_reading_is_cut(tmp_path):

@@ -158,6 +158,17 @@ def test_a_try_that_fails_after_the_correction_is_the_last_one(role, bleed):
     )
 
 
+def test_what_no_answer_told_of_is_listed_as_perhaps_there(role, bleed):
+    """Found by a seed of tests/simulated_faults: the archive had it, the line broke before it said so."""
+    uid = receive(role, bleed)
+    role.work()
+    [row] = outbox.claim_batch(role.store, "pacs", "test", now(), timedelta(minutes=1), 1)
+    outbox.record_outcome(role.store, row.id, OutboxState.PENDING, now(), now(), "no answer", perhaps_there=True)
+    hears(role, merged("RIGHT-ID"))
+    [listed] = study_details(role.store, role.blobs.built, uid, shows_names=True).to_correct
+    assert (listed.uid, listed.done) == (row.sop_instance_uid, "No answer told whether it arrived there.")
+
+
 class _Interrupted(Painted):
     """A detector during whose work a message corrects the identity."""
 

@@ -60,7 +60,7 @@ class Pacs:
             chance = self.world.rng.random()
             if chance < self.line.bad / 3:
                 is_lost = True
-                fates[o.sop_instance_uid] = Fate(Verdict.AGAIN, "the line broke")
+                fates[o.sop_instance_uid] = Fate(Verdict.AGAIN, "the line broke", perhaps_there=True)
                 continue
             if chance < self.line.bad / 2:
                 status = self.world.rng.choice((0xA700, 0x0110, 0xB000, 0xC001))
@@ -70,7 +70,8 @@ class Pacs:
             self._keep(archive.name, o.sop_instance_uid, o.path)
             self.world.point("C-STORE answered")
             is_lost = chance < self.line.bad
-            fates[o.sop_instance_uid] = Fate(Verdict.AGAIN, "no answer") if is_lost else outcome_of_status(0)
+            lost = Fate(Verdict.AGAIN, "no answer", perhaps_there=True)
+            fates[o.sop_instance_uid] = lost if is_lost else outcome_of_status(0)
         return fates
 
     def request_commitment(

@@ -61,11 +61,39 @@ def test_report_goes_without_reference_when_the_segmentation_is_parked(queued):
 def test_leased_row_is_not_claimed_twice_until_the_lease_ends_or_its_owner_is_dead(queued):
     assert len(claim(queued)) == 1
     assert claim(queued) == []
-    outbox.take_from_dead(queued, "pacs", lambda owner: owner == "somebody else")
+    outbox.take_from_dead(queued, "pacs", lambda owner: owner == "somebody else", NOW)
     assert claim(queued) == []
-    outbox.take_from_dead(queued, "pacs", lambda owner: owner == "d1")
+    outbox.take_from_dead(queued, "pacs", lambda owner: owner == "d1", NOW)
     assert len(claim(queued)) == 1
     assert len(claim(queued, NOW + 31 * SECOND)) == 1
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        lambda s, row: outbox.record_outcome(s, row.id, OutboxState.PENDING, NOW, NOW, "no answer", perhaps_there=True),
+        lambda s, row: outbox.take_from_dead(s, "pacs", lambda owner: owner == "d1", NOW),
+        lambda s, row: claim(s, NOW + 31 * SECOND),
+        lambda s, row: None,
+    ],
+    ids=["no answer", "killed", "lease ran out", "still on its way"],
+)
+def test_what_may_have_arrived_counts_as_sent_when_it_is_held_back(queued, lost):
+    (seg,) = claim(queued)
+    lost(queued, seg)
+    with queued.write() as c:
+        assert outbox.hold_back(c, "1.2.3", "the identity was corrected", NOW) == 2
+    report, seg = outbox.of_study(queued, "1.2.3")
+    assert (seg.state, seg.sent_at is not None) == (OutboxState.PARKED, True)
+    assert (report.state, report.sent_at) == (OutboxState.PARKED, None)
+
+
+def test_what_a_peer_refused_or_nobody_took_counts_as_not_sent(queued):
+    (seg,) = claim(queued)
+    outbox.record_outcome(queued, seg.id, OutboxState.PENDING, NOW, NOW, "answered 0xA700")
+    with queued.write() as c:
+        outbox.hold_back(c, "1.2.3", "the identity was corrected", NOW)
+    assert {r.sent_at for r in outbox.of_study(queued, "1.2.3")} == {None}
 
 
 def test_retry_waits_for_its_time(queued):

@@ -87,6 +87,8 @@ class Door:
                     else:
                         data += data
                 client.sendall(data)
+        if self._trouble is Trouble.SILENCE:
+            self.go_on.wait()  # the counterpart hears nothing either, and hangs up in its own time
         _cut(client)
 
 

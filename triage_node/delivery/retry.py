@@ -39,10 +39,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one object in one try; `words` names status or error for people."""
+    """What became of one object in one try; `words` names status or error for people.
+
+    perhaps_there: it went out and no answer tells whether the peer keeps it.
+    """
 
     verdict: Verdict
     words: str = ""
+    perhaps_there: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,9 @@ def _send(
         else:
             status = _store(association, line, o.path, number, archive.response_timeout_s)
             lost = status is None
-            judged = Outcome(Verdict.AGAIN, _NO_ANSWER) if status is None else outcome_of_status(status)
+            judged = (
+                Outcome(Verdict.AGAIN, _NO_ANSWER, perhaps_there=True) if status is None else outcome_of_status(status)
+            )
             outcomes[o.sop_instance_uid] = judged
     release(association, line, archive.response_timeout_s)
     return outcomes

@@ -101,7 +101,8 @@ class _Sender:
                 reply = self._post([o])
             except NoAnswer as error:
                 lost = str(error)
-                outcomes[o.sop_instance_uid] = Outcome(Verdict.AGAIN if error.connected else Verdict.UNTRIED, lost)
+                verdict = Verdict.AGAIN if error.connected else Verdict.UNTRIED
+                outcomes[o.sop_instance_uid] = Outcome(verdict, lost, perhaps_there=error.connected)
                 continue
             told = _outcomes(reply, [o.sop_instance_uid])
             outcomes |= told or {o.sop_instance_uid: _judged_alone(reply.status)}
@@ -152,7 +153,7 @@ def _outcomes(reply: Reply, uids: Sequence[str]) -> dict[str, Outcome] | None:
     told = _told(reply.body)
     if not any(uid in told for uid in uids):
         return None
-    unnamed = Outcome(Verdict.AGAIN, f"answered {status} without naming it")
+    unnamed = Outcome(Verdict.AGAIN, f"answered {status} without naming it", perhaps_there=True)
     return {uid: told.get(uid, unnamed) for uid in uids}
 
 
@@ -160,7 +161,7 @@ def _judged_alone(status: int) -> Outcome:
     """Of an object that went out alone, after an answer that names none."""
     if status in _NO_GOOD:
         return Outcome(Verdict.NEVER, f"refused with {status}")
-    return Outcome(Verdict.AGAIN, f"answered {status} without naming it")
+    return Outcome(Verdict.AGAIN, f"answered {status} without naming it", perhaps_there=True)
 
 
 def _told(body: bytes) -> dict[str, Outcome]:

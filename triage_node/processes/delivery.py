@@ -68,7 +68,7 @@ class Queue:
             self._is_new = True
             return False
         if self._is_new:
-            outbox.take_from_dead(self._running.store, self._archive.name, is_dead)
+            outbox.take_from_dead(self._running.store, self._archive.name, is_dead, now())
             self.ask_again()
         busy = self.send_some()
         if self._unasked and (not busy or len(self._unasked) >= self._archive.batch):
@@ -136,7 +136,15 @@ class Queue:
 
     def _record(self, row: OutboxRow, outcome: Outcome) -> None:
         step = next_step(outcome, row.tries, now(), self._resume_at, self._archive.storage_commitment, random.random)
-        outbox.record_outcome(self._running.store, row.id, step.state, now(), step.not_before, step.reason)
+        outbox.record_outcome(
+            self._running.store,
+            row.id,
+            step.state,
+            now(),
+            step.not_before,
+            step.reason,
+            perhaps_there=outcome.perhaps_there,
+        )
         log.log(
             logging.ERROR if step.state is OutboxState.PARKED else logging.INFO,
             "archive=%s kind=%s instance=%s state=%s %s",

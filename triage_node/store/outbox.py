@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, insert, or_, select, true, update
 
 from triage_node.domain.delivery import OUTBOX_FINAL, BuiltObject, ObjectKind, OutboxRow, OutboxState
 from triage_node.domain.study import Moment, StudyEvent, StudyState
@@ -109,7 +109,12 @@ def claim_batch(
             c.execute(
                 update(outbox)
                 .where(outbox.c.id.in_([r.id for r in taken]))
-                .values(lease_owner=owner, lease_until=now + lease)
+                .values(
+                    lease_owner=owner,
+                    lease_until=now + lease,
+                    # whoever had it before and told nothing may have sent it
+                    sent_at=case((outbox.c.lease_owner != "", now), else_=outbox.c.sent_at),
+                )
             )
         return taken
 
@@ -121,8 +126,9 @@ def renew(store: Store, peer_name: str, owner: str, now: datetime, lease: timede
         c.execute(mine.values(lease_until=now + lease))
 
 
-def take_from_dead(store: Store, peer_name: str, is_dead: Callable[[str], bool]) -> None:
-    leases.take_from_dead(store, outbox, peer_name, is_dead)
+def take_from_dead(store: Store, peer_name: str, is_dead: Callable[[str], bool], now: datetime) -> None:
+    """What a process had on its way when it ended may have arrived."""
+    leases.take_from_dead(store, outbox, peer_name, is_dead, {"sent_at": now})
 
 
 def record_outcome(
@@ -133,12 +139,15 @@ def record_outcome(
     not_before: datetime | None = None,
     reason: str = "",
     transaction_uid: str = "",
+    perhaps_there: bool = False,
 ) -> None:
-    """Write what became of one try; `pending` with a new `not_before` is a retry."""
+    """Write what became of one try; `pending` with a new `not_before` is a retry. `perhaps_there`: it went out, unanswered."""
     with store.write() as c:
         row = c.execute(select(outbox).where(outbox.c.id == row_id).with_for_update()).one()
         # what was held back while it was on its way may have arrived all the same, and then has to be corrected there
         arrived_late = row.state == OutboxState.PARKED.value and row.lease_owner and state in _ARRIVED
+        if perhaps_there:
+            c.execute(update(outbox).where(outbox.c.id == row_id).values(sent_at=now))
         if row.state in _FINAL and not arrived_late:
             return
         _set(c, row, state, now, not_before, reason, transaction_uid)
@@ -244,6 +253,8 @@ def _park(c: Connection, which: ColumnElement[bool], why: str, now: datetime) ->
     rows = c.execute(select(outbox).where(which, pending).order_by(outbox.c.id).with_for_update()).all()
     for row in rows:
         values = {"state": OutboxState.PARKED.value, "reason": why, "final_at": now}
+        if row.lease_owner:  # it is on its way, and who sends it may not live to tell
+            values["sent_at"] = now
         c.execute(update(outbox).where(outbox.c.id == row.id).values(**values))
         _audit(c, row, OutboxState.PARKED, now, why)
     return len(rows)
