@@ -11,7 +11,7 @@ from tests.console.test_web_process import arrive, running_web, store  # noqa: F
 from tests.support.people import cookie
 from tests.support.prove import record, sized
 
-VIEWS, STREAMS = sized("views", short=600, proven=20_000), sized("streams", short=30, proven=500)
+VIEWS, STREAMS = sized("views", short=200, proven=20_000), sized("streams", short=30, proven=500)
 PAGES = (
     "/",
     "/fragments/list",

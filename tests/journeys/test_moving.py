@@ -24,7 +24,7 @@ from triage_node.store.engine import open_store
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.mark.prove(short=True)
+@pytest.mark.prove
 def test_nothing_is_lost_when_a_node_moves_under_load_is_destroyed_and_restored(tmp_path: Path) -> None:
     first = modality.phantom(tmp_path, "moving", modality.now(), (modality.LARGE_BLEED,), seed=9056, size=128)
     studies = modality.copies(first, tmp_path, sized("moved_studies", short=4, proven=40), own_patients=True)

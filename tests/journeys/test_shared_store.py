@@ -22,7 +22,7 @@ from triage_node.store.engine import open_store
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.mark.prove(short=True)
+@pytest.mark.prove
 def test_study_goes_its_whole_way_and_waits_for_a_store_that_was_killed(tmp_path: Path) -> None:
     first = modality.phantom(tmp_path, "shared", modality.now(), (modality.LARGE_BLEED,), seed=9056, size=256)
     (hit,) = modality.copies(first, tmp_path, 1)

@@ -12,7 +12,7 @@ from tests.support.pacs import free_port
 from tests.support.ris import Ris
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.prove, pytest.mark.timeout(400)]
 
 
 def test_a_node_that_is_killed_between_decision_and_push_tells_the_ris_once(tmp_path: Path) -> None:
