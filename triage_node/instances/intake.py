@@ -277,7 +277,8 @@ def _reread(archive: Archive, sha256: str, with_header: bool) -> ReceivedInstanc
     reason, size = "", 0
     meta, head = None, None
     try:
-        received_at = archive.received_at(sha256)
+        # a file from the future, where the clock was wrong for a while, would keep its study from ever being complete
+        received_at = min(archive.received_at(sha256), received_at)
         data = archive.read(sha256)
         size = len(data)
         meta = part10.read_file_head(data)
