@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def raise_probability() -> float:
     return load_bundle(FOLDER).manifest.operating_points["ich"].raise_probability
 
 
+@cache
 def phantom_of(study: DemoStudy) -> Phantom:
     return head(
         study.anatomy_seed, noise_seed=1, slices=study.slices, slice_thickness_mm=study.slice_thickness_mm,

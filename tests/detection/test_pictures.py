@@ -103,9 +103,13 @@ def detector() -> BloodNetDetector:
     return BloodNetDetector(load_bundle(FOLDER))
 
 
+@pytest.fixture(scope="module")
+def bleeding() -> phantom.Phantom:
+    return phantom.head(9001, 1, 12, 8.0, size=256, bleeds=(Bleed("iph", 22.0, (26, 4, 10), 64.0),))
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 80), (-20, 140), (10, 70)])
-def test_clot_of_a_phantom_is_seen_in_its_pictures_whatever_the_window(detector, low, high):
-    bleeding = phantom.head(9001, 1, 12, 8.0, size=256, bleeds=(Bleed("iph", 22.0, (26, 4, 10), 64.0),))
+def test_clot_of_a_phantom_is_seen_in_its_pictures_whatever_the_window(detector, bleeding, low, high):
     grey = np.clip((bleeding.volume.hu - float(low)) / (high - low), 0, 1) * 255
     truth = (bleeding.truth.bleed > 0).sum(axis=(1, 2))
     probabilities = []

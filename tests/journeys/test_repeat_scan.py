@@ -12,7 +12,7 @@ from tests.support.waiting import wait_until
 from triage_node.simulation.phantom_bleeds import Bleed
 
 BLEED = Bleed("iph", 40.0, (-34.0, 20.0, 10.0), 66.0)
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.prove, pytest.mark.timeout(400)]
 
 
 def as_repeat_of(first: modality.Sent, other: modality.Sent) -> modality.Sent:

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from triage_node.detection.preprocess import (
     CLIP_HU,
@@ -104,6 +105,10 @@ def grey_of(picture: Bytes) -> Array:
 NAMES = ("hot", "jet", "copper", "bone", "viridis", "plasma", "inferno", "magma", "cividis", "turbo", "pink", "afmhot")
 TABLES: dict[str, Array] = {n: colormaps[n](np.arange(256))[:, :3].astype(np.float32) for n in NAMES}
 """Colour tables that viewers offer, dark to bright."""
+_NEAREST = [
+    (KDTree(colours), first) for colours, first in (np.unique(t, axis=0, return_index=True) for t in TABLES.values())
+]
+"""For each table a tree of its colours, and the first level that each of them shows."""
 COLOURED, MOST_OFF = 0.05, 0.06
 """Mean spread of the channels from which a head is coloured; mean distance to a table from which it is not that table."""
 
@@ -119,11 +124,11 @@ def grey_of_colours(rgb: Array) -> Array:
     colours = np.stack([coarse // 4096, coarse // 64 % 64, coarse % 64], axis=1).astype(np.float32) / 63
     weight = np.bincount(back[seen.ravel()], minlength=len(coarse)).astype(np.float64)
     best, least = rgb.mean(axis=2), MOST_OFF
-    for table in TABLES.values():
-        off = ((colours[:, None] - table[None]) ** 2).sum(axis=2)  # (colour, 256)
-        distance = float((np.sqrt(off.min(axis=1)) * weight).sum() / weight.sum())
+    for tree, level in _NEAREST:
+        off, nearest = tree.query(colours)
+        distance = float((off * weight).sum() / weight.sum())
         if distance < least:
-            best, least = (off.argmin(axis=1) / 255).astype(np.float32)[back].reshape(rgb.shape[:2]), distance
+            best, least = (level[nearest] / 255).astype(np.float32)[back].reshape(rgb.shape[:2]), distance
     return best
 
 
