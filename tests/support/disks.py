@@ -38,7 +38,8 @@ class Disks:
 
     def remount(self, name: str, how: str) -> None:
         """`ro` or `rw`. It is refused while a file is open for writing, as one is now and then."""
-        command = [*self.within, program("mount"), "-o", f"remount,{how}", str(self._mounts[name])]
+        # of this mount alone (bind): a remount of the file system repeats its owner, who has no number in a user's own namespace
+        command = [*self.within, program("mount"), "-o", f"remount,bind,{how}", str(self._mounts[name])]
         wait_until(lambda: subprocess.run(command, capture_output=True).returncode == 0, 60, f"{name} is {how}")
 
 
