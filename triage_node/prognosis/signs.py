@@ -87,7 +87,7 @@ def of_mask(
     if not box:
         return _nothing("no parenchymal blood")
     # the rest of the head is most of a thin series, and nothing is read there
-    part = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(box[0], _MARGIN, strict=True))
+    part = _with_margin(box[0])
     hu, blood, extent_mm = hu[part], blood[part], extent_mm[part[0]]
     pieces, n = ndimage.label(blood)
     area = pixel_mm[0] * pixel_mm[1]
@@ -96,8 +96,7 @@ def of_mask(
     main = int(np.argmax(ml)) + 1
     if ml[main - 1] < LEAST_ML:
         return _nothing(f"smaller than {LEAST_ML:g} mL")
-    around = ndimage.find_objects(pieces)[main - 1]
-    around = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(around, _MARGIN, strict=True))
+    around = _with_margin(ndimage.find_objects(pieces)[main - 1])
     clot = _clot(hu[around], (pieces == main)[around], pixel_mm)
     extent = extent_mm[around[0]]
     found: dict[str, Any] = {"reasons": {}}
@@ -121,6 +120,10 @@ def of_mask(
     found["reasons"]["island"] = "" if found["island"] else "clots that bud from the main one are not told apart"
     found["reasons"] = {k: v for k, v in found["reasons"].items() if v}
     return found
+
+
+def _with_margin(box: tuple[slice, ...]) -> tuple[slice, ...]:
+    return tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(box, _MARGIN, strict=True))
 
 
 def _nothing(reason: str) -> dict[str, Any]:
