@@ -166,7 +166,7 @@ def test_what_no_answer_told_of_is_listed_as_perhaps_there(role, bleed):
     outbox.record_outcome(role.store, row.id, OutboxState.PENDING, now(), now(), "no answer", perhaps_there=True)
     hears(role, merged("RIGHT-ID"))
     [listed] = study_details(role.store, role.blobs.built, uid, shows_names=True).to_correct
-    assert (listed.uid, listed.done) == (row.sop_instance_uid, "No answer told whether it arrived there.")
+    assert (listed.uid, listed.done) == (row.sop_instance_uid, "Whether it lies there is not known.")
 
 
 class _Interrupted(Painted):

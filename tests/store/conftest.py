@@ -1,4 +1,4 @@
-"""Every test of the store runs on SQLite and on PostgreSQL, from the first migration on."""
+"""Every test of the store runs on SQLite and on PostgreSQL, on a copy of what went through all revisions, or from the first on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
+from tests.support.newest import put_postgres, put_sqlite
 from tests.support.pacs import postgres
 from triage_node.store import meta
 from triage_node.store.engine import Store, open_store
-from triage_node.store.upgrade import upgrade
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 
@@ -35,8 +35,12 @@ def empty_store(request: pytest.FixtureRequest, tmp_path) -> Iterator[Store]:
     store.close()
 
 
-@pytest.fixture
-def store(empty_store: Store) -> Store:
-    upgrade(empty_store)
-    meta.set_simulation(empty_store, True)
-    return empty_store
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path) -> Iterator[Store]:
+    if request.param == "sqlite":
+        store = open_store(put_sqlite(tmp_path / "triage.db"))
+    else:
+        store = open_store(put_postgres(request.getfixturevalue("postgres_url"), "newest_schema"))
+    meta.set_simulation(store, True)
+    yield store
+    store.close()

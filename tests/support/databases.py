@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
+
+from tests.support.newest import at, put_postgres, put_sqlite, say
 
 
 class Databases:
@@ -20,7 +21,7 @@ class Databases:
         name = f"site{next(self._serial)}"
         if engine == "sqlite":
             return f"sqlite:///{self._folder / name}.db"
-        url = make_url(self._postgres_url).set(database=name).render_as_string(hide_password=False)
+        url = at(self._postgres_url, name)
         try:
             self.say(f"CREATE DATABASE {name}")
         except ProgrammingError:  # it is there
@@ -28,6 +29,11 @@ class Databases:
             self.say("CREATE SCHEMA public", url)
             self.say("GRANT USAGE ON SCHEMA public TO PUBLIC", url)
         return url
+
+    def newest(self, engine: str) -> str:
+        """The URL of one of the newest schema."""
+        name = f"site{next(self._serial)}"
+        return put_sqlite(self._folder / f"{name}.db") if engine == "sqlite" else put_postgres(self._postgres_url, name)
 
     def again(self, engine: str) -> str:
         """One that is emptied each time it is asked for."""
@@ -38,7 +44,4 @@ class Databases:
 
     def say(self, statement: str, url: str = "") -> None:
         """One statement to the server, outside any transaction."""
-        server = create_engine(url or self._postgres_url, isolation_level="AUTOCOMMIT")
-        with server.connect() as c:
-            c.execute(text(statement))
-        server.dispose()
+        say(url or self._postgres_url, statement)

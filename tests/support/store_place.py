@@ -15,27 +15,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, make_url, text
-
+from tests.support.newest import at, put_postgres, put_sqlite, say
 from tests.support.object_store import ObjectServer
 from tests.support.pacs import PostgresServer
 from triage_node.blobs.opened import open_blobs
 from triage_node.blobs.places import built_folder
 from triage_node.config.schema import StoreSettings
 from triage_node.instances.archive import Archive
-from triage_node.store.engine import open_store
-from triage_node.store.upgrade import upgrade
 
 SHARED = os.environ.get("TRIAGE_TEST_STORE") == "shared"
-_NEWEST = "newest"
-"""A database of the newest schema, of which others are copies: a fifth of the time that all revisions take."""
 
 
 def store_section(data_folder: Path, is_upgraded: bool = False, **more: Any) -> dict[str, Any]:
     """`[store]` of the node with this data folder: the same each time for the same folder.
 
-    `is_upgraded`: its database has the newest schema already, where that saves time.
+    `is_upgraded`: its database has the newest schema already.
     """
+    if is_upgraded and not SHARED:
+        put_sqlite(data_folder / "triage.db")
     return {"data_folder": str(data_folder)} | (_servers.place(data_folder, is_upgraded) if SHARED else {}) | more
 
 
@@ -83,34 +80,22 @@ class _Servers:
         if data_folder not in self._places:
             self._sweep()
             name = f"test{next(self._serial)}"
-            self._say(f"CREATE DATABASE {name} TEMPLATE {_NEWEST if is_upgraded else 'template0'}")
+            if is_upgraded:
+                put_postgres(self.database.url, name)
+            else:
+                say(self.database.url, f"CREATE DATABASE {name} TEMPLATE template0")
             self._lives[name] = next(p for p in (data_folder, *data_folder.parents) if p.is_dir())
             self._places[data_folder] = {
-                "database_url": self._url(name),
+                "database_url": at(self.database.url, name),
                 "blob_url": self.objects.place(),
                 "blob_credentials_file": str(self.objects.credentials),
             }
         return self._places[data_folder]
 
-    def make_newest(self) -> None:
-        self._say(f"CREATE DATABASE {_NEWEST} TEMPLATE template0")
-        store = open_store(self._url(_NEWEST))
-        upgrade(store)
-        store.close()
-
     def _sweep(self) -> None:
         for name in [name for name, folder in self._lives.items() if not folder.is_dir()]:
-            self._say(f"DROP DATABASE {name} WITH (FORCE)")
+            say(self.database.url, f"DROP DATABASE {name} WITH (FORCE)")
             del self._lives[name]
-
-    def _url(self, name: str) -> str:
-        return make_url(self.database.url).set(database=name).render_as_string(hide_password=False)
-
-    def _say(self, statement: str) -> None:
-        server = create_engine(self.database.url, isolation_level="AUTOCOMMIT")
-        with server.connect() as c:
-            c.execute(text(statement))
-        server.dispose()
 
 
 _servers: _Servers
@@ -124,7 +109,6 @@ def shared_servers(folder: Path, objects: ObjectServer) -> Iterator[None]:
     try:
         database.start(max_connections=1000)
         _servers = _Servers(database, objects)
-        _servers.make_newest()
         yield
     finally:
         database.remove()

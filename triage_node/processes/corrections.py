@@ -104,7 +104,7 @@ def _shown(stale: Mapping[str, str], shows_names: bool) -> str:
 
 def _done(row: OutboxRow, notes: Mapping[str, str], rows: Iterable[OutboxRow]) -> str:
     if row.state is OutboxState.PARKED:
-        return "No answer told whether it arrived there."
+        return "Whether it lies there is not known."
     note = notes.get(row.sop_instance_uid)
     sent = next((r for r in rows if r.peer == row.peer and r.sop_instance_uid == note), None)
     if sent is None:

@@ -9,7 +9,6 @@ from tests.support.databases import Databases
 from tests.support.filled import fill
 from triage_node.store import meta
 from triage_node.store.engine import Store, open_store
-from triage_node.store.upgrade import upgrade
 
 
 @pytest.fixture
@@ -21,9 +20,7 @@ def databases(tmp_path: Path, postgres_url: str) -> Databases:
 def pair(request: pytest.FixtureRequest, databases: Databases) -> Iterator[tuple[Store, Store]]:
     """A store with rows in every table, and a made but empty one. Parameter: their engines, or nothing for SQLite."""
     first, second = getattr(request, "param", ("sqlite", "sqlite"))
-    source, target = open_store(databases.new(first)), open_store(databases.new(second))
-    for store in (source, target):
-        upgrade(store)
+    source, target = open_store(databases.newest(first)), open_store(databases.newest(second))
     meta.set_simulation(source, True)
     fill(source)
     yield source, target
