@@ -81,7 +81,7 @@ def mask_as_scanned(pool: Pool, i: int) -> NDArray[np.bool_]:
     layout = layout_of(scan_of(pool.pictures[i]))
     if isinstance(layout, str):
         raise ValueError(f"patient {i}: {layout}")
-    return np.stack([layout.of(m.astype(np.float32), 0.0) for m in pool.mask([i])[0]]) >= 0.5
+    return np.stack([layout.of(lambda z, mask=m: mask[z].astype(np.float32), 0.0) for m in pool.mask([i])[0]]) >= 0.5
 
 
 def scan_of(picture: NDArray[np.uint8]) -> Volume:

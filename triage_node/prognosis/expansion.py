@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def network_input(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
 @dataclass(frozen=True)
 class Layout:
     """How a scan's voxels are shared out over the coarse ones of training. Shape: share (24, slices used), rows and columns
-    (96, pixels); `used`: the slices. Each is averaged; what nothing was scanned for is air.
+    (96, pixels); `used`: the slices. Each is averaged; what nothing was scanned for is `outside`.
     """
 
     used: NDArray[np.intp]
@@ -74,15 +74,16 @@ class Layout:
     rows: NDArray[np.float32]
     columns: NDArray[np.float32]
 
-    def of(self, hu: NDArray[np.int16]) -> NDArray[np.float32]:
-        """HU on the scan's own grid, within the window, laid out. Shape: (slice, row, column) -> (24, 96, 96)."""
-        # a slice at a time: a thin series of floats is 150 MB
-        windowed = (np.clip(hu[z], LOWEST_HU, HIGHEST_HU).astype(np.float32) for z in self.used)
-        flat = np.stack([self.rows @ one @ self.columns.T for one in windowed])
+    def of(self, slice_at: Callable[[int], NDArray[np.float32]], outside: float) -> NDArray[np.float32]:
+        """Values on the scan's own grid laid out; `outside`: of what nothing was scanned for. Shape: (24, 96, 96).
+
+        `slice_at`: one slice, (row, column), by its number: a thin series of floats would be 150 MB.
+        """
+        flat = np.stack([self.rows @ slice_at(int(z)) @ self.columns.T for z in self.used])
         inside = np.einsum("sz,zrc->src", self.share, flat)
         missing = (1 - self.share.sum(axis=1)).clip(0, 1)[:, None, None]
         beside = (1 - np.outer(self.rows.sum(axis=1), self.columns.sum(axis=1)).clip(0, 1))[None]
-        return (inside + (missing + beside).clip(0, 1) * LOWEST_HU).astype(np.float32)
+        return (inside + (missing + beside).clip(0, 1) * outside).astype(np.float32)
 
 
 def picture_of(volume: Volume) -> NDArray[np.uint8] | str:
@@ -90,7 +91,11 @@ def picture_of(volume: Volume) -> NDArray[np.uint8] | str:
     layout = layout_of(volume)
     if isinstance(layout, str):
         return layout
-    return stored(layout.of(volume.hu))
+
+    def windowed(z: int) -> NDArray[np.float32]:
+        return np.clip(volume.hu[z], LOWEST_HU, HIGHEST_HU).astype(np.float32)
+
+    return stored(layout.of(windowed, LOWEST_HU))
 
 
 def layout_of(volume: Volume) -> Layout | str:
