@@ -8,7 +8,7 @@ from typing import Protocol
 from triage_node.blobs.places import Shelf
 from triage_node.delivery.outgoing import Outgoing
 from triage_node.delivery.retry import Outcome, Verdict
-from triage_node.domain.errors import BlobError, BlobsAway
+from triage_node.domain.errors import BlobError, BlobMissing, BlobsAway
 
 
 class Waiting(Protocol):
@@ -30,6 +30,8 @@ def files_of(shelf: Shelf, rows: Iterable[Waiting]) -> tuple[list[Outgoing], dic
             files.append(Outgoing(r.sop_instance_uid, r.sop_class_uid, shelf.path(r.sha256)))
         except BlobsAway as error:
             without[r.sop_instance_uid] = Outcome(Verdict.AGAIN, str(error))
+        except BlobMissing as error:
+            without[r.sop_instance_uid] = Outcome(Verdict.NEVER, f"our own file is gone: {error}")
         except BlobError as error:
             without[r.sop_instance_uid] = Outcome(Verdict.NEVER, str(error))
     return files, without
