@@ -21,6 +21,7 @@ from triage_node.association.session import Services
 from triage_node.association.wire import Wire
 from triage_node.domain.reception import Peer
 from triage_node.instances.archive import Archive
+from triage_node.instances.backlog import Backlog
 from triage_node.instances.intake import Intake, IntakeLimits, Stored
 
 LONGEST = 1 << 16
@@ -54,10 +55,8 @@ def seeds() -> Iterator[bytes]:
 class _Rows:
     """Takes what would become a row, makes it, and takes the file away again."""
 
-    is_full = False
-
     def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+        self._archive, self.backlog = archive, Backlog()
 
     def received(self, number: int, instance: Stored) -> None:
         self._archive.remove(instance(True).sha256)

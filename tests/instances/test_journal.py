@@ -10,8 +10,9 @@ from tests.support.waiting import wait_until
 from triage_node.domain.errors import StoreError, StoreUnavailable
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
 from triage_node.domain.reception import Peer
-from triage_node.instances import journal
-from triage_node.instances.journal import Journal, Rows
+from triage_node.instances import backlog, journal
+from triage_node.instances.backlog import Backlog
+from triage_node.instances.journal import BEHIND, Journal, Rows
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -156,9 +157,55 @@ def test_database_that_is_away_quarantines_nothing(table):
 def test_full_journal_says_so(table):
     j = Journal(table.rows(), maximum_waiting=3)
     for k in range(3):
-        assert not j.is_full
+        assert not j.backlog.is_full
         j.received(1, one(f"{k}"))
-    assert j.is_full
+    assert j.backlog.is_full
+
+
+def waits_for_rows(j: Journal, monkeypatch) -> threading.Thread:
+    """Somebody who gives way, and would for an hour."""
+    monkeypatch.setattr(backlog, "LONGEST_S", 3600.0)
+    sender = threading.Thread(target=j.backlog.give_way, daemon=True)
+    sender.start()
+    return sender
+
+
+def test_senders_wait_while_rows_are_behind_and_go_on_when_they_are_written(table, monkeypatch):
+    j = Journal(table.rows())
+    for k in range(BEHIND):
+        j.received(1, one(f"{k}"))
+    sender = waits_for_rows(j, monkeypatch)
+    assert sender.is_alive()
+    j.start()
+    sender.join(30)
+    assert not sender.is_alive()
+    assert not j.backlog.is_full
+    assert j.stop(30)
+
+
+def test_nobody_waits_for_rows_that_a_database_takes_only_later(table, monkeypatch):
+    table.away.set()
+    j = Journal(table.rows())
+    j.start()
+    for k in range(BEHIND):
+        j.received(1, one(f"{k}"))
+    sender = waits_for_rows(j, monkeypatch)
+    sender.join(30)
+    assert not sender.is_alive()
+    table.away.clear()
+    wait_until(lambda: len(table.written()) == BEHIND, 30, "the rows")
+    assert j.stop(30)
+
+
+def test_an_answer_is_held_back_for_a_moment_only(monkeypatch):
+    behind, slept = Backlog(), []
+    monkeypatch.setattr(backlog.time, "monotonic", lambda: float(sum(slept)))
+    monkeypatch.setattr(backlog.time, "sleep", slept.append)
+    behind.give_way()
+    assert slept == []
+    behind.say(is_behind=True, is_full=False)
+    behind.give_way()
+    assert sum(slept) == pytest.approx(backlog.LONGEST_S, abs=0.02)
 
 
 def test_stop_does_not_wait_for_a_database_that_is_away(table):

@@ -24,6 +24,7 @@ from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.reception import Peer, Reception, StoreRequest
 from triage_node.instances import header, part10
 from triage_node.instances.archive import Archive
+from triage_node.instances.backlog import Backlog
 from triage_node.instances.blob_file import BUFFER_BYTES, BlobFile, Buffers, direct_writes_work
 from triage_node.instances.elements import Unreadable, read_elements
 from triage_node.instances.journal import Journal, MakeInstance
@@ -98,7 +99,7 @@ class WaitingRows(Protocol):
     """Where an instance's row is asked for: the journal, or the way to it from another process."""
 
     @property
-    def is_full(self) -> bool: ...
+    def backlog(self) -> Backlog: ...
 
     def received(self, number: int, instance: MakeInstance) -> None: ...
 
@@ -139,7 +140,7 @@ class Intake:
         """Raises: InstanceRefused(0xA700) when `wanted` bytes more would go below the floor of free disk."""
         if self._free_bytes() - wanted < self.limits.stop_free_bytes:
             raise InstanceRefused(OUT_OF_RESOURCES, "free disk is below its floor")
-        if self.journal.is_full:
+        if self.journal.backlog.is_full:
             raise InstanceRefused(OUT_OF_RESOURCES, "too many instances wait for their rows")
 
     def is_full(self, study_instance_uid: str) -> bool:
@@ -226,6 +227,7 @@ class _Receiving:
             self._intake.count(study)
         stored = Stored(sha256, size, values, request, datetime.now(UTC))
         self._intake.journal.received(request.peer.number, stored)
+        self._intake.journal.backlog.give_way()
         return SUCCESS
 
 

@@ -3,9 +3,9 @@
 DESIGN. The threads that receive only append to a queue; one thread writes. A batch is written when 64 entries wait, or
 when none came for 50 ms, or 250 ms after its first. (50 ms after the first, as once planned, made batches of ten under
 load, and most of a batch's cost is the same for one row as for sixty-four.) Order is kept: an association's row before the rows of its
-instances, its end after them. The database may be locked or away for as long as it likes: entries wait, and when
-`maximum_waiting` do, `is_full` makes the listener answer 0xA700. Nothing is lost when the process dies with entries
-waiting: their files are re-indexed at the next start.
+instances, its end after them. Where rows are written, but slower than instances come, senders are slowed down (`backlog`). The
+database may be locked or away for as long as it likes: entries wait, and when `maximum_waiting` do, the listener answers 0xA700.
+Nothing is lost when the process dies with entries waiting: their files are re-indexed at the next start.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from datetime import datetime
 from triage_node.domain.errors import StoreError, StoreUnavailable
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.reception import Peer
+from triage_node.instances.backlog import Backlog
 
 BATCH_INSTANCES = 64
 QUIET_S = 0.05
 LONGEST_S = 0.25
 RETRY_S = 1.0
+BEHIND = 512
+"""Instances that wait: half a second's rows on a machine with nothing else to do, ten seconds' on a busy one."""
 _NICENESS = 10
 
 log = logging.getLogger(__name__)
@@ -75,9 +78,12 @@ _Entry = _Opened | _Closed | _Received
 class Journal:
     """Queue and thread. `start`, then entries from any thread, then `stop`, which writes what waits."""
 
-    def __init__(self, rows: Rows, maximum_waiting: int = 20_000) -> None:
+    def __init__(self, rows: Rows, backlog: Backlog | None = None, maximum_waiting: int = 20_000) -> None:
         self._rows = rows
+        self.backlog = backlog or Backlog()
         self._maximum_waiting = maximum_waiting
+        self._is_refused = False
+        """Whether the database took nothing when it was last asked. Slower senders would not help then."""
         self._entries: deque[_Entry] = deque()
         self._some, self._many, self._stop = threading.Event(), threading.Event(), threading.Event()
         self._association_ids: dict[int, int] = {}
@@ -95,10 +101,6 @@ class Journal:
         return not self._thread.is_alive()
 
     @property
-    def is_full(self) -> bool:
-        return len(self._entries) >= self._maximum_waiting
-
-    @property
     def waiting(self) -> int:
         return len(self._entries)
 
@@ -113,9 +115,14 @@ class Journal:
 
     def _add(self, entry: _Entry) -> None:
         self._entries.append(entry)
+        self._say()
         self._some.set()
         if len(self._entries) >= BATCH_INSTANCES:
             self._many.set()
+
+    def _say(self) -> None:
+        waiting = len(self._entries)
+        self.backlog.say(waiting >= BEHIND and not self._is_refused, waiting >= self._maximum_waiting)
 
     def _run(self) -> None:
         if (
@@ -132,6 +139,8 @@ class Journal:
                     return
                 for _ in part:
                     self._entries.popleft()
+                self._is_refused = False
+                self._say()
             if self._stop.is_set():
                 return
 
@@ -154,6 +163,8 @@ class Journal:
                 return True
             except Exception as error:
                 tries += 1
+                self._is_refused = True
+                self._say()
                 log.error("rows=%d not written, tries=%d: %s", len(part), tries, type(error).__name__, exc_info=error)
                 about_a_row = isinstance(error, _ABOUT_A_ROW) and not isinstance(error, StoreUnavailable)
             if about_a_row and len(part) > 1:

@@ -28,6 +28,7 @@ from triage_node.config.schema import ListenerSettings, Settings
 from triage_node.domain.errors import ConfigError, TriageNodeError
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.instances.archive import Archive
+from triage_node.instances.backlog import Backlog
 from triage_node.instances.intake import Intake, IntakeLimits, reindex
 from triage_node.instances.journal import Journal, Rows
 from triage_node.instances.study_counts import StudyCounts
@@ -65,7 +66,8 @@ def main(running: Running) -> None:
         stop_free_bytes=int(running.settings.store.stop_free_gb * 1e9),
     )
     counts = StudyCounts(RECEIVERS + 1)
-    receivers = Receivers(archive, limits, association_limits(settings), counts)
+    backlog = Backlog()
+    receivers = Receivers(archive, limits, association_limits(settings), counts, backlog)
     gc.collect()
     gc.freeze()  # what was loaded stays, shared by all; a collection need not walk a quarter of a million objects
     receivers.fork()
@@ -77,7 +79,8 @@ def main(running: Running) -> None:
             partial(instances.record_association, store, receiver=heartbeat.host()),
             partial(instances.close_association, store),
             lambda batch: record(_at_agreed_time(batch)),
-        )
+        ),
+        backlog,
     )
     intake = Intake(archive, journal, limits, counts=counts.of(RECEIVERS))
     found = reindex(archive, partial(instances.blobs_without_row, store), journal)
@@ -109,7 +112,6 @@ def main(running: Running) -> None:
     log.info("listening host=%s port=%d ae_title=%s", settings.host, listener.port, settings.ae_title)
     running.beat({"port": listener.port, "associations": 0, "rows_waiting": 0})
     while not running.stop.wait(_TICK_S):
-        receivers.say_full(journal.is_full)
         _tick(running, listener, journal)
     receivers.say_stopping()
     listener.stop(FINISH_S)

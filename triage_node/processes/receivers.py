@@ -31,6 +31,7 @@ from triage_node.association.session import Committed, Failed, Outcome, Services
 from triage_node.domain.errors import StoreError
 from triage_node.domain.reception import Peer
 from triage_node.instances.archive import Archive
+from triage_node.instances.backlog import Backlog
 from triage_node.instances.intake import Intake, IntakeLimits
 from triage_node.instances.journal import Journal, MakeInstance
 from triage_node.instances.study_counts import StudyCounts
@@ -40,7 +41,6 @@ RECEIVERS = 2
 TOGETHER_S = 0.02
 _PR_SET_PDEATHSIG = 1
 _REPORT_BYTES = 1 << 20  # the pipe holds the rows of some 300 instances, so that a batch of rows stops no receiver
-_STOPPING, _FULL = 0, 1  # places of the shared flags
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +63,17 @@ class _Receiver:
 class Receivers:
     """`fork` before any thread starts, `listen` after, `serve` from any thread, `stop`."""
 
-    def __init__(self, archive: Archive, limits: IntakeLimits, association_limits: Limits, counts: StudyCounts) -> None:
-        self._archive, self._limits, self._association_limits, self._counts = (
-            archive,
-            limits,
-            association_limits,
-            counts,
-        )
-        self._flags = mmap.mmap(-1, mmap.PAGESIZE)
+    def __init__(
+        self,
+        archive: Archive,
+        limits: IntakeLimits,
+        association_limits: Limits,
+        counts: StudyCounts,
+        backlog: Backlog,
+    ) -> None:
+        self._archive, self._limits, self._association_limits = archive, limits, association_limits
+        self._counts, self._backlog = counts, backlog
+        self._stopping = mmap.mmap(-1, mmap.PAGESIZE)
         self._receivers: list[_Receiver] = []
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -112,13 +115,9 @@ class Receivers:
             return Outcome.LOST, 0
         return result.result()
 
-    def say_full(self, full: bool) -> None:
-        """Tell the receivers whether too many rows wait."""
-        self._flags[_FULL] = full
-
     def say_stopping(self) -> None:
         """Let the instances in hand be finished and answered, and nothing begin."""
-        self._flags[_STOPPING] = True
+        self._stopping[0] = True
 
     def stop(self, seconds: float) -> None:
         """End the processes; what they reported has been handed on afterwards."""
@@ -144,10 +143,9 @@ class Receivers:
                     r.waiting.pop(report.number).set_result((report.outcome, report.instances))
                 else:
                     journal.received(*report)
-            self.say_full(journal.is_full)
         for number in list(r.waiting):
             r.waiting.pop(number).set_result((Outcome.LOST, 0))
-        if not self._flags[_STOPPING]:
+        if not self._stopping[0]:
             log.error("%s ended by itself", r.process.name)
             on_death()
 
@@ -160,9 +158,9 @@ class Receivers:
         for r in self._receivers:
             r.control.close()
             r.reports.close()
-        reports = _Reports(told, self._flags)
+        reports = _Reports(told, self._backlog)
         intake = Intake(self._archive, reports, self._limits, counts=self._counts.of(k))
-        services = Services(self._association_limits, intake.open, _no_commitment, lambda: self._flags[_STOPPING] != 0)
+        services = Services(self._association_limits, intake.open, _no_commitment, lambda: self._stopping[0] != 0)
         receiver.serve(control, services, reports.ended)
 
 
@@ -172,15 +170,11 @@ class _Reports:
     Rows go together every TOGETHER_S, since each message wakes ingest; an end goes at once, a place depends on it.
     """
 
-    def __init__(self, told: Connection, flags: mmap.mmap) -> None:
-        self._told, self._flags = told, flags
+    def __init__(self, told: Connection, backlog: Backlog) -> None:
+        self._told, self.backlog = told, backlog
         self._some, self._now = threading.Event(), threading.Event()
         self._reports: deque[object] = deque()
         threading.Thread(target=self._run, name="reports", daemon=True).start()
-
-    @property
-    def is_full(self) -> bool:
-        return self._flags[_FULL] != 0
 
     def received(self, number: int, instance: MakeInstance) -> None:
         self._reports.append((number, instance))
