@@ -11,8 +11,6 @@ Nothing is lost when the process dies with entries waiting: their files are re-i
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 import time
 from collections import deque
@@ -31,7 +29,6 @@ LONGEST_S = 0.25
 RETRY_S = 1.0
 BEHIND = 512
 """Instances that wait: half a second's rows on a machine with nothing else to do, ten seconds' on a busy one."""
-_NICENESS = 10
 
 log = logging.getLogger(__name__)
 
@@ -125,10 +122,6 @@ class Journal:
         self.backlog.say(waiting >= BEHIND and not self._is_refused, waiting >= self._maximum_waiting)
 
     def _run(self) -> None:
-        if (
-            sys.platform == "linux"
-        ):  # where a thread has a priority of its own: senders wait for answers, nobody for rows
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while True:
             self._some.wait()
             self._some.clear()
