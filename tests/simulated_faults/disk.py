@@ -121,9 +121,6 @@ class Disk:
         actor = self._world.actor
         return actor.process.pid if actor is not None and actor.process is not None else 1
 
-    def setpriority(self, *_: Any) -> None:
-        """Nothing here has one."""
-
     # what happens to it
 
     def lose_power(self, everything: bool = False) -> int:

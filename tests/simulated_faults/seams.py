@@ -98,14 +98,13 @@ def _names() -> Iterator[tuple[object, str, object]]:
         Thread=lambda **how: Thread(_At.now.world, **how),
         Event=lambda: Event(_At.now.world),
         Lock=lambda: Lock(_At.now.world),
-        get_native_id=lambda: 0,
     )
     for module in (journal, delivery, messages, notifying, ingest, lease, turns):
         yield module, "threading", threads
     chance = SimpleNamespace(random=lambda: _At.now.world.rng.random())
     for module in (delivery, messages):
         yield module, "random", chance
-    for module in (archive, blob_file, intake, journal):
+    for module in (archive, blob_file, intake):
         yield module, "os", _Os()
     yield blob_file, "ThreadPoolExecutor", _AtOnce
     yield blob_file, "_HASHING_THREADS", 1  # which is at once there
