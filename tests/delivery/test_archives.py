@@ -194,5 +194,4 @@ def test_file_that_vanished_from_the_store_is_parked_with_an_alarm(tmp_path):
         open_blobs(site.settings.store).built.remove(site.rows()[0].sha256)
         with site.role("delivery"):
             wait_until(site.is_delivered, 20, "the row is final")
-    assert site.states() == ["parked"]
-    assert site.rows()[0].reason.startswith("our own file is gone")
+    assert (site.states(), site.rows()[0].reason) == (["parked"], "our own file is gone")

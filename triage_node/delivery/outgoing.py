@@ -21,12 +21,15 @@ class Outgoing:
     path: Path
 
 
+GONE = Outcome(Verdict.NEVER, "our own file is gone")
+
+
 def transfer_syntax(o: Outgoing) -> UID | Outcome:
     """How the file is encoded, or why it cannot be sent. A file that is damaged or another object never goes out."""
     try:
         meta = read_file_meta_info(o.path)
     except FileNotFoundError:
-        return Outcome(Verdict.NEVER, "our own file is gone")
+        return GONE
     except OSError as error:
         return Outcome(Verdict.AGAIN, f"our own file cannot be read: {error.strerror or error}")
     except (InvalidDicomError, AttributeError, ValueError, KeyError, EOFError) as error:

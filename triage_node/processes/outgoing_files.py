@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Protocol
 
 from triage_node.blobs.places import Shelf
-from triage_node.delivery.outgoing import Outgoing
+from triage_node.delivery.outgoing import GONE, Outgoing
 from triage_node.delivery.retry import Outcome, Verdict
 from triage_node.domain.errors import BlobError, BlobMissing, BlobsAway
+
+log = logging.getLogger(__name__)
 
 
 class Waiting(Protocol):
@@ -31,7 +34,8 @@ def files_of(shelf: Shelf, rows: Iterable[Waiting]) -> tuple[list[Outgoing], dic
         except BlobsAway as error:
             without[r.sop_instance_uid] = Outcome(Verdict.AGAIN, str(error))
         except BlobMissing as error:
-            without[r.sop_instance_uid] = Outcome(Verdict.NEVER, f"our own file is gone: {error}")
+            log.error("object=%s: %s", r.sop_instance_uid, error)
+            without[r.sop_instance_uid] = GONE
         except BlobError as error:
             without[r.sop_instance_uid] = Outcome(Verdict.NEVER, str(error))
     return files, without
