@@ -31,7 +31,7 @@ from tests.support.waiting import wait_until
 from triage_node.domain.priority import ReadingState
 from triage_node.domain.study import Moment, StudyState
 from triage_node.processes.running import now
-from triage_node.store import studies, worklist
+from triage_node.store import operations, studies, worklist
 from triage_node.store.engine import Store, open_store
 
 FED = sized("feed_files", short=24, proven=1_000_000)
@@ -97,9 +97,10 @@ def settled(store: Store, sent: Sequence[Study], seconds: float) -> None:
     """These and every other study that has come went as far as they go. Rows come a moment after the answer."""
 
     def done() -> bool:
-        return not studies.in_states(store, *UNDER_WAY) and all(studies.get(store, s.uid) for s in sent)
+        under_way = operations.studies_in(store).keys() & set(UNDER_WAY)
+        return not under_way and all(studies.get(store, s.uid) for s in sent)
 
-    wait_until(done, seconds, f"{len(sent)} studies to settle")
+    wait_until(done, seconds, f"{len(sent)} studies to settle", step_s=0.2)
 
 
 def latency_s(store: Store, sent: Sequence[Study]) -> list[float]:

@@ -26,7 +26,7 @@ def test_a_study_is_read_and_sent_without_a_call_to_anybody_else(tmp_path, monke
     for sign_of_a_robot in ("CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY"):  # libraries hold their calls back there
         monkeypatch.delenv(sign_of_a_robot, raising=False)
     calls = tmp_path / "calls"
-    watched = ("strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-e", "signal=none", "-o", str(calls))
+    watched = ("strace", "-D", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-e", "signal=none", "-o", str(calls))
     senders = [{"ae_title": "*", "addresses": ["127.0.0.0/8"], "quiet_s": 1.0}]
     with storescp(tmp_path / "archive") as port:
         archive = {

@@ -13,10 +13,10 @@ PATIENCE = 4
 """How many times longer than a quiet machine a loaded one may take. Waits guard against hanging; none of them is a measurement."""
 
 
-def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
+def wait_until(condition: Callable[[], T], seconds: float, what: str, step_s: float = 0.02) -> T:
     """Return the first true value of `condition`; fail with `what` when it stays false.
 
-    `seconds`: what a quiet machine needs at most.
+    `seconds`: what a quiet machine needs at most. `step_s`: from one look to the next; longer where looking costs what is waited for.
     """
     deadline = time.monotonic() + PATIENCE * seconds
     while True:
@@ -25,4 +25,4 @@ def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {PATIENCE * seconds:g} s in vain for: {what}")
-        time.sleep(0.02)
+        time.sleep(step_s)

@@ -59,7 +59,7 @@ class Orders:
         """Apply what can be applied now. Raises: StoreError."""
         seen = self._seen
         newest, version = orders.newest(self._store), meta.list_version(self._store)
-        if (newest, version) == (seen.newest, seen.list_version):
+        if not newest or (newest, version) == (seen.newest, seen.list_version):
             return
         listed = orders.listed(self._store, now() - KEPT)
         uids = frozenset(s.study_instance_uid for s in listed)

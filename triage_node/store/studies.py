@@ -297,6 +297,12 @@ def try_failed_again(store: Store, now: datetime) -> list[str]:
 def say_late(store: Store, uid: str, state: StudyState, words: str, now: datetime) -> None:
     """Say on the list that a study has been in `state` for longer than it may, until it goes on. Saying it again does nothing."""
     late = f"{status_words(state, '')}: {words}"
+    with store.read() as c:  # hundreds may be late, and nothing else is written meanwhile
+        said = c.execute(
+            select(worklist_row.c.status_words).where(worklist_row.c.study_instance_uid == uid)
+        ).scalar_one_or_none()
+    if said in (None, late):
+        return
     with store.write() as c:
         is_there = select(study.c.study_instance_uid).where(
             study.c.study_instance_uid == uid, study.c.state == state.value
