@@ -9,7 +9,7 @@ once more from time to time, `try_at`, MOST_TRIES in all: by then a person has l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -294,24 +294,30 @@ def try_failed_again(store: Store, now: datetime) -> list[str]:
         return uids
 
 
-def say_late(store: Store, uid: str, state: StudyState, words: str, now: datetime) -> None:
-    """Say on the list that a study has been in `state` for longer than it may, until it goes on. Saying it again does nothing."""
-    late = f"{status_words(state, '')}: {words}"
-    with store.read() as c:  # hundreds may be late, and nothing else is written meanwhile
-        said = c.execute(
-            select(worklist_row.c.status_words).where(worklist_row.c.study_instance_uid == uid)
-        ).scalar_one_or_none()
-    if said in (None, late):
-        return
-    with store.write() as c:
-        is_there = select(study.c.study_instance_uid).where(
-            study.c.study_instance_uid == uid, study.c.state == state.value
-        )
-        row = worklist_row.c.study_instance_uid == uid
-        changed = update(worklist_row).where(row, worklist_row.c.status_words != late, is_there.exists())
-        if c.execute(changed.values(status_words=late)).rowcount:
-            audit.record(c, now, "node", "study is late", uid, state.value, late)
-            touch_list(c)
+def say_late(store: Store, late: Mapping[str, tuple[StudyState, str]], now: datetime) -> None:
+    """Say on the list that a study (the key) has been in a state for longer than it may, until it goes on.
+
+    `late`: the state and what to say of it. Saying it again does nothing.
+    """
+    lines = {uid: (state, f"{status_words(state, '')}: {words}") for uid, (state, words) in late.items()}
+    shown = select(worklist_row.c.study_instance_uid, worklist_row.c.status_words).join(
+        study, study.c.study_instance_uid == worklist_row.c.study_instance_uid
+    )
+    with store.read() as c:  # at once: thousands may be late
+        rows = c.execute(shown.where(study.c.state.in_({state.value for state, _ in lines.values()})))
+        said = {r.study_instance_uid: r.status_words for r in rows}
+    for uid, (state, line) in lines.items():
+        if said.get(uid, line) == line:
+            continue
+        with store.write() as c:
+            is_there = select(study.c.study_instance_uid).where(
+                study.c.study_instance_uid == uid, study.c.state == state.value
+            )
+            row = worklist_row.c.study_instance_uid == uid
+            changed = update(worklist_row).where(row, worklist_row.c.status_words != line, is_there.exists())
+            if c.execute(changed.values(status_words=line)).rowcount:
+                audit.record(c, now, "node", "study is late", uid, state.value, line)
+                touch_list(c)
 
 
 def set_selection(c: Connection, uid: str, selection: SelectedSeries) -> None:

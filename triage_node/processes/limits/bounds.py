@@ -99,7 +99,13 @@ def late(store: Store, settings: Settings, at: datetime) -> Iterator[Late]:
 
 def watch(running: Running) -> None:
     """For the scheduler: say of each late study on the list that it is."""
-    for found in late(running.store, running.settings, now()):
-        minutes = found.bound.total_seconds() / 60
-        words = f"for longer than the {minutes:.0f} min that it may take; look at it yourself"
-        studies.say_late(running.store, found.study_instance_uid, found.state, words, now())
+    at = now()
+    found = {
+        s.study_instance_uid: (
+            s.state,
+            f"for longer than the {s.bound.total_seconds() / 60:.0f} min that it may take; look at it yourself",
+        )
+        for s in late(running.store, running.settings, at)
+    }
+    if found:
+        studies.say_late(running.store, found, at)
