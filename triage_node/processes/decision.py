@@ -9,7 +9,7 @@ from datetime import datetime
 
 from triage_node.domain.durations import in_words
 from triage_node.domain.finding import Detection, EvidenceLevel, FindingDecision
-from triage_node.domain.priority import Flag, ListPolicy, Mode, Urgency
+from triage_node.domain.priority import Flag, ListPolicy, Mode, Placed, Urgency
 from triage_node.domain.study import Moment
 from triage_node.processes.telling import Teller
 from triage_node.store import messages, orders, results, studies, worklist
@@ -66,7 +66,10 @@ def commit_decision(
     with store.write() as c:
         if owner:
             studies.hold(c, uid, owner)
-        before = order(as_readers_see([listed.row for listed in worklist.rows(c)], policy), at, policy)
+        before: list[Placed] = []
+        if flag is not None and policy.mode is Mode.ACTIVE:
+            # nothing else moves, and reading thousands of rows holds the database for longer than all the rest
+            before = order(as_readers_see([listed.row for listed in worklist.rows(c)], policy), at, policy)
         results.save(c, record, decision)
         studies.mark(c, uid, Moment.DECIDED, at, decision.answer)
         worklist.set_unsure(c, uid, decision.unsure, at)
