@@ -43,8 +43,8 @@ LIVE = sized("storm_live", short=1, proven=10)
 SOAK_S = sized("soak_seconds", short=2, proven=1_800)
 KINDS = ["findings_sr", "seg", "heatmap_sc", "summary_sc"]
 SENDERS = [f"127.0.0.{k}" for k in range(10, 26)]
-MOST_RATIO = 2.5
-"""Of a live study's median latency beside storms to that without: the study in hand is finished first, which alone makes two."""
+MOST_RATIO = 2.0
+"""Of a live study's median latency beside storms to that without."""
 HEARTBEAT_MIN = 5
 """The first comes while a watch warms up: drawing and reading its 32 slices takes more memory than a small study."""
 UNREAD = 20
