@@ -6,6 +6,9 @@ import importlib
 
 import pytest
 
+from tests.association import raw_client as raw
+
+_REPORT = raw.command(0x0100, raw.STORAGE_COMMITMENT, "1.2.840.10008.1.20.1.1", event_type=1)
 FINDS = [
     pytest.param("ups_rs", b"\0%E2%82%AC=1\n", id="a query names what no header can say and is answered 500"),
     pytest.param(
@@ -14,6 +17,11 @@ FINDS = [
         id="a subscription's address holds what no header can say and it is answered 500",
     ),
     pytest.param("hl7", b"\x0bMSH~^~\\&|H\x1c\r", id="a delimiter stands twice and the message is not answered"),
+    pytest.param(
+        "pdu",
+        raw.p_data(raw.pdv(1, 3, _REPORT), raw.pdv(1, 2, raw.element(0x00081195, b"WI", b"1.2.77"))),
+        id="a commitment's transaction has a VR that does not exist and ends the association without an answer",
+    ),
 ]
 
 
