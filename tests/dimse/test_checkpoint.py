@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -99,3 +100,16 @@ def test_the_library_is_the_one_that_was_looked_at():
     association = pynetdicom.association.Association(pynetdicom.AE(), "requestor")
     assert isinstance(association, threading.Thread)
     assert (association._reactor_checkpoint.is_set(), association._is_paused, association._kill) == (True, False, False)
+
+
+def test_the_mark_rises_again_however_the_two_threads_meet(thread):
+    """A thread that was marked and not yet waiting lost its mark for ever, and who sends waited for ever."""
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5_000):
+            thread._reactor_checkpoint.clear()
+            wait_until(lambda: thread._is_paused, 10, "the thread to stop", step_s=0)
+            thread._reactor_checkpoint.set()
+    finally:
+        sys.setswitchinterval(switching)

@@ -17,35 +17,42 @@ from pynetdicom.association import Association
 TESTED_VERSION = "3.0.4"
 
 
-class Checkpoint(threading.Event):
-    """Takes the place of an association's `_reactor_checkpoint`."""
+class Checkpoint:
+    """Takes the place of an association's `_reactor_checkpoint`, a threading.Event.
+
+    Being marked and waiting are one step: else the mark could fall between the two and never rise again.
+    """
 
     def __init__(self, association: Association) -> None:
-        super().__init__()
         self._association = association
-        self._mark = threading.Lock()
-        self.set()
+        self._changes = threading.Condition()
+        self._is_open = True
+
+    def is_set(self) -> bool:
+        return self._is_open
+
+    def set(self) -> None:
+        with self._changes:
+            self._is_open = True
+            self._changes.notify_all()
 
     def clear(self) -> None:
-        with self._mark:
-            super().clear()
-            if threading.current_thread() is self._association:
-                return  # it sends by itself, between two looks at the queue
-            self._association._is_paused = False
-            if self._association._kill:  # it will not come round any more
-                self._association._is_paused = True
+        with self._changes:
+            self._is_open = False
+            # the association's thread sends by itself, between two looks at the queue; one that was ended does not come round
+            if threading.current_thread() is not self._association:
+                self._association._is_paused = self._association._kill
 
-    def wait(self, timeout: float | None = None) -> bool:
-        with self._mark:
-            if self.is_set():
-                return True
-            self._association._is_paused = True
-        return super().wait(timeout)
+    def wait(self) -> None:
+        with self._changes:
+            if not self._is_open:
+                self._association._is_paused = True
+                self._changes.wait()
 
 
 def steady(association: Association) -> None:
     """Before the association's first request."""
-    association._reactor_checkpoint = Checkpoint(association)
+    association._reactor_checkpoint = Checkpoint(association)  # type: ignore[assignment]  # it has what is asked of an Event
 
 
 def steady_from_the_start(event: evt.Event) -> None:
