@@ -35,7 +35,7 @@ from tests.association.raw_client import (
 from tests.support.store_place import SHARED
 from tests.support.waiting import wait_until
 
-PEAK_MB = 210 if SHARED else 150
+PEAK_MB = 200 if SHARED else 150
 """The drivers of PostgreSQL and of an object store take 30 MB more by themselves."""
 BACK_WITHIN_MB = 25
 LEAST_LIMIT_S, SLOWEST = 8.0, 40

@@ -17,10 +17,13 @@ from sqlalchemy import delete
 from tests.association.node import prepare, running, start
 from tests.association.raw_client import CT, EXPLICIT, RawClient
 from tests.association.test_protocol import instance, is_stored, stored_data_sets
+from tests.support.store_place import SHARED
 from tests.support.waiting import wait_until
+from triage_node.store.engine import open_store
 from triage_node.store.schema import instance as instance_rows
 from triage_node.store.schema import series, timeline, worklist_row
 from triage_node.store.schema import study as study_rows
+from triage_node.store.upgrade import upgrade
 
 pytestmark = pytest.mark.slow
 INSTANCES = 200
@@ -150,10 +153,17 @@ def test_blob_without_a_row_is_indexed_at_the_next_start(tmp_path, path):
         client.associate()
         assert client.store(data, uid) == 0
     assert node.terminate() == 0
-    with node.store.write() as c:
-        for table in (instance_rows, timeline, worklist_row, series, study_rows):
-            c.execute(delete(table))
+    if SHARED:  # the database is no file that could be lost
+        with node.store.write() as c:
+            for table in (instance_rows, timeline, worklist_row, series, study_rows):
+                c.execute(delete(table))
     node.store.close()
+    if not SHARED:
+        for name in ("triage.db", "triage.db-wal", "triage.db-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        store = open_store(f"sqlite:///{tmp_path / 'triage.db'}")
+        upgrade(store)
+        store.close()
     (tmp_path / "blobs" / "leftover.tmp").write_bytes(b"half")
     again = start(tmp_path, port)
     try:
