@@ -14,6 +14,7 @@ from pynetdicom.presentation import PresentationContext
 
 from triage_node.association.limits import Limits
 from triage_node.association.status import Status
+from triage_node.domain.errors import UNREADABLE
 from triage_node.domain.identifiers import is_uid
 from triage_node.domain.reception import Peer, Reception, StoreRequest
 
@@ -55,17 +56,13 @@ class Services:
     spool: Path = Path()  # where the stock path keeps what it has not handed on
 
 
-_UNREADABLE = (AttributeError, ValueError, TypeError, KeyError, NotImplementedError, OverflowError, IndexError)
-"""What pydicom raises where it turns an element's bytes into a value; NotImplementedError: a VR that does not exist."""
-
-
 def report_commitment(services: Services, data_set: Dataset) -> Status:
     """Hand a storage commitment result on. Returns the status of the N-EVENT-REPORT. Source: PS3.4 J.3.3."""
     try:
         transaction = str(data_set.TransactionUID)
         committed = [_reference(i) for i in data_set.get("ReferencedSOPSequence") or ()]
         failed = [(*_reference(i), int(i.get("FailureReason") or 0)) for i in data_set.get("FailedSOPSequence") or ()]
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         log.warning("storage commitment result cannot be read: %s", type(error).__name__)
         return Status.PROCESSING_FAILURE
     if not is_uid(transaction) or not all(is_uid(uid) for uid in [r[1] for r in committed] + [r[1] for r in failed]):

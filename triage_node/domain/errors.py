@@ -163,3 +163,7 @@ class ConfigError(TriageNodeError):
 
 class EvaluationError(TriageNodeError):
     """An evaluation that cannot begin, or whose report cannot be written; the message names the remedy."""
+
+
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError, IndexError)
+"""What pydicom raises where it turns an element's bytes into a value; NotImplementedError: a VR that does not exist."""

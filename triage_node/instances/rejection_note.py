@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from triage_node.domain.errors import NoteRefused
+from triage_node.domain.errors import UNREADABLE, NoteRefused
 from triage_node.domain.identifiers import is_uid
 from triage_node.domain.rejection import RejectionNote, RejectionReason
 
@@ -28,8 +28,7 @@ _MOST_ITEMS = 5 * MOST_REFERENCES
 """Of all sequences: each reference takes three, and a library makes an object of every one."""
 _ITEM = b"\xfe\xff\x00\xe0"
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
-_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError, IndexError)
-_BROKEN = (InvalidDicomError, BytesLengthException, EOFError, OSError, struct.error, RecursionError, *_UNREADABLE)
+_BROKEN = (InvalidDicomError, BytesLengthException, EOFError, OSError, struct.error, RecursionError, *UNREADABLE)
 _REASONS = {r.value: r for r in RejectionReason}
 
 

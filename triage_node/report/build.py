@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from triage_node.domain.delivery import ObjectKind
-from triage_node.domain.errors import ReportError, TriageNodeError
+from triage_node.domain.errors import UNREADABLE, ReportError, TriageNodeError
 from triage_node.domain.finding import FINDINGS, Detection, FindingDecision
 from triage_node.domain.volume import Volume
 from triage_node.report import codes
@@ -20,7 +20,6 @@ from triage_node.report.measurement_report import (
     build_not_analysed_report,
     build_not_flagged_report,
 )
-from triage_node.report.plain_values import UNREADABLE
 from triage_node.report.provenance import Draft
 from triage_node.report.request import BuiltFile, ReportRequest
 from triage_node.report.segmentation import build_segmentation

@@ -13,10 +13,8 @@ import unicodedata
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from triage_node.domain.errors import UNREADABLE
 from triage_node.domain.identifiers import is_uid
-
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError, IndexError)
-"""What pydicom raises while it turns bytes into a value."""
 
 _DATE = re.compile(r"(\d{4})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\Z")
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?\Z")

@@ -13,8 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from triage_node.domain.errors import ReportError
-from triage_node.report.plain_values import UNREADABLE
+from triage_node.domain.errors import UNREADABLE, ReportError
 
 
 def read(data: bytes) -> FileDataset:

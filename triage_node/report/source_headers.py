@@ -20,7 +20,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian
 
-from triage_node.domain.errors import ReportError
+from triage_node.domain.errors import UNREADABLE, ReportError
 from triage_node.domain.geometry import cosines
 from triage_node.domain.identifiers import deterministic_uid, is_uid
 from triage_node.domain.study import StudyIdentity
@@ -156,7 +156,7 @@ def _read(path: Path) -> Dataset:
         if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             raise ReportError("deflated images are not read: they could unpack to any size")
         return dcmread(path, stop_before_pixels=True, specific_tags=list(_READ), force=True)
-    except (OSError, InvalidDicomError, BytesLengthException, EOFError, struct.error, *plain.UNREADABLE) as error:
+    except (OSError, InvalidDicomError, BytesLengthException, EOFError, struct.error, *UNREADABLE) as error:
         raise ReportError(f"the header of an image cannot be read: {type(error).__name__}") from error
 
 
