@@ -3,6 +3,7 @@
     python -m models.bloodnet.stress --pool=build/bloodnet2
 
 Real held-out patients against their mirrored halves with mimics; thresholds as stored. Nothing is chosen here.
+Rows of the levels that were not asked for stay.
 """
 
 from __future__ import annotations
@@ -51,13 +52,14 @@ def heads(pool: Pool, silent_per_patient: int) -> list[StressHead]:
 
 if __name__ == "__main__":
     settings = from_command_line(Settings(), sys.argv[1:])
+    levels = settings.levels.split(",")
     bundle = load_bundle(Path(settings.bundle))
     point = bundle.manifest.operating_points["ich"]
     of_slice = point.raise_probability if point.slice_probability is None else point.slice_probability
     chosen = heads(Pool.read(Path(settings.pool) / "validation"), settings.silent_per_patient)
     report = stress(
         BloodNetDetector(bundle), chosen, Thresholds(point.raise_probability, of_slice),
-        levels=settings.levels.split(","), singles=settings.singles,
+        levels=levels, singles=settings.singles,
     )  # fmt: skip
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,7 @@ if __name__ == "__main__":
     rows = figures(report, text, len(np.unique([h.patient for h in chosen])))
     path = Path(settings.bundle) / "configs" / "metadata.json"
     manifest = json.loads(path.read_text())
-    manifest["evaluation"] = [f for f in manifest["evaluation"] if not f["name"].startswith("stress_")] + rows
+    own = tuple(f"stress_{level}{after}" for level in levels for after in (",", "_mean_", "_worst_"))
+    manifest["evaluation"] = [f for f in manifest["evaluation"] if not f["name"].startswith(own)] + rows
     write_manifest(Path(settings.bundle), manifest)
     print(markdown(report))

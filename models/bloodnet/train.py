@@ -15,6 +15,7 @@ import math
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -186,6 +187,27 @@ def loss_of(net: BloodNet, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
+def known_logits(net: BloodNet, pool: Pool, every: int = 4) -> np.ndarray:
+    """What a network says of the slices, so that mining knows hard and faint ones before it has met them. Shape: (slice,).
+
+    It reads one of `every` slices, which stands for those beside it: reading all takes as long as an epoch.
+    """
+    device = next(net.parameters()).device
+    net.eval()
+    found = np.zeros_like(pool.known_logit)
+    for n, s in enumerate(pool.studies):
+        picture = torch.from_numpy(network_input(pool.hu(s), s["tissue_hu"])[every // 2 :: every]).to(device)
+        if len(picture):
+            logits = net(picture.contiguous(memory_format=torch.channels_last))[1][:, 0].float().cpu().numpy()
+            nearest = np.minimum(np.arange(s["stop"] - s["start"]) // every, len(logits) - 1)
+            found[s["start"] : s["stop"]] = logits[nearest]
+        if n % 100 == 0:
+            print(f"reading the pool: study {n} of {len(pool.studies)}", flush=True)
+    net.train()
+    return found
+
+
+@torch.no_grad()
 def evaluate(net: BloodNet, pool: Pool) -> dict[str, float]:
     """Study AUC of the development heads, those of patients apart, by the score that serves."""
     device = next(net.parameters()).device
@@ -238,10 +260,13 @@ def main(settings: Settings) -> None:
         average.load_state_dict(kept["average"])
         optimiser.load_state_dict(kept["optimiser"])
         step, elapsed = kept["step"], kept["elapsed"]
+        same = kept["data"] == pool.sha256
+        pool.known_logit[:] = kept["known_logit"].numpy() if same else known_logits(average, pool)
     elif settings.start:
         kept = torch.load(settings.start, weights_only=True, map_location=device)
         net.load_state_dict(kept["average"])
         average.load_state_dict(kept["average"])
+        pool.known_logit[:] = known_logits(average, pool)
     else:
         average.load_state_dict(net.state_dict())
     net.to(memory_format=torch.channels_last).train()
@@ -252,6 +277,7 @@ def main(settings: Settings) -> None:
         state = {
             "net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(), "step": step,
             "elapsed": elapsed, "settings": asdict(settings), "revision": revision, "data": pool.sha256,
+            "known_logit": torch.from_numpy(pool.known_logit),
             "splits": {
                 "development": f"names ending in {DEVELOPMENT_DIGIT}",
                 "development_patients": sorted({s["patient"] for s in pool.development()}),
@@ -261,14 +287,20 @@ def main(settings: Settings) -> None:
         torch.save(state, last.with_suffix(".tmp"))
         last.with_suffix(".tmp").rename(last)
 
+    def drawn() -> tuple[list[int], Batch]:
+        chosen = choose(pool, rng, settings)
+        return chosen, batch_of(pool, chosen, rng, settings)
+
+    ahead = ThreadPoolExecutor(1)  # the next batch is drawn while this one is learned from
+    coming = ahead.submit(drawn)
     began, first_step = time.monotonic() - elapsed, step
     saved = evaluated = begun = elapsed
     running = 0.0
     while elapsed < 60 * settings.minutes:
         for group in optimiser.param_groups:
             group["lr"] = rate(settings, step, elapsed)
-        chosen = choose(pool, rng, settings)
-        batch = batch_of(pool, chosen, rng, settings).to(device)
+        chosen, batch = coming.result()
+        coming, batch = ahead.submit(drawn), batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bool(settings.gpu or settings.bfloat16)):
             loss, logits = loss_of(net, batch)
         optimiser.zero_grad()
@@ -299,6 +331,7 @@ def main(settings: Settings) -> None:
         if elapsed - evaluated > 60 * settings.evaluate_minutes:
             print(step, {k: round(v, 3) for k, v in evaluate(average, pool).items()}, flush=True)
             evaluated = elapsed = time.monotonic() - began
+    ahead.shutdown()
     save()
     print(step, {k: round(v, 3) for k, v in evaluate(average, pool).items()}, flush=True)
 

@@ -11,8 +11,8 @@ import torch
 from models.bloodnet.augment import augmented, exported
 from models.bloodnet.pool import built_in, is_development
 from models.bloodnet.settings import from_command_line
-from models.bloodnet.train import SMOKE, Batch, Settings, choose, hardest, loss_of, main, rate
-from triage_node.detection.preprocess import channels
+from models.bloodnet.train import SMOKE, Batch, Settings, choose, hardest, known_logits, loss_of, main, rate
+from triage_node.detection.preprocess import channels, network_input
 from triage_node.networks.bloodnet import BloodNet
 
 
@@ -155,8 +155,31 @@ def test_smoke_run_writes_a_checkpoint_that_says_where_it_comes_from_and_goes_on
     assert first["data"] == {"built in": str(short.seed)}
     assert len(first["revision"]) in (0, 40)
     assert not set(first["splits"]["development_patients"]) & set(first["splits"]["trained_patients"])
+    first["known_logit"][:] = 7.5  # of most slices nothing is known after a step or two
+    torch.save(first, tmp_path / "last.pt")
     main(replace(short, minutes=first["elapsed"] / 60 + 0.01))  # however slow the machine, time is left for a step
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] > first["step"]
+    second = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert second["step"] > first["step"]
+    assert (second["known_logit"] == 7.5).float().mean() > 0.5
+
+
+def test_start_from_weights_reads_the_pool_first(tmp_path):
+    torch.set_num_threads(1)
+    torch.manual_seed(2)
+    weights = BloodNet().state_dict()
+    torch.save({"average": weights}, tmp_path / "start.pt")
+    short = replace(Settings(), **{**SMOKE, "smoke": 1, "run": str(tmp_path / "run"), "minutes": 0.0})
+    main(replace(short, start=str(tmp_path / "start.pt")))
+    known = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["known_logit"].numpy()
+    net = BloodNet()
+    net.load_state_dict(weights)
+    pool = built_in(short.seed)
+    assert np.array_equal(known, known_logits(net, pool))
+    third = pool.studies[3]
+    with torch.no_grad():
+        picture = torch.from_numpy(network_input(pool.hu(third), third["tissue_hu"]))
+        logits = net.eval()(picture)[1][:, 0].numpy()
+    assert known[third["start"] : third["stop"]] == pytest.approx(np.repeat(logits[[2, 6]], 4), abs=1e-4)
 
 
 def test_rate_warms_up_then_falls_to_nothing_by_the_clock():

@@ -213,9 +213,17 @@ def cloud(rng: Random, shape: tuple[int, ...], scale_px: float, along_z: float =
     step = max(1, int(scale_px))
     coarse = rng.standard_normal((shape[0], shape[1] // step + 4, shape[2] // step + 4), dtype=np.float32)
     coarse = ndimage.gaussian_filter(coarse, (along_z, 1, 1))
-    fine = coarse if step == 1 else ndimage.zoom(coarse, (1, step, step), order=1)
-    fine = fine[:, : shape[1], : shape[2]]
+    if step > 1:  # as ndimage.zoom does it, ten times as fast
+        rows, columns = (_between(n, step)[:wide] for n, wide in zip(coarse.shape[1:], shape[1:], strict=True))
+        coarse = (rows @ coarse @ columns.T).astype(np.float32)
+    fine = coarse[:, : shape[1], : shape[2]]
     return fine / np.float32(fine.std() + 1e-6)
+
+
+def _between(n: int, step: int) -> NDArray[np.float64]:
+    """Weights of linear interpolation that make n values n * step, ends kept. Shape: (n * step, n)."""
+    at = np.arange(n * step) * ((n - 1) / (n * step - 1))
+    return np.clip(1 - np.abs(at[:, None] - np.arange(n)), 0, None)
 
 
 def softened(mask: Bools | Array, pixels: float) -> Array:
