@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.bloodnet.augment import augmented
-from models.bloodnet.pool import DEVELOPMENT_DIGIT, IGNORE, LEAST_PIXELS, ORIGINS, Pool, built_in
+from models.bloodnet.pool import DEVELOPMENT_DIGIT, IGNORE, LEAST_PIXELS, ORIGINS, Pool, built_in, is_development
 from models.bloodnet.settings import from_command_line
 from triage_node.detection.preprocess import channels, network_input
 from triage_node.detection.study_score import study_probability
@@ -187,20 +187,25 @@ def loss_of(net: BloodNet, batch: Batch) -> tuple[Tensor, Tensor]:
 # ---- evaluation -------------------------------------------------------------------------------------------------------
 
 
+ONE_OF = 4
+"""Reading every slice of a pool would take as long as an epoch."""
+
+
 @torch.no_grad()
-def known_logits(net: BloodNet, pool: Pool, every: int = 4) -> np.ndarray:
+def known_logits(net: BloodNet, pool: Pool) -> np.ndarray:
     """What a network says of the slices, so that mining knows hard and faint ones before it has met them. Shape: (slice,).
 
-    It reads one of `every` slices, which stands for those beside it: reading all takes as long as an epoch.
+    It reads one slice of ONE_OF, which stands for those beside it; development heads, which nobody mines, stay 0.
     """
     device = next(net.parameters()).device
     net.eval()
     found = np.zeros_like(pool.known_logit)
     for n, s in enumerate(pool.studies):
-        picture = torch.from_numpy(network_input(pool.hu(s), s["tissue_hu"])[every // 2 :: every]).to(device)
-        if len(picture):
-            logits = net(picture.contiguous(memory_format=torch.channels_last))[1][:, 0].float().cpu().numpy()
-            nearest = np.minimum(np.arange(s["stop"] - s["start"]) // every, len(logits) - 1)
+        slices = s["stop"] - s["start"]
+        if slices > ONE_OF // 2 and not is_development(s["patient"]):
+            picture = torch.from_numpy(network_input(pool.hu(s), s["tissue_hu"])[ONE_OF // 2 :: ONE_OF]).to(device)
+            logits = net(picture)[1][:, 0].cpu().numpy()
+            nearest = np.minimum(np.arange(slices) // ONE_OF, len(logits) - 1)
             found[s["start"] : s["stop"]] = logits[nearest]
         if n % 100 == 0:
             print(f"reading the pool: study {n} of {len(pool.studies)}", flush=True)

@@ -175,6 +175,9 @@ def test_start_from_weights_reads_the_pool_first(tmp_path):
     net.load_state_dict(weights)
     pool = built_in(short.seed)
     assert np.array_equal(known, known_logits(net, pool))
+    ours = np.array([is_development(s["patient"]) for s in pool.studies])[pool.study_of]
+    assert not known[ours].any()
+    assert known[~ours].all()
     third = pool.studies[3]
     with torch.no_grad():
         picture = torch.from_numpy(network_input(pool.hu(third), third["tissue_hu"]))

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 
 from triage_node.domain.study import Moment, StudyState
+from triage_node.domain.volume import Volume
 from triage_node.simulation import scanners
 from triage_node.simulation.phantom import FIRST_DEMO_SEED, head
 from triage_node.simulation.phantom_bleeds import Bleed
@@ -33,7 +34,7 @@ STUDIES = 5
 _LOOPBACK, _NODE, _ARCHIVE = "127.0.0.1", "TRIAGE", "BENCHPACS"
 _ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1", "OMP_NUM_THREADS": "1"}
 _START_S, _STUDY_S, _STOP_S, _LOOK_S = 120.0, 180.0, 30.0, 0.05
-BLEED = Bleed("iph", 38.0, (26.0, 4.0, 6.0), 66.0)
+_BLEED = Bleed("iph", 38.0, (26.0, 4.0, 6.0), 66.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,18 @@ def run(count: int = STUDIES) -> dict[str, object]:
     }
 
 
+def bleeding(slices: int, thickness_mm: float) -> Volume:
+    """A simulated head with one parenchymal bleed, the same in every benchmark."""
+    phantom = head(FIRST_DEMO_SEED + 60, 1, slices=slices, slice_thickness_mm=thickness_mm, bleeds=(_BLEED,))
+    return phantom.volume
+
+
 def write_study(work: Path, key: str, slices: int, thickness_mm: float) -> tuple[str, list[Path]]:
     """Study Instance UID and files of a simulated patient."""
-    phantom = head(FIRST_DEMO_SEED + 60, 1, slices=slices, slice_thickness_mm=thickness_mm, bleeds=(BLEED,))
+    volume = bleeding(slices, thickness_mm)
     exam = scanners.Exam(f"bench flag|{key}", datetime.now(UTC) - timedelta(minutes=5), "SIM-BENCH")
     patient = scanners.Patient("SIMULATED^BENCH", "SIM-BENCH")
-    return exam.study_uid, scanners.write_files(scanners.axial_series(phantom.volume, patient, exam), work / key)
+    return exam.study_uid, scanners.write_files(scanners.axial_series(volume, patient, exam), work / key)
 
 
 def send(node: Served, uid: str, files: list[Path]) -> None:

@@ -18,11 +18,10 @@ from triage_node.config.schema import Settings
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.domain.prognosis import ClinicalFacts
 from triage_node.domain.volume import Volume
-from triage_node.evaluation.bench_flag import BLEED
+from triage_node.evaluation.bench_flag import bleeding
 from triage_node.processes.prognosis import load_models
 from triage_node.processes.wiring import bundle_folder
 from triage_node.prognosis import scores
-from triage_node.simulation.phantom import FIRST_DEMO_SEED, head
 
 SLICES_MM = {32: 5.0, 140: 1.0}
 """Slices of a study and their thickness."""
@@ -56,7 +55,7 @@ def measured(rounds: int = ROUNDS) -> dict[str, float]:
 
     found = {}
     for slices, thickness_mm in SLICES_MM.items():
-        volume = head(FIRST_DEMO_SEED + 60, 1, slices=slices, slice_thickness_mm=thickness_mm, bleeds=(BLEED,)).volume
+        volume = bleeding(slices, thickness_mm)
         found[f"cpu_seconds_{slices}"] = round(median(read(volume) for _ in range(rounds)), 2)
     return found
 
