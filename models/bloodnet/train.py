@@ -70,8 +70,8 @@ class Settings:
 
 
 OFTEN = {
-    "sdh chronic": 6, "sdh isodense": 6, "sdh layered": 4, "sdh post-operative": 4, "sdh thin": 2.5, "edh thin": 2,
-    "sah basal": 1.5, "sah convexity": 1.5, "sah focal": 1.5, "sdh mixed": 0.5, "sdh falx": 0.5,
+    "sdh chronic": 3, "sdh isodense": 4, "sdh layered": 2, "sdh post-operative": 2.5, "sdh thin": 2.5,
+    "edh thin": 3, "edh thick": 1.5, "sah basal": 1.5, "sah convexity": 2, "sah focal": 1.5, "sdh mixed": 0.5, "sdh falx": 0.5,
 }  # fmt: skip
 """How often a look is drawn as a positive, beside 1 for all others: more often what the network missed."""
 
