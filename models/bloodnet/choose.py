@@ -52,7 +52,7 @@ class Settings:
     raise_specificity: float = 0.90  # of development studies without blood
     notify_specificity: float = 0.995
     unsure_specificity: float = 0.80
-    slice_specificity: float = 0.985  # one silent slice in two studies of thirty
+    slice_specificity: float = 0.9925  # one silent slice in four studies of thirty
     picture_specificity: float = 0.90  # of single pictures, which stand for nothing but themselves
 
 

@@ -1,6 +1,6 @@
 """A checkpoint becomes a bundle: weights as safetensors and ONNX, manifest without figures. choose.py sets its thresholds, evaluate.py measures it.
 
-python -m models.bloodnet.export --checkpoint=build/bloodnet/third/last.pt --version=0.3.0
+python -m models.bloodnet.export --checkpoint=build/bloodnet/fourth/last.pt --version=0.4.0
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LARGEST_DIFFERENCE = 1e-3
 
 @dataclass(frozen=True)
 class Settings:
-    checkpoint: str = "build/bloodnet/third/last.pt"
+    checkpoint: str = "build/bloodnet/fourth/last.pt"
     bundle: str = str(HERE)
-    version: str = "0.3.0"
+    version: str = "0.4.0"
     change: str = (
-        "Old and thin subdural bleeds drawn more often, all heads redrawn; pictures have a calibration of their own."
+        "A loss that asks for faint and small bleeds as much as for bright ones; slices that it missed drawn first."
     )
 
 
