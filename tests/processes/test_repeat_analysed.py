@@ -8,7 +8,7 @@ from tests.journeys import modality
 from tests.support.analysed import Painted, analysis, receive, settings_in
 from triage_node.domain.message import MessageKind
 from triage_node.domain.priority import Urgency
-from triage_node.store import messages, results, worklist
+from triage_node.store import messages, policy, results, worklist
 
 TEXT = """
 [worklist]
@@ -24,7 +24,8 @@ def test_three_scans_of_one_patient_are_flagged_once_notified_once_and_raised_th
     (tmp_path / "url").write_text("json://127.0.0.1:9")
     with analysis(settings_in(tmp_path / "site", text=TEXT.format(url_file=tmp_path / "url"))) as role:
         uids = []
-        for sent, probability in zip(modality.copies(first, tmp_path, 3), (0.97, 0.97, 0.0), strict=True):
+        sure = policy.current(role.store, role.bundle.digest)["ich"].notify_probability
+        for sent, probability in zip(modality.copies(first, tmp_path, 3), (sure, sure, 0.0), strict=True):
             role.detector = Painted(role.bundle, probability)  # type: ignore[assignment]
             uids.append(receive(role, sent.files))
             assert role.work()
