@@ -82,7 +82,10 @@ def test_each_result_names_its_own_model_and_thresholds_and_a_study_goes_from_on
         assert [r.bundle_version for r in found] == [old.bundle.version, "9.9.9", "9.9.9"]
         assert [r.bundle_digest for r in found] == [old.bundle.digest, new.bundle.digest, new.bundle.digest]
         assert [r.policy_version for r in found] == [1, 2, 2]
-        former, strict = policy.current(old.store, old.bundle.digest)["ich"].raise_probability, STRICT["raise_probability"]
+        former, strict = (
+            policy.current(old.store, old.bundle.digest)["ich"].raise_probability,
+            STRICT["raise_probability"],
+        )
         assert [r.detail["raise_probability"] for r in found] == [former, strict, strict]
         assert [r.probability for r in found] == [0.97] * 3
         assert [r.flagged for r in found] == [True, False, False]

@@ -75,7 +75,7 @@ def settings_in(
     """A folder as `triage-node init` leaves it, with more TOML of the test's own. `store`: another place than that of the tests."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "triage-node.toml"
-    config.write_text(f"store = {toml(store or store_section(folder / 'data'))}\n{text}")
+    config.write_text(f"store = {toml(store or store_section(folder / 'data', is_upgraded=True))}\n{text}")
     list(initialise(config, simulation))
     return load(config)[0]
 

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -124,6 +125,7 @@ def _rows(c: Connection) -> dict[str, int]:
     return {name: int(c.execute(text(f"SELECT count(*) FROM {quote(name)}")).scalar_one()) for name in names}
 
 
+@cache
 def _head() -> str:
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
@@ -138,7 +140,7 @@ def make_at(c: Connection, wanted: str, tenant: str) -> None:
     config = _config()
     config.attributes["connection"] = c
     command.upgrade(config, wanted)
-    if wanted == ScriptDirectory.from_config(config).get_current_head():
+    if wanted == _head():
         tenancy.settle(c, tenant)
 
 
@@ -156,7 +158,7 @@ def is_made(store: Store) -> bool:
 def is_current(store: Store) -> bool:
     """Raises: StoreError when the database does not answer."""
     with store.read() as c:
-        return revision(c) == ScriptDirectory.from_config(_config()).get_current_head()
+        return revision(c) == _head()
 
 
 def differences(store: Store) -> list[object]:
