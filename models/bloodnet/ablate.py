@@ -131,7 +131,9 @@ def answered(nets: dict[str, Variant], pool: Pool, settings: Settings) -> tuple[
     studies = pool.development()
     patients = np.unique([s["patient"] for s in studies], return_inverse=True)[1].astype(np.intp)
     slices: dict[str, list[np.ndarray]] = {n: [] for n in nets}
-    for s in studies:
+    for at, s in enumerate(studies):
+        if at % 20 == 0:
+            print(f"development head {at + 1} of {len(studies)}", flush=True)
         picture = functional.avg_pool2d(torch.from_numpy(network_input(pool.hu(s), s["tissue_hu"])), settings.shrink)
         label = torch.from_numpy(pool.labels[s["start"] : s["stop"]])
         label = functional.max_pool2d(label[:, None].float(), settings.shrink)[:, 0].byte()

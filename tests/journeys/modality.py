@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import pydicom
@@ -85,6 +86,9 @@ def held_out_bleeds(folder: Path, at: datetime) -> list[Sent]:
     return out
 
 
+_head = lru_cache(4)(head)  # drawing one takes seconds, and many tests send the same
+
+
 def phantom(
     folder: Path,
     key: str,
@@ -96,7 +100,7 @@ def phantom(
     size: int = 512,
 ) -> Sent:
     """A simulated patient with a marked name, scanned five minutes before `at`."""
-    made = head(seed, 1, slices=slices, slice_thickness_mm=thickness_mm, size=size, age_years=61, bleeds=bleeds)
+    made = _head(seed, 1, slices=slices, slice_thickness_mm=thickness_mm, size=size, age_years=61, bleeds=bleeds)
     exam = scanners.Exam(f"journey|{key}|{at.isoformat()}", at - timedelta(minutes=5), f"SIM-{key}"[:16])
     patient = scanners.Patient(f"{MARK}^{key.upper()}", f"{MARK}-{seed}", birth_date="19650417")
     data_sets = scanners.axial_series(made.volume, patient, exam)

@@ -59,7 +59,7 @@ def under_another_id(sent: Sent, folder: Path, patient_id: str) -> Sent:
 
 def sent_and_delivered(place: tuple[Node, Archive, Path], name: str, seed: int) -> Sent:
     running, _, folder = place
-    sent = modality.phantom(folder, name, modality.now(), (modality.LARGE_BLEED,), seed=seed)
+    sent = modality.phantom(folder, name, modality.now(), (modality.LARGE_BLEED,), seed=seed, size=256)
     modality.send(sent.files, running.dicom_port)
     assert running.wait_for_state(sent.uid, SETTLED, 120) == "delivered"
     return sent

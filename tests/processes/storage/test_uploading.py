@@ -79,7 +79,7 @@ def test_slice_whose_spool_copy_changed_is_quarantined_and_holds_up_nobody(mount
     with mounted.uploading("receiving") as uploader:
         wait_until(lambda: len(instances.quarantined(mounted.store)) == 1, 60, "the one that changed is seen")
         wait_until(lambda: not uploads.on_the_way(mounted.store).count, 60, "the others have gone up")
-        assert uploader._waiting == {}  # noqa: SLF001
+        wait_until(lambda: not uploader._waiting, 60, "nothing waits")  # noqa: SLF001
     (_, digest, reason) = instances.quarantined(mounted.store)[0]
     assert digest == changed
     assert reason.startswith("lost before it was uploaded")
