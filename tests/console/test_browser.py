@@ -18,9 +18,17 @@ LOOKS = [(w, h, dark) for w, h in ((1366, 768), (390, 844)) for dark in (False, 
 
 
 @pytest.fixture(scope="module")
-def window() -> Iterator[Browser]:
+def one_browser() -> Iterator[Browser]:
     with browser() as opened:
         yield opened
+
+
+@pytest.fixture
+def window(one_browser: Browser) -> Browser:
+    """On a blank page: that of the test before asks for its events still, of a server that is gone."""
+    one_browser.open("about:blank")
+    one_browser.log()
+    return one_browser
 
 
 def first_headline(window: Browser) -> str:
