@@ -27,7 +27,7 @@ ACTIVE = '[worklist]\nmode = "active"\n[prognosis]\nbundles = []\n'
 @pytest.fixture(scope="module")
 def bleed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     folder = tmp_path_factory.mktemp("raised")
-    return modality.phantom(folder, "raised", modality.now(), seed=9073, slices=24, thickness_mm=6.0, size=128).files
+    return modality.phantom(folder, "raised", modality.now(), seed=9083, slices=24, thickness_mm=6.0, size=128).files
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ may_correct_identity = true
 @pytest.fixture(scope="module")
 def bleed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     folder = tmp_path_factory.mktemp("rejected")
-    return modality.phantom(folder, "kos", modality.now(), seed=9073, slices=24, thickness_mm=6.0, size=128).files
+    return modality.phantom(folder, "kos", modality.now(), seed=9082, slices=24, thickness_mm=6.0, size=128).files
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def role(tmp_path: Path) -> Iterator[Analysis]:
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Sent:
     folder = tmp_path_factory.mktemp("sent")
-    return modality.phantom(folder, "late", modality.now(), seed=9073, slices=24, thickness_mm=6.0, size=128)
+    return modality.phantom(folder, "late", modality.now(), seed=9074, slices=24, thickness_mm=6.0, size=128)
 
 
 @pytest.fixture
