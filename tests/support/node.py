@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ from triage_node.processes.limits import bounds
 AE_TITLE = "TRIAGE"
 PROGRAM = Path(sys.executable).parent / "triage-node"
 START_S, STOP_S, COMMAND_S = 90.0, 30.0, 60.0
+BETWEEN_PAGES_S = 0.25
+"""A test that asks as often as it can takes half a core from the node that it waits for."""
 BOUND = bounds.arriving(Settings()) + bounds.analysed(Settings())
 """From the last slice to an end that can be seen, with the usual settings and no study before it, whatever fails: what `check` states."""
 SETTLED = frozenset({"delivered", "declined", "out_of_scope", "quarantined", "failed"})
@@ -58,6 +61,7 @@ class Node:
         self.dicom_port, self.web_port = dicom_port, web_port
         self.process: subprocess.Popen[bytes] | None = None
         self._token = ""
+        self._asked_at = 0.0
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `triage-node ARGUMENTS --config ...` to its end."""
@@ -122,6 +126,8 @@ class Node:
     def page(self, path: str, login: Mapping[str, str] | None = None) -> str:
         url = f"http://127.0.0.1:{self.web_port}{path}"
         request = urllib.request.Request(url, headers=dict(login or self.login()))
+        time.sleep(max(0.0, self._asked_at + BETWEEN_PAGES_S - time.monotonic()))
+        self._asked_at = time.monotonic()
         with urllib.request.urlopen(request, timeout=20) as answer:
             return str(answer.read(), "utf-8")
 
