@@ -11,7 +11,7 @@ from tests.console.test_web_process import arrive, running_web, store  # noqa: F
 from tests.support.people import cookie
 from tests.support.prove import record, sized
 
-VIEWS, STREAMS = sized("views", short=100, proven=20_000), sized("streams", short=30, proven=500)
+VIEWS, STREAMS = sized("views", short=200, proven=20_000), sized("streams", short=30, proven=500)
 PAGES = (
     "/",
     "/fragments/list",
@@ -52,7 +52,7 @@ def test_page_views_and_event_streams_grow_the_web_process_by_at_most_a_tenth(st
             for _ in range(times):
                 open_stream(url, header).close()
 
-        look(150)  # every page once and more: templates, statements and connections are kept from then on
+        look(300)  # every page once and more: templates, statements and connections are kept from then on
         listen(20)
         before = resident_mb(process.pid)
         look(VIEWS)

@@ -188,6 +188,7 @@ def test_stranger_is_not_admitted(site):
     def rejected():
         # where the answer closes the connection before the asking thread looks, the library says that there was none
         association = ae.associate("127.0.0.1", site.ups_port)
+        assert not association.is_established
         return association.is_rejected and association.acceptor.primitive
 
     assert wait_until(rejected, 10, "the rejection is heard").result_source == 1

@@ -19,6 +19,7 @@ from tests.support.data import shared_data
 from tests.support.pacs import ENVIRONMENT, program
 from tests.support.unpacked import ge_head, philips
 from triage_node.domain.identifiers import deterministic_uid
+from triage_node.domain.volume import Volume
 from triage_node.simulation import scanners
 from triage_node.simulation.phantom import head
 from triage_node.simulation.phantom_bleeds import Bleed
@@ -86,7 +87,9 @@ def held_out_bleeds(folder: Path, at: datetime) -> list[Sent]:
     return out
 
 
-_head = lru_cache(4)(head)  # drawing one takes seconds, and many tests send the same
+@lru_cache(4)  # drawing one takes seconds, and many tests send the same
+def _drawn(seed: int, slices: int, thickness_mm: float, size: int, bleeds: tuple[Bleed, ...]) -> Volume:
+    return head(seed, 1, slices=slices, slice_thickness_mm=thickness_mm, size=size, age_years=61, bleeds=bleeds).volume
 
 
 def phantom(
@@ -100,10 +103,10 @@ def phantom(
     size: int = 512,
 ) -> Sent:
     """A simulated patient with a marked name, scanned five minutes before `at`."""
-    made = _head(seed, 1, slices=slices, slice_thickness_mm=thickness_mm, size=size, age_years=61, bleeds=bleeds)
+    volume = _drawn(seed, slices, thickness_mm, size, bleeds)
     exam = scanners.Exam(f"journey|{key}|{at.isoformat()}", at - timedelta(minutes=5), f"SIM-{key}"[:16])
     patient = scanners.Patient(f"{MARK}^{key.upper()}", f"{MARK}-{seed}", birth_date="19650417")
-    data_sets = scanners.axial_series(made.volume, patient, exam)
+    data_sets = scanners.axial_series(volume, patient, exam)
     return Sent(f"phantom {key}", tuple(scanners.write_files(data_sets, folder / key)))
 
 
