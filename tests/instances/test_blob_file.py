@@ -57,7 +57,7 @@ def test_same_bytes_again_make_no_second_file(archive, size):
     path = archive.path(first[0])
     written_at = path.stat().st_mtime_ns
     again = put(archive, data, True)
-    again.complete()
+    again.complete(len)
     assert again.is_known()
     assert again.commit() == (first[0], False)
     assert path.stat().st_mtime_ns == written_at
@@ -77,12 +77,36 @@ def test_discarded_file_leaves_nothing(archive, size):
 def test_view_before_commit_shows_everything(archive, size):
     data = os.urandom(size)
     file = put(archive, data, True)
-    view = file.complete()
-    assert bytes(view[:]) == data
-    if not isinstance(view, memoryview):
-        view.close()
+    assert file.complete(bytes) == data
     sha256, _ = file.commit()
     assert archive.read(sha256) == data
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside another"])
+@pytest.mark.parametrize("size", [1000, 5_000_001])
+def test_what_the_look_raises_comes_through_and_leaves_nothing(archive, size, others):
+    buffers = Buffers()
+    beside = [put(archive, b"C" * 10, True, buffers=buffers) for _ in range(others)]
+    file = put(archive, os.urandom(size), True, buffers=buffers)
+
+    def look(content: object) -> None:
+        raise ValueError(f"{len(content)} bytes seen")
+
+    with pytest.raises(ValueError, match=f"^{size} bytes seen"):
+        file.complete(look)
+    file.discard()
+    assert [b.commit()[1] for b in beside] == [True] * others
+    assert leftovers(archive) == []
+    assert buffers.lent == 0
+
+
+@pytest.mark.parametrize("size", [526_000, 5_000_001])
+def test_files_that_arrive_side_by_side_are_whole(archive, size):
+    """The first is hashed by its own thread, the second, alone by then, by another."""
+    buffers, data = Buffers(), [os.urandom(size) for _ in range(2)]
+    first, second = (put(archive, d, True, buffers=buffers) for d in data)
+    assert [first.commit()[0], second.commit()[0]] == [hashlib.sha256(d).hexdigest() for d in data]
+    assert [archive.read(hashlib.sha256(d).hexdigest()) for d in data] == data
 
 
 def test_buffer_is_used_again_and_never_shows_what_was_in_it(archive):

@@ -82,11 +82,11 @@ def test_rows_follow_the_order_of_an_association(table):
 
 def test_many_instances_come_in_few_batches(table):
     j = Journal(table.rows())
-    for k in range(150):
+    for k in range(600):
         j.received(1, one(f"{k}"))
     j.start()
     assert j.stop(30)
-    assert [len(b) for b in table.batches] == [64, 64, 22]
+    assert [len(b) for b in table.batches] == [256, 256, 88]
 
 
 def test_lone_instance_is_written_soon(table):

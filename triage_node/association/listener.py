@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
-from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from triage_node.association import negotiation, stock_path
@@ -42,6 +42,8 @@ _RECEIVE_BYTES = 1 << 20  # two CT slices: the sender need not wait while the on
 _LOBBY_TICK_S = 0.25
 _SAY_AGAIN_S = 10.0
 _ASSOCIATE_RQ = 1
+_KNOWN_REQUESTS = 16
+"""A modality asks the same each time, and to read its hundred contexts takes as long as five of its slices."""
 
 # Serves an established association elsewhere; returns how it ended and how many instances it brought
 ServeElsewhere = Callable[[socket.socket, Peer, Mapping[int, Context]], tuple[Outcome, int]]
@@ -97,8 +99,11 @@ class Listener:
         self._on_opened, self._on_closed = on_opened, on_closed
         self._stop = threading.Event()
         self._services = Services(limits, open_reception, on_commitment, self._stop.is_set, endpoint.spool)
-        self._supported: list[PresentationContext] = supported_contexts(())
         self._offered: tuple[str, ...] = ()
+        self._supported = supported_contexts(self._offered)
+        self._read = lru_cache(_KNOWN_REQUESTS)(negotiation.read_request)
+        self._answer = self._answering()
+        self._negotiating = threading.Lock()  # associations that begin together are alike: one is read, the others wait
         self._lobby = Places(limits.maximum_waiting, limits.maximum_waiting_per_address)
         self._associations = Places(limits.maximum_associations, limits.maximum_associations_per_address)
         self._threads: set[threading.Thread] = set()
@@ -140,6 +145,12 @@ class Listener:
         wanted = tuple(sorted(decodable))
         if wanted != self._offered:
             self._supported, self._offered = supported_contexts(wanted), wanted
+            self._answer = self._answering()
+
+    def _answering(self) -> Callable[[Request], tuple[bytes, dict[int, Context]]]:
+        """For what is offered now."""
+        supported, length = self._supported, self._limits.maximum_pdu_bytes
+        return lru_cache(_KNOWN_REQUESTS)(lambda request: negotiation.accept(request, supported, length))
 
     def stop(self, seconds: float) -> bool:
         """Accept no more; let what is being received be finished and answered. Returns whether all ended in time."""
@@ -287,7 +298,8 @@ class Listener:
     def _negotiate(self, waiting: _Waiting, wire: Wire) -> None:
         data = bytes(waiting.data)
         try:
-            request = negotiation.read_request(data)
+            with self._negotiating:
+                request = self._read(data)
         except NotARequest as error:
             log.warning("association request cannot be read peer=%s: %s", waiting.address, error)
             wire.send(negotiation.abort(*Abort.INVALID_PARAMETER))
@@ -319,7 +331,8 @@ class Listener:
             if self._other is not None:
                 outcome = stock_path.serve_other(waiting.socket, data, peer, self._other, self._services)
             elif self._endpoint.fast:
-                answer, contexts = negotiation.accept(request, self._supported, self._limits.maximum_pdu_bytes)
+                with self._negotiating:
+                    answer, contexts = self._answer(request)
                 wire.send(answer)
                 if self._elsewhere is not None and self._only_stores(contexts):
                     outcome, instances = self._elsewhere(waiting.socket, peer, contexts)

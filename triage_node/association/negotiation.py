@@ -33,9 +33,9 @@ class Context:
     transfer_syntax_uid: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """What a requestor asks for."""
+    """What a requestor asks for. Equal to itself only."""
 
     calling_ae_title: str
     called_ae_title: str

@@ -2,35 +2,42 @@
 
 DESIGN. The bytes are received straight into a page-aligned buffer that is used again for the next file: a fresh page
 costs 5 to 14 us on a virtual machine, and a file of 526 KB written through the page cache needs 129 of them
-(MEASUREMENTS.md section 1). From that buffer the file is written with O_DIRECT, rounded up to whole blocks and then cut
-to its length; where the file system refuses O_DIRECT (tmpfs, some network file systems) by a plain write. A file that
-does not fit the buffer goes to disk a buffer at a time, so memory stays bounded whatever arrives. Order, before anybody
-is told: fsync(file), rename, fsync(directory).
+(MEASUREMENTS.md section 1). From that buffer whole blocks are written with O_DIRECT and what is left of the last one by a
+plain write, which is cheaper than to write it whole and cut the file; where the file system refuses O_DIRECT (tmpfs, some
+network file systems) everything by plain writes. A file that does not fit the buffer goes to disk a buffer at a time, so
+memory stays bounded whatever arrives. Order, before anybody is told: fsync(file), rename, fsync(directory).
 
-The hash, a quarter of the time that an instance takes, is computed by a second thread while the first one waits for the
-disk; so the name is known only after the bytes are written, and they are written under another one.
+The hash takes a fifth of the time that an instance does. Where one file is on its way, a second thread takes it, and looks at
+the elements, while the first one waits for the disk; where several are, the processor has no time to spare for handing over,
+and the first thread does both before. So the name is known only after the bytes are written, and they are written under another.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import itertools
 import logging
 import mmap
 import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TypeVar
 
 from triage_node.instances.archive import Archive
 
 BUFFER_BYTES = 2 << 20  # a CT slice is 0.5 MB; 64 associations touch 0.5 MB of theirs each
 _BLOCK = 4096
 _FREE_BUFFERS = 16
-_HASHING_THREADS = 2
+_THREADS = 2
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _serial = itertools.count()
+
+Content = memoryview | mmap.mmap
+Seen = TypeVar("Seen")
 
 log = logging.getLogger(__name__)
 
@@ -38,25 +45,27 @@ log = logging.getLogger(__name__)
 class Buffers:
     """Lends aligned buffers; the one that came back last goes out first, since its pages are there already.
 
-    `hashing` is the pool of threads that the files of one process share.
+    `threads` work for all files of one process; `lent` says how many are on their way.
     """
 
     def __init__(self) -> None:
-        self.hashing = ThreadPoolExecutor(_HASHING_THREADS, "hash")
+        self.threads = ThreadPoolExecutor(_THREADS, "file")
         # all of them now: where memory has become scarce none starts any more, in the midst of an instance
-        there = threading.Barrier(_HASHING_THREADS)
-        wait([self.hashing.submit(there.wait) for _ in range(_HASHING_THREADS)])
+        there = threading.Barrier(_THREADS)
+        wait([self.threads.submit(there.wait) for _ in range(_THREADS)])
+        self.lent = 0
         self._free: list[mmap.mmap] = []
         self._lock = threading.Lock()
 
     def take(self) -> mmap.mmap:
         with self._lock:
-            if self._free:
-                return self._free.pop()
-        return mmap.mmap(-1, BUFFER_BYTES)
+            buffer = self._free.pop() if self._free else mmap.mmap(-1, BUFFER_BYTES)
+            self.lent += 1
+        return buffer
 
     def give_back(self, buffer: mmap.mmap) -> None:
         with self._lock:
+            self.lent -= 1
             if len(self._free) < _FREE_BUFFERS:
                 self._free.append(buffer)
         # else it is unmapped when the last view of it goes
@@ -72,7 +81,7 @@ class BlobFile:
         self._view[: len(head)] = head
         self._held = len(head)  # bytes in the buffer
         self._hash = hashlib.sha256()
-        self._hashing: Future[None] | None = None
+        self._is_complete = False
         self._written = 0  # bytes in the file
         self._descriptor = -1
         self._temporary = ""
@@ -98,32 +107,47 @@ class BlobFile:
     def filled(self, count: int) -> None:
         self._held += count
 
-    def complete(self) -> memoryview | mmap.mmap:
-        """No more bytes come; begins to hash. Returns everything, to read: what went to disk is mapped, not loaded."""
-        self._hashing = self._buffers.hashing.submit(self._hash.update, self._view[: self._held])
-        if not self._written:
-            return self._view[: self._held]
-        self._hashing.result()
-        self._write_held(last=True)
-        with open(self._temporary, "rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    def complete(self, look: Callable[[Content], Seen]) -> Seen:
+        """No more bytes come. All of them go to disk and are hashed; returns what `look` sees in them.
+
+        What went to disk before is mapped, not loaded. Raises: OSError, and whatever `look` raises.
+        """
+        self._is_complete = True
+        held = self._view[: self._held]
+        if self._written:
+            self._hash.update(held)
+            self._write_held(last=True)
+            with open(self._temporary, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return look(content)
+        if self._buffers.lent > 1:
+            self._hash.update(held)
+            seen = look(held)
+            self._write_held(last=True)
+            return seen
+
+        def meanwhile() -> Seen:
+            self._hash.update(held)
+            return look(held)
+
+        looking = self._buffers.threads.submit(meanwhile)
+        try:
+            self._write_held(last=True)
+        finally:
+            wait([looking])  # it reads the buffer
+        return looking.result()
 
     def is_known(self) -> bool:
         """True when these bytes are stored already. Call `complete` first."""
-        return self._archive.path(self._sha256()).exists()
+        return self._archive.path(self._hash.hexdigest()).exists()
 
     def commit(self) -> tuple[str, bool]:
         """Make the file durable. Returns (sha256, whether it was not there before). Raises: OSError."""
-        if self._descriptor < 0:
-            self._open()
-        if self._hashing is None:
-            self.complete()
-        if self._held or not self._written:
-            self._write_held(last=True)
+        if not self._is_complete:
+            self.complete(lambda _: None)
         os.fsync(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
-        sha256 = self._sha256()
+        sha256 = self._hash.hexdigest()
         folder = self._archive.folder_descriptor(sha256[:2])
         path = f"{self._archive.blobs}/{sha256[:2]}/{sha256}.dcm"  # text, not Path: this runs before each answer
         known = os.path.exists(path)  # whoever renamed it there had flushed it; the directory perhaps not yet
@@ -149,14 +173,7 @@ class BlobFile:
             self._temporary = ""
         self._release()
 
-    def _sha256(self) -> str:
-        assert self._hashing is not None
-        self._hashing.result()
-        return self._hash.hexdigest()
-
     def _release(self) -> None:
-        if self._hashing is not None:
-            wait([self._hashing])  # it reads the buffer
         if self._buffer is not None:
             self._view.release()
             self._buffers.give_back(self._buffer)
@@ -169,16 +186,22 @@ class BlobFile:
         self._temporary = temporary
 
     def _write_held(self, last: bool) -> None:
-        length = self._held
-        if last and self._direct:
-            length = -(-length // _BLOCK) * _BLOCK  # BUFFER_BYTES is a whole number of blocks, so it fits
-        done = 0
-        while done < length:
-            done += os.pwrite(self._descriptor, self._view[done:length], self._written + done)
+        if self._descriptor < 0:
+            self._open()
+        whole = self._held // _BLOCK * _BLOCK  # BUFFER_BYTES is a whole number of blocks
+        self._write(0, whole)
+        if whole < self._held:
+            assert last
+            if self._direct:
+                fcntl.fcntl(self._descriptor, fcntl.F_SETFL, 0)
+            self._write(whole, self._held)
         self._written += self._held
         self._held = 0
-        if last and self._direct:
-            os.ftruncate(self._descriptor, self._written)
+
+    def _write(self, first: int, end: int) -> None:
+        """Bytes `first` to `end` of the buffer, to where they belong."""
+        while first < end:
+            first += os.pwrite(self._descriptor, self._view[first:end], self._written + first)
 
 
 def direct_writes_work(folder: Path) -> bool:

@@ -211,13 +211,10 @@ class _Receiving:
         return self._refused
 
     def _keep(self) -> int:
-        request = self._request
-        size = self._file.size_bytes
-        view = self._file.complete()
-        try:
-            values = read_values(view, self._data_set_at, size, request.transfer_syntax_uid)
-        finally:
-            view.release() if isinstance(view, memoryview) else view.close()
+        request, size = self._request, self._file.size_bytes
+        values = self._file.complete(
+            lambda content: read_values(content, self._data_set_at, size, request.transfer_syntax_uid)
+        )
         study = check_identity(values, request.sop_class_uid, request.sop_instance_uid)
         if self._intake.is_full(study) and not self._file.is_known():
             raise InstanceRefused(OUT_OF_RESOURCES, "the study has as many instances as it may")

@@ -1,8 +1,8 @@
 """Writes rows for what was received, after the answer, in batches.
 
-DESIGN. The threads that receive only append to a queue; one thread writes. A batch is written when 64 entries wait, or
+DESIGN. The threads that receive only append to a queue; one thread writes. A batch is written when 256 entries wait, or
 when none came for 50 ms, or 250 ms after its first. (50 ms after the first, as once planned, made batches of ten under
-load, and most of a batch's cost is the same for one row as for sixty-four.) Order is kept: an association's row before the rows of its
+load, and most of a batch's cost is the same for one row as for hundreds.) Order is kept: an association's row before the rows of its
 instances, its end after them. Where rows are written, but slower than instances come, senders are slowed down (`backlog`). The
 database may be locked or away for as long as it likes: entries wait, and when `maximum_waiting` do, the listener answers 0xA700.
 Nothing is lost when the process dies with entries waiting: their files are re-indexed at the next start.
@@ -23,7 +23,7 @@ from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.reception import Peer
 from triage_node.instances.backlog import Backlog
 
-BATCH_INSTANCES = 64
+BATCH_INSTANCES = 256
 QUIET_S = 0.05
 LONGEST_S = 0.25
 RETRY_S = 1.0
