@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
@@ -45,6 +46,7 @@ class Settings:
     bundle: str = str(Path(__file__).parent)
     pool: str = "build/bloodnet"
     scores: str = ""  # a file of an earlier run: nothing is scored again
+    jobs: int = 1  # processes that score side by side
     seed: int = 1
     scans: int = 1  # how many other scanners each study is shown by
     picture_studies: int = 240  # whole studies as 8-bit pictures, half of them with blood
@@ -56,12 +58,24 @@ class Settings:
     picture_specificity: float = 0.90  # of single pictures, which stand for nothing but themselves
 
 
-def development_studies(detector: BloodNetDetector, pool: Pool, settings: Settings) -> list[Study]:
+def part_scored(settings: Settings, part: int) -> list[Study]:
+    """One of `settings.jobs` parts of the development studies, or, as the last part, the pictures."""
+    pool = Pool.read(Path(settings.pool) / "train")
+    detector = BloodNetDetector(load_bundle(Path(settings.bundle)))
+    if part == settings.jobs:
+        return picture_studies(detector, pool, settings) + picture_slices(detector, pool, settings)
+    return development_studies(detector, pool, settings, part)
+
+
+def development_studies(detector: BloodNetDetector, pool: Pool, settings: Settings, part: int) -> list[Study]:
+    """Every study by the scanners that are drawn for it, whatever the number of parts."""
     rng = np.random.default_rng(settings.seed)
     found = []
-    for s in judged(pool):
-        found.append(scored(detector, pool, s))
-        found += [scored(detector, pool, s, drawn_scan(rng), settings.seed) for _ in range(settings.scans)]
+    for i, s in enumerate(judged(pool)):
+        scans = [drawn_scan(rng) for _ in range(settings.scans)]
+        if i % settings.jobs == part:
+            found += [scored(detector, pool, s, scan, settings.seed) for scan in (None, *scans)]
+            print(f"part {part + 1} of {settings.jobs}: {i + 1} of {len(judged(pool))} studies", flush=True)
     return found
 
 
@@ -182,10 +196,8 @@ if __name__ == "__main__":
     if settings.scores:
         everything = kept(Path(settings.scores))
     else:
-        pool = Pool.read(Path(settings.pool) / "train")
-        detector = BloodNetDetector(load_bundle(Path(settings.bundle)))
-        everything = development_studies(detector, pool, settings) + picture_studies(detector, pool, settings)
-        everything += picture_slices(detector, pool, settings)
+        parts = Parallel(settings.jobs)(delayed(part_scored)(settings, k) for k in range(settings.jobs + 1))
+        everything = [study for part in parts for study in part]
         keep(everything, Path(settings.pool) / "development.json")
     studies = [s for s in everything if s.scan not in ("picture", "single picture")]
     as_pictures = [s for s in everything if s.scan == "picture"]

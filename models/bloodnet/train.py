@@ -3,6 +3,7 @@
     python -m models.bloodnet.train --minutes=180 --run=build/bloodnet/long
     python -m models.bloodnet.train --minutes=180 --run=build/bloodnet/long          # goes on from the last checkpoint
     python -m models.bloodnet.train --start=build/bloodnet/first/last.pt --run=build/bloodnet/second --peak_rate=1e-3
+    python -m models.bloodnet.train --start=models/bloodnet/models/model.safetensors --run=build/bloodnet/more
     python -m models.bloodnet.train --smoke=1                                        # needs no data, under a minute
 
 The rate falls by the clock, so that a run ends annealed whatever the machine does. What is kept is the moving average. A run
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from monai.losses import DiceLoss, TverskyLoss
 from monai.metrics import compute_roc_auc
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,7 +42,7 @@ class Settings:
     # data and results
     pool: str = "build/bloodnet"
     run: str = "build/bloodnet/first"
-    start: str = ""  # checkpoint whose weights to begin with (a warm start; the clock starts anew)
+    start: str = ""  # checkpoint, or a bundle's model.safetensors, to begin with (a warm start; the clock starts anew)
     seed: int = 3
     smoke: int = 0  # a built-in pool and half a minute, to see that everything runs
     # batch: half positive, half negative
@@ -245,6 +247,14 @@ def rate(settings: Settings, step: int, elapsed: float) -> float:
 # ---- the run ----------------------------------------------------------------------------------------------------------
 
 
+def starting_weights(path: Path) -> dict[str, Tensor]:
+    """What a run kept as its average, or what a bundle carries."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    average: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["average"]
+    return average
+
+
 def main(settings: Settings) -> None:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -269,9 +279,9 @@ def main(settings: Settings) -> None:
         same = kept["data"] == pool.sha256
         pool.known_logit[:] = kept["known_logit"].numpy() if same else known_logits(average, pool)
     elif settings.start:
-        kept = torch.load(settings.start, weights_only=True, map_location=device)
-        net.load_state_dict(kept["average"])
-        average.load_state_dict(kept["average"])
+        weights = starting_weights(Path(settings.start))
+        net.load_state_dict(weights)
+        average.load_state_dict(weights)
         pool.known_logit[:] = known_logits(average, pool)
     else:
         average.load_state_dict(net.state_dict())

@@ -10,6 +10,7 @@ from models.bloodnet.choose import (
     aggregation_figures,
     balanced_logistic,
     chosen_aggregation,
+    development_studies,
     picture_slices,
     slices_of,
     threshold,
@@ -73,6 +74,20 @@ def test_single_pictures_stand_in_the_scores_file_so_that_choosing_again_needs_n
     assert truth.tolist() == [True] * 8 + [False] * 8
     assert logits.tolist() == [s.logits[0] for s in said]
     assert {s.patient[-1] for s in said} == {"5"}
+
+
+def test_parts_together_are_all_development_studies_by_the_same_scanners(tmp_path):
+    class Sum:
+        def read(self, study):
+            n = len(study.hu)
+            return np.zeros((n, 6, 192, 192), np.float32), study.hu.reshape(n, -1).mean(axis=1)[:, None]
+
+    def said(jobs):
+        parts = [development_studies(Sum(), built_in(1), Settings(jobs=jobs), k) for k in range(jobs)]
+        return sorted((s.patient, s.scan, s.bleeds, s.logits) for part in parts for s in part)
+
+    assert said(1) == said(2)
+    assert {scan for _, scan, _, _ in said(2)} == {"", "another"}
 
 
 def test_figures_count_by_patient_and_fit_the_manifest():

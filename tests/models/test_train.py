@@ -7,11 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from models.bloodnet.augment import augmented, exported
 from models.bloodnet.pool import built_in, is_development
 from models.bloodnet.settings import from_command_line
-from models.bloodnet.train import SMOKE, Batch, Settings, choose, hardest, known_logits, loss_of, main, rate
+from models.bloodnet.train import (
+    SMOKE,
+    Batch,
+    Settings,
+    choose,
+    hardest,
+    known_logits,
+    loss_of,
+    main,
+    rate,
+    starting_weights,
+)
 from triage_node.detection.preprocess import channels, network_input
 from triage_node.networks.bloodnet import BloodNet
 
@@ -183,6 +195,15 @@ def test_start_from_weights_reads_the_pool_first(tmp_path):
         picture = torch.from_numpy(network_input(pool.hu(third), third["tissue_hu"]))
         logits = net.eval()(picture)[1][:, 0].numpy()
     assert known[third["start"] : third["stop"]] == pytest.approx(np.repeat(logits[[2, 6]], 4), abs=1e-4)
+
+
+def test_what_a_bundle_carries_can_be_started_from(tmp_path):
+    net = BloodNet()
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, tmp_path / "model.safetensors")
+    torch.save({"average": net.state_dict()}, tmp_path / "last.pt")
+    of_bundle, of_run = starting_weights(tmp_path / "model.safetensors"), starting_weights(tmp_path / "last.pt")
+    assert of_bundle.keys() == of_run.keys() == net.state_dict().keys()
+    assert all(torch.equal(of_bundle[k], of_run[k]) for k in of_run)
 
 
 def test_rate_warms_up_then_falls_to_nothing_by_the_clock():
