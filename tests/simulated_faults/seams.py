@@ -107,7 +107,7 @@ def _names() -> Iterator[tuple[object, str, object]]:
     for module in (archive, blob_file, intake):
         yield module, "os", _Os()
     yield blob_file, "ThreadPoolExecutor", _AtOnce
-    yield blob_file, "_HASHING_THREADS", 1  # which is at once there
+    yield blob_file, "_THREADS", 1  # which is at once there
     yield blob_file, "_serial", blob_file._serial
     yield intake, "datetime", _Datetime
     clock = SimpleNamespace(monotonic=lambda: _At.now.world.seconds, time=lambda: _now().timestamp())
@@ -161,7 +161,10 @@ class _AtOnce:
 
     def submit(self, call: Callable[..., Any], *args: Any) -> Future[Any]:
         done: Future[Any] = Future()
-        done.set_result(call(*args))
+        try:
+            done.set_result(call(*args))
+        except Exception as error:
+            done.set_exception(error)
         return done
 
 
