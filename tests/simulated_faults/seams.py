@@ -163,7 +163,7 @@ class _AtOnce:
         done: Future[Any] = Future()
         try:
             done.set_result(call(*args))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a future holds whatever its task raised
             done.set_exception(error)
         return done
 
