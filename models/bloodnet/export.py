@@ -1,6 +1,6 @@
 """A checkpoint becomes a bundle: weights as safetensors and ONNX, manifest without figures. choose.py sets its thresholds, evaluate.py measures it.
 
-python -m models.bloodnet.export --checkpoint=build/bloodnet/fourth/last.pt --version=0.4.0
+python -m models.bloodnet.export --checkpoint=build/bloodnet/0.5.0/run/last.pt --version=0.5.0
 """
 
 from __future__ import annotations
@@ -32,12 +32,10 @@ LARGEST_DIFFERENCE = 1e-3
 
 @dataclass(frozen=True)
 class Settings:
-    checkpoint: str = "build/bloodnet/fourth/last.pt"
+    checkpoint: str = "build/bloodnet/0.5.0/run/last.pt"
     bundle: str = str(HERE)
-    version: str = "0.4.0"
-    change: str = (
-        "A loss that asks for faint and small bleeds as much as for bright ones; slices that it missed drawn first."
-    )
+    version: str = "0.5.0"
+    change: str = "Trained on; epidural, focal subarachnoid, thin and post-operative bleeds more often."
 
 
 def export(net: BloodNet, path: Path) -> float:
