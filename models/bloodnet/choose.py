@@ -55,9 +55,7 @@ class Settings:
     notify_specificity: float = 0.995
     unsure_specificity: float = 0.80
     slice_specificity: float = 0.9925  # one silent slice in four studies of thirty
-    picture_specificity: float = (
-        0.94  # of single pictures, which stand for nothing but themselves and come from anywhere
-    )
+    picture_specificity: float = 0.94  # of single pictures, which stand for nothing but themselves
 
 
 def part_scored(settings: Settings, part: int) -> list[Study]:
