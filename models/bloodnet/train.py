@@ -72,8 +72,8 @@ class Settings:
 
 
 OFTEN = {
-    "sdh chronic": 2.5, "sdh isodense": 2.5, "sdh layered": 1.5, "sdh post-operative": 3, "sdh thin": 3, "sdh falx": 1.5,
-    "edh thin": 4, "edh thick": 1.5, "sah basal": 1.5, "sah convexity": 2.5, "sah focal": 3,
+    "sdh acute": 2, "sdh chronic": 3.5, "sdh isodense": 2.5, "sdh layered": 3, "sdh post-operative": 2.5, "sdh thin": 3, "sdh falx": 1.5,
+    "edh thin": 3, "edh thick": 1.5, "sah basal": 1.5, "sah convexity": 2, "sah focal": 2.5,
     "iph contusion": 1.5, "iph infratentorial": 1.5, "ivh trace": 1.5,
 }  # fmt: skip
 """How often a look is drawn as a positive, beside 1 for all others: more often what the network missed."""
