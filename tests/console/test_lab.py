@@ -13,12 +13,14 @@ from fastapi.testclient import TestClient
 
 from tests.console.sample import night
 from tests.support.lab import add_studies, bleeds, lab_store, tell_truth, uid_of
+from triage_node.bundle.load import load_bundle
 from triage_node.console import lab
 from triage_node.console.app import create_app
 from triage_node.domain.person import Person, Role
 from triage_node.processes.console.lab import lab_deps
 from triage_node.processes.lab import shadow
 from triage_node.processes.running import Running, now
+from triage_node.processes.wiring import bundle_folder
 from triage_node.store import drafts, policy, truth
 from triage_node.store.engine import Store
 
@@ -65,11 +67,12 @@ def test_the_page_shows_settings_with_unit_range_default_and_effect_and_replays_
     tell_truth(site.store, range(30), now())
     page = site.client.get("/lab", params=TRIED)
     assert page.status_code == 200
+    bundle = load_bundle(bundle_folder(site.running.settings.model.bundle))
     for words in (
         "Policy 1 is in force",
         "probability, 0.001 to 0.999",
         "in force 0.5",
-        "default 0.59",
+        f"default {bundle.manifest.operating_points['ich'].raise_probability:g}",
         "raises more false alarms",
         "False alarms a day",
         "PPV at local prevalence",

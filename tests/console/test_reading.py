@@ -109,6 +109,7 @@ def test_the_list_is_walked_with_keys_alone(window, list_of_forty):
     assert focused(window) == ""
     press(window, "?")
     window.script("document.getElementById('keys-on').click(); document.getElementById('keys-help').close()")
+    wait_until(lambda: focused(window) == "", 30, "the closed dialog to give the focus back")
     press(window, "j")
     assert focused(window) == order[0]
     window.script("document.activeElement.click()")
