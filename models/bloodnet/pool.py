@@ -17,6 +17,10 @@ LABEL = {kind: i for i, kind in enumerate(OUTPUTS)}
 """Label of a pixel by kind: iph 1 .. edh 5; 0 is no blood."""
 LEAST_PIXELS = 12
 """A slice counts as positive from so many blood pixels on; with fewer it is neither."""
+PIXEL_MM, SLICE_MM = 1.05, 5.0
+"""About, of every pool: the crop to the head took the true pixel away."""
+ANEW = 0.4
+"""Share of the training samples whose plane lies between the slices, as thin, tilted and shifted series give it."""
 ORIGINS = ("real", "mirrored", "template", "procedural")
 DEVELOPMENT_DIGIT = "5"
 """Patients and simulated heads of the training set whose name ends so choose thresholds and are never trained on."""
@@ -80,11 +84,15 @@ class Pool:
     def hu(self, study: dict) -> NDArray[np.float32]:
         return self.pictures[study["start"] : study["stop"]].astype(np.float32) / 2
 
-    def three(self, i: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """A slice between its neighbours in HU, as thick, thin and single ones come. Shape: (3, GRID, GRID)."""
+    def three(self, i: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], Bytes]:
+        """A slice between its neighbours in HU, as thick, thin, tilted and single ones come, and its labels.
+
+        Shape: (3, GRID, GRID) and (GRID, GRID). A plane that was laid anew may show more blood than slice i, or less.
+        """
         s = self.studies[self.study_of[i]]
         near = [max(s["start"], i - 1), i, min(s["stop"] - 1, i + 1)]
-        stack = self.pictures[near].astype(np.float32) / 2
+        anew = rng.random() < ANEW
+        stack, label = self.resliced(i, rng) if anew else (self.pictures[near].astype(np.float32) / 2, self.labels[i])
         alike = self.sure[near].all() and len(set(self.positive[near].tolist())) == 1
         coin = rng.random()
         if coin < 0.25:
@@ -92,10 +100,22 @@ class Pool:
         elif coin < 0.45:  # thinner than the pool's
             part = rng.uniform(0.1, 0.8)
             stack[[0, 2]] = part * stack[[0, 2]] + (1 - part) * stack[1]
-        elif coin < 0.55 and alike:  # thicker: the neighbours shine in
+        elif coin < 0.55 and alike and not anew:  # thicker: the neighbours shine in
             part = rng.uniform(0.1, 0.3)
             stack[1] = (1 - 2 * part) * stack[1] + part * (stack[0] + stack[2])
-        return stack[::-1].copy() if rng.random() < 0.5 else stack
+        return (stack[::-1].copy() if rng.random() < 0.5 else stack), label
+
+    def resliced(self, i: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], Bytes]:
+        """Planes between the slices, half of them tilted about the left-right axis, on lines from slice to slice."""
+        s = self.studies[self.study_of[i]]
+        tilt = np.tan(np.radians(rng.uniform(-18, 18))) * PIXEL_MM / SLICE_MM if rng.random() < 0.5 else 0.0
+        rows = np.arange(GRID)
+        height = i + rng.uniform(-0.5, 0.5) + tilt * (rows - GRID / 2) + np.arange(-1, 2)[:, None]
+        height = np.clip(height, s["start"], s["stop"] - 1)
+        below = np.minimum(height.astype(np.intp), s["stop"] - 2)
+        part = (height - below).astype(np.float32)[..., None]
+        stack = (1 - part) * self.pictures[below, rows] + part * self.pictures[below + 1, rows]
+        return stack / 2, self.labels[np.round(height[1]).astype(np.intp), rows]
 
 
 def first_fact(study: dict) -> dict:

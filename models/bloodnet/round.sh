@@ -1,6 +1,6 @@
 #!/bin/sh
 # One round of BloodNet, from the heads to the card: MINUTES of training that go on from the weights of the bundle, then all that
-# chooses and measures. Two jobs at a time. VERSION and CHANGE say what the bundle will be called. About 75 minutes beside the
+# chooses and measures. Two jobs at a time. VERSION and CHANGE say what the bundle will be called. About 95 minutes beside the
 # training on two cores. Nothing under models/ changes before the training is over.
 #   VERSION=0.5.0 CHANGE="What is different." MINUTES=45 sh models/bloodnet/round.sh
 set -eu
@@ -28,5 +28,6 @@ GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $python -m models.bloodnet.train --pool="$
 $python -m models.bloodnet.export --checkpoint="$build/run/last.pt" --version="$VERSION" --change="$CHANGE"
 $python -m models.bloodnet.choose --pool="$pool" --jobs="$cores"
 both "$(run evaluate --pool="$pool") && $(run stress --pool="$pool" --out="$build/picture" --levels=picture)" \
-  "$(run stress --pool="$pool" --out="$build/hu" --levels=hu)"
+  "$(run stress --pool="$pool" --out="$build/hu" --levels=hu) && $(run ablate --pool="$pool" --out="$build/ablation.json")"
+$python -m models.bloodnet.evaluate --pool="$pool" --scores="$pool/held_out.json" --ablation="$build/ablation.json"
 $python -m triage_node.evaluation.card models/bloodnet

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bloodnet.pool import IGNORE, LEAST_PIXELS, Pool, first_fact
+from models.bloodnet.pool import IGNORE, LEAST_PIXELS, PIXEL_MM, SLICE_MM, Pool, first_fact
 from triage_node.detection import preprocess
 from triage_node.detection.ich import MASK_PROBABILITY, BloodNetDetector
 from triage_node.detection.preprocess import GRID, GridStudy, Square, on_grid
@@ -17,8 +17,6 @@ from triage_node.domain.case import HeadVolume
 from triage_node.simulation.scanners import Scan, scanned
 
 NOTHING = np.zeros(0, np.intp)
-PIXEL_MM, SLICE_MM = 1.05, 5.0
-"""About, of every pool: the crop to the head took the true pixel away."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from models.bloodnet.export import write_manifest
-from models.bloodnet.pool import Pool
-from models.bloodnet.score import PIXEL_MM, SLICE_MM
+from models.bloodnet.pool import PIXEL_MM, SLICE_MM, Pool
 from models.bloodnet.settings import from_command_line
 from triage_node.bundle.load import load_bundle
 from triage_node.detection.ich import BloodNetDetector

@@ -101,7 +101,7 @@ def choose(pool: Pool, rng: np.random.Generator, settings: Settings) -> list[int
 class Batch:
     """Shape: picture (n, 4, GRID, GRID), label (n, GRID, GRID), types (n, 6) 0/1; sure and real (n,) bool.
 
-    real: only "any" is well known there. sure: the bleed was not pushed out of the picture.
+    real: only "any" is well known there. sure: the bleed was not pushed out of the picture, and none lies in part in its plane.
     """
 
     picture: Tensor
@@ -115,18 +115,28 @@ class Batch:
         return Batch(self.picture.to(device, memory_format=torch.channels_last, non_blocking=True), *moved)
 
 
+MUCH_IGNORED = 40
+"""A picture without blood, of which so many pixels are not known, is neither."""
+
+
+def blood_pixels(label: Tensor) -> Tensor:
+    return ((label > 0) & (label != IGNORE)).sum(dim=(1, 2))
+
+
 def batch_of(pool: Pool, chosen: list[int], rng: np.random.Generator, settings: Settings) -> Batch:
-    hu = torch.from_numpy(np.stack([pool.three(i, rng) for i in chosen]))
+    stacks, labels = (np.stack(part) for part in zip(*(pool.three(i, rng) for i in chosen), strict=True))
+    hu, label = torch.from_numpy(stacks), torch.from_numpy(labels)
+    before = blood_pixels(label)
+    silent = (before == 0) & ((label == IGNORE).sum(dim=(1, 2)) < MUCH_IGNORED)
     studies = [pool.studies[pool.study_of[i]] for i in chosen]
     tissue = np.array([s["tissue_hu"] for s in studies], np.float32)
-    hu, label, tissue = augmented(hu, torch.from_numpy(pool.labels[chosen]), tissue, rng, settings.pictures)
+    hu, label, tissue = augmented(hu, label, tissue, rng, settings.pictures)
     below, centre, above = hu.numpy().transpose(1, 0, 2, 3)
     picture = torch.from_numpy(channels(below, centre, above, tissue[:, None, None, None]))
     pixels = torch.stack([(label == k).sum(dim=(1, 2)) for k in range(1, len(OUTPUTS))], dim=1)
-    blood = ((label > 0) & (label != IGNORE)).sum(dim=(1, 2))
-    positive = torch.from_numpy(pool.positive[chosen])
+    positive = before >= LEAST_PIXELS
     types = torch.cat([positive[:, None], pixels >= LEAST_PIXELS], dim=1).float()
-    sure = ~positive | (blood >= LEAST_PIXELS)
+    sure = torch.where(positive, blood_pixels(label) >= LEAST_PIXELS, silent)
     return Batch(picture, label, types, sure, torch.tensor([s["origin"] == "real" for s in studies]))
 
 
@@ -317,6 +327,7 @@ def main(settings: Settings) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate(settings, step, elapsed)
         chosen, batch = coming.result()
+        as_kept = batch.sure.numpy() & ((batch.types[:, 0] > 0).numpy() == pool.positive[chosen])
         coming, batch = ahead.submit(drawn), batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bool(settings.gpu or settings.bfloat16)):
             loss, logits = loss_of(net, batch)
@@ -326,7 +337,7 @@ def main(settings: Settings) -> None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         scaler.step(optimiser)
         scaler.update()
-        pool.known_logit[chosen] = logits.cpu().numpy()
+        pool.known_logit[np.array(chosen)[as_kept]] = logits.cpu().numpy()[as_kept]
         keep = settings.average if settings.start else min(settings.average, (step + 1) / (step + 30))
         with torch.no_grad():
             for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True):

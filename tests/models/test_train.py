@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from models.bloodnet.augment import augmented, exported
-from models.bloodnet.pool import built_in, is_development
+from models.bloodnet.pool import IGNORE, built_in, is_development
 from models.bloodnet.settings import from_command_line
 from models.bloodnet.train import (
     SMOKE,
     Batch,
     Settings,
+    batch_of,
     choose,
     hardest,
     known_logits,
@@ -143,6 +144,45 @@ def test_positives_are_told_apart_by_what_was_drawn():
     by_look = pool.index[bleeding[0]["origin"]][0]
     assert by_look["sdh chronic"].tolist() == [bleeding[0]["start"] + i for i in range(2, 6)]
     assert not set(by_look["sdh chronic"]) & set(by_look.get("sdh", []))
+
+
+def test_plane_between_slices_lies_on_a_line_and_takes_the_labels_of_the_nearer_one():
+    pool = built_in(1)
+    study = pool.studies[2]
+    heights = np.arange(8, dtype=np.uint8)[:, None, None]
+    here = slice(study["start"], study["stop"])
+    pool.pictures[here], pool.labels[here] = 20 + 10 * heights, heights
+    rng = np.random.default_rng(4)
+    tilted = 0
+    for _ in range(40):
+        hu, label = pool.resliced(study["start"] + 4, rng)
+        height = (2 * hu - 20) / 10
+        assert np.array_equal(label, np.round(height[1]))
+        assert np.ptp(height, axis=2).max() < 1e-5
+        inner = (height > 1e-3) & (height < 7 - 1e-3)
+        inside = inner[0] & inner[1] & inner[2]
+        assert np.allclose(np.diff(height, axis=0)[:, inside], 1, atol=1e-5)
+        assert abs(height[1, 95:97].mean() - 4) <= 0.51
+        tilted += bool(np.ptp(height[1]) > 0.05)
+    assert 10 < tilted < 30
+    assert height.min() >= 0
+    assert height.max() <= 7
+
+
+def test_plane_that_meets_blood_or_leaves_it_is_told_so():
+    pool = built_in(1)
+    pool.index_for_training()
+    rng = np.random.default_rng(0)
+    bleeding = next(s for s in pool.studies if s["kinds"])
+    beside = bleeding["start"] + 1  # blood is in slices 2 to 5
+    assert pool.negative[beside]
+    batch = batch_of(pool, [beside] * 200, rng, replace(Settings(), pictures=0.0))
+    became = batch.types[:, 0] > 0
+    assert 5 < int(became.sum()) < 80
+    assert all(not (batch.label[i] > 0).any() for i in np.flatnonzero(~became & batch.sure))
+    pool.labels[beside + 1] = IGNORE
+    unknown = ~batch_of(pool, [beside] * 200, rng, replace(Settings(), pictures=0.0)).sure
+    assert 5 < int(unknown.sum()) < 80
 
 
 def test_faint_bleed_pulls_as_hard_as_a_large_one_and_unknown_pixels_do_not():
