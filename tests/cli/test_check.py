@@ -9,17 +9,21 @@ import threading
 import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
-from rich.console import Console
+from sqlalchemy import update
 
 from tests.support.deciding import Site
 from tests.support.pacs import free_port
 from triage_node.bundle.load import load_bundle
 from triage_node.cli.check import check
+from triage_node.cli.terminal import terminal
+from triage_node.cli.timeline import show
 from triage_node.config.schema import ArchiveSettings
+from triage_node.domain.study import Moment
 from triage_node.processes import model_change
 from triage_node.processes.running import now
 from triage_node.processes.wiring import bundle_folder
-from triage_node.store import heartbeat
+from triage_node.store import heartbeat, studies
+from triage_node.store.schema import study
 
 
 def checked(tmp_path, port: int) -> str:
@@ -28,7 +32,7 @@ def checked(tmp_path, port: int) -> str:
     site = Site(tmp_path, [archive])
     site.store.close()
     out = io.StringIO()
-    assert not check(site.config, Console(file=out, width=400, no_color=True))
+    assert not check(site.config, terminal(file=out, width=400, no_color=True))
     assert "at most" in out.getvalue()
     assert "waiting and analysed" in out.getvalue()
     (line,) = [words for words in out.getvalue().splitlines() if f"pacs PACS@127.0.0.1:{port} answers C-ECHO" in words]
@@ -83,7 +87,7 @@ def test_a_model_that_is_not_at_work_or_was_refused_is_wrong_with_what_to_do(tmp
     def told(running: str) -> str:
         heartbeat.beat(site.store, "analysis", now(), {"bundle": running, "name": "bloodnet 0.1.0"})
         out = io.StringIO()
-        check(site.config, Console(file=out, width=400, no_color=True))
+        check(site.config, terminal(file=out, width=400, no_color=True))
         return next(line for line in out.getvalue().splitlines() if "analysis runs bloodnet 0.1.0" in line)
 
     assert told(digest).startswith("ok")
@@ -94,4 +98,21 @@ def test_a_model_that_is_not_at_work_or_was_refused_is_wrong_with_what_to_do(tmp
     assert "it has another hash" in told("f" * 64)
     model_change.keep(site.config, site.settings, "")
     assert told(digest).startswith("ok")
+    site.store.close()
+
+
+def test_brackets_of_a_sender_and_control_characters_of_a_peer_are_text(tmp_path):
+    site = Site(tmp_path)
+    site.arrive("1.2.3")
+    with site.store.write() as c:
+        c.execute(update(study).values(calling_ae_title="[/CT]"))
+        studies.mark(c, "1.2.3", Moment.TOLD, now(), "[/locked] :bell: \x1b[2J gone")
+    site.config.write_text(site.config.read_text() + "\nnode = { name = 'CT[ab]*' }\n")
+    out = io.StringIO()
+    check(site.config, terminal(file=out, width=400))
+    assert "feed [/CT]: last study" in out.getvalue()
+    assert "CT[ab]*" in out.getvalue()
+    out = io.StringIO()
+    assert show(site.config, "1.2.3", terminal(file=out, width=400))
+    assert "[/locked] :bell:  [2J gone" in out.getvalue()
     site.store.close()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console
-
 from tests.support.deciding import Site
 from triage_node.cli.check import check
+from triage_node.cli.terminal import terminal
 from triage_node.config.contacts import ContactSettings
 
 
@@ -22,7 +21,7 @@ def test_check_names_contacts_whose_url_cannot_be_read_and_why_escalation_is_off
     site = Site(tmp_path, contacts)
     site.store.close()
     out = io.StringIO()
-    assert not check(site.config, Console(file=out, width=400, no_color=True))
+    assert not check(site.config, terminal(file=out, width=400, no_color=True))
     said = out.getvalue()
     assert "ok    contact on call (order 1): its URL can be read; nothing was sent" in said
     assert "WRONG contact chief: url_file holds no URL that apprise knows" in said

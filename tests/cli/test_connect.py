@@ -22,7 +22,6 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
-from rich.console import Console
 
 from tests.counterparts.hl7_node import program as node_program
 from tests.counterparts.ups_peer import dcmjs_managers
@@ -37,6 +36,7 @@ from tests.worklist.http_manager import answer, http_manager
 from tests.worklist.pynetdicom_manager import pynetdicom_manager
 from tests.worklist.ups_items import Item
 from triage_node.cli.connect import connect
+from triage_node.cli.terminal import terminal
 from triage_node.config.load import load
 from triage_node.domain.errors import TriageNodeError
 from triage_node.processes import connecting_archive
@@ -66,7 +66,7 @@ class Run:
 
     def __init__(self, kind, name, address, *given, config=None, yes=False, dry_run=False, says=None):
         self.asked: list[str] = []
-        console = Console(width=200, record=True, file=io.StringIO())
+        console = terminal(width=200, record=True, file=io.StringIO())
 
         def ask(question):
             self.asked.append(question)

@@ -12,11 +12,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
-from rich.console import Console
 
 from triage_node.cli import demo
 from triage_node.cli.demo_node import Ports, Workspace, configuration, free_ports, tail
 from triage_node.cli.demo_view import before_and_after, kept_kinds, write_pictures
+from triage_node.cli.terminal import terminal
 from triage_node.config.load import load
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.priority import Mode, OrderClass
@@ -126,7 +126,7 @@ def test_free_ports_differ():
 
 
 def test_tables_show_every_study_with_its_move_and_its_reason(good_rows):
-    console = Console(file=StringIO(), width=160)
+    console = terminal(file=StringIO(), width=160)
     console.print(*before_and_after(good_rows, applied=True))
     text = console.file.getvalue()
     assert text.count("SIMULATED^IPH LARGE") == 2
@@ -138,7 +138,7 @@ def test_tables_show_every_study_with_its_move_and_its_reason(good_rows):
 
 def test_a_patient_name_that_looks_like_markup_is_printed_as_it_is(good_rows):
     good_rows[0]["label"] = "[bold red]EVIL[/]"
-    console = Console(file=StringIO(), width=160)
+    console = terminal(file=StringIO(), width=160)
     console.print(*before_and_after(good_rows, applied=False))
     assert "[bold red]EVIL[/]" in console.file.getvalue()
 

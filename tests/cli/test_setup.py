@@ -58,6 +58,7 @@ def test_check_never_prints_a_password(config, tmp_path):
     [
         (("serve",), "run `triage-node init`"),
         (("timeline", "1.2.3"), "no study"),
+        (("audit", "export", "--from", "9999-12-31", "--to", "9999-12-31"), "in the years 1970 to 2199"),
         (("send", "/nowhere", "--to", "nonsense"), "nonsense"),
     ],
 )

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from triage_node.config.load import load
@@ -35,6 +37,12 @@ def test_environment_overrides_file_and_each_value_names_its_origin(tmp_path):
             "[[archives]]\nname='a'\nae_title='B'\nhost='h'\n[[archives]]\nname='a'\nae_title='B'\nhost='h'\n",
             "same name",
         ),
+        ("[worklist]\nexpires_after_h = inf\n", "worklist.expires_after_h"),
+        ("[worklist]\nclaim_for_min = 1e300\n", "must be at most 1,000,000"),
+        ("[completeness]\ndeadline_s = nan\n", "completeness.deadline_s"),
+        ("[model]\ndecode_timeout_s = 1e30\n", "model.decode_timeout_s"),
+        ("[listener]\nmaximum_instances_per_study = 99999999999999999999\n", "must be at most 2,147,483,647"),
+        ("[[fhir_peers]]\nname='a'\nurl='http://h:999999/'\n", "Port out of range"),
         ("port = = 3\n", "not TOML"),
         ("listener = 3\n", "listener"),
     ],
@@ -56,6 +64,11 @@ def test_file_that_is_no_configuration_is_refused(tmp_path, content):
         load(path, {})
 
 
+def test_file_without_end_is_refused_after_its_first_mebibyte():
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        load(Path("/dev/zero"), {})
+
+
 def test_missing_file_says_what_to_do(tmp_path):
     with pytest.raises(ConfigError, match="triage-node init"):
         load(tmp_path / "none.toml", {})
@@ -71,3 +84,13 @@ def test_database_url_comes_from_a_file(tmp_path):
     secret.write_text("postgresql+pg8000://u:p@127.0.0.1/t\n")
     settings, _ = load(written(tmp_path, f"[store]\ndatabase_url_file = '{secret}'\n"), {})
     assert settings.database_url == "postgresql+pg8000://u:p@127.0.0.1/t"
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["missing", "no text"])
+def test_file_of_the_database_url_that_cannot_be_read_is_named(tmp_path, content):
+    secret = tmp_path / "url"
+    if content is not None:
+        secret.write_bytes(content)
+    settings, _ = load(written(tmp_path, f"[store]\ndatabase_url_file = '{secret}'\n"), {})
+    with pytest.raises(ConfigError, match="store.database_url_file: cannot be read"):
+        _ = settings.database_url

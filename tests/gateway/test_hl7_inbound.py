@@ -134,6 +134,15 @@ def test_whatever_somebody_sends_gets_an_answer(kind, lines):
         assert answer(gateway, text).code in ("AA", "AR")
 
 
+@pytest.mark.parametrize("processing", ["P\\X1C0D\\Q", "P\\X0D\\ZZZ\\F\\x", "P^T", "\\X00\\"])
+def test_an_odd_processing_id_gets_an_answer_that_holds_nothing_of_it(store, processing):
+    got = inbound(store).answer((head(processing=processing) + BODY).encode(), "127.0.0.1")
+    assert framed(got)
+    assert [line.split(b"|")[0] for line in got.split(b"\r") if line][:2] == [b"MSH", b"MSA"]
+    assert b"ZZZ" not in got
+    assert got.split(b"|")[10] == b"P"
+
+
 def test_a_store_that_is_down_is_an_error_and_the_sender_may_come_again(store):
     gateway = inbound(store)
     with store.write() as c:

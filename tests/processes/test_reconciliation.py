@@ -7,13 +7,13 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from rich.console import Console
 
 from tests.support.deciding import Site
 from tests.support.pacs import free_port, orthanc, storescu
 from tests.support.tiny_data import write_ct_slice
 from tests.support.waiting import wait_until
 from triage_node.cli.check import check
+from triage_node.cli.terminal import terminal
 from triage_node.config.reconciliation import ReconciliationSettings
 from triage_node.config.schema import ArchiveSettings, NodeSettings
 from triage_node.processes import feeds, scheduler
@@ -166,7 +166,7 @@ def test_check_lists_the_uids(site, pacs):
         config.write(f"\n[reconciliation]\nqido_url = 'http://127.0.0.1:{pacs.http_port}/dicom-web'\n")
     ask_when_due(running(site, qido_url=f"http://127.0.0.1:{pacs.http_port}/dicom-web"), NIGHT)
     out = io.StringIO()
-    assert not check(site.config, Console(file=out, width=400, no_color=True))
+    assert not check(site.config, terminal(file=out, width=400, no_color=True))
     assert (
         "WRONG reconciliation with the archive, 20 Nov: 4 CT studies there: 1 head CT of 20 Nov in the archive never "
         "reached this node: from CT2 (1). 1.2.3" in out.getvalue()

@@ -123,6 +123,9 @@ def test_search_finds_by_how_texts_begin_and_pages_from_the_newest(trail):
         audit.record(c, NOW + 7 * DAY, "ada_x%", "login", "ada", new="password from 10.0.0.1")
     assert [e.actor for e in audit_search.page(trail, AuditSearch(who="ADA_X%"), 10)] == ["ada_x%"]
     assert audit_search.page(trail, AuditSearch(who="%"), 10) == []
+    with trail.write() as c:
+        audit.record(c, NOW + 7 * DAY, "Özlem Çelik (ocelik)", "facts", "1.2.9")
+    assert len(audit_search.page(trail, AuditSearch(who="Özlem Çelik"), 10)) == 1
     search = AuditSearch(action="study", since=NOW + DAY, until=NOW + 5 * DAY)
     first = audit_search.page(trail, search, 3)
     assert [e.subject for e in first] == ["1.2.4", "1.2.3", "1.2.2"]

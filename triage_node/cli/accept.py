@@ -47,11 +47,9 @@ def accept(evidence: Path, signed_by: list[str], config: Path | None, console: C
         level = evaluations.site_levels(store, running).get(record["output"], EvidenceLevel.E0)
     finally:
         store.close()
-    console.print(
-        f"stored: {record['output']} {EvidenceLevel.E2.value}, signed by {' and '.join(signed_by)}", markup=False
-    )
+    console.print(f"stored: {record['output']} {EvidenceLevel.E2.value}, signed by {' and '.join(signed_by)}")
     for text in stated:
-        console.print(f"stated by those who signed: {text}", markup=False)
+        console.print(f"stated by those who signed: {text}")
     if level < EvidenceLevel.E2:
         console.print("it does not count yet: the thresholds in force are others than those that were measured")
     console.print(

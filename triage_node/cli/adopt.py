@@ -47,20 +47,18 @@ def adopt(path: Path, signed_by: list[str], config: Path | None, console: Consol
         version = policy.add(store, [*others, draft.point], by, draft.why, now(), replaces=in_force.version)
     finally:
         store.close()
-    console.print(f"stored: policy {version}, signed by {by}", markup=False)
+    console.print(f"stored: policy {version}, signed by {by}")
     if held:
         console.print("this site's evaluation was made at the earlier thresholds and counts no more")
     console.print(
         f"a node that runs {bundle.manifest.name} {bundle.manifest.version} decides by it from its next study, and observes until an "
         "evaluation at these thresholds is stored",
-        markup=False,
     )
 
 
 def _show(draft: Draft, in_force: OperatingPoint, console: Console) -> None:
     console.print(
         f"shift {draft.shift_logit:+.2f} logits from {draft.patients} patients; {draft.changed} of their studies change",
-        markup=False,
     )
     table = Table("", f"policy {in_force.version}", "draft")
     proposed = body_of(draft.point)

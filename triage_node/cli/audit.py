@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from triage_node.cli.terminal import terminal
 from triage_node.cli.user import BY, opened
-from triage_node.domain.audit import AuditSearch
+from triage_node.domain.audit import YEARS, AuditSearch
 from triage_node.domain.errors import TriageNodeError
 from triage_node.processes.auditing import heads
 from triage_node.processes.auditing.export import csv_of
 
 audit = typer.Typer(help="The audit trail: does its chain hold, and what stands in it.", no_args_is_help=True)
-console = Console()
+console = terminal()
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", envvar="TRIAGE_NODE_CONFIG", help="TOML file.")]
 HOLDS, BROKEN, NOT_COMPARED = 0, 1, 3
@@ -46,16 +46,14 @@ def verify(
     with opened(config) as (store, settings):
         verdict = heads.verdict_of(store, settings, told)
     if verdict.problem:
-        console.print(
-            f"[bold red]The audit chain is broken[/]: {escape(verdict.problem)}.", soft_wrap=True, highlight=False
-        )
-        console.print(f"First wrong entry: {verdict.first_wrong}", highlight=False)
+        console.print(Text.assemble(("The audit chain is broken", "bold red"), f": {verdict.problem}."), soft_wrap=True)
+        console.print(f"First wrong entry: {verdict.first_wrong}")
         raise typer.Exit(BROKEN)
     head = verdict.head
     at = f", newest entry {head.id}, hash {head.hash}" if head is not None else ""
-    console.print(f"The audit chain holds: {verdict.entries} entries{at}", soft_wrap=True, highlight=False)
+    console.print(f"The audit chain holds: {verdict.entries} entries{at}", soft_wrap=True)
     if verdict.compared:
-        console.print(f"{verdict.compared} heads that were written elsewhere agree with it", highlight=False)
+        console.print(f"{verdict.compared} heads that were written elsewhere agree with it")
         return
     console.print("No head was written elsewhere (audit.head_file, --heads): a cut end cannot be seen", soft_wrap=True)
     raise typer.Exit(NOT_COMPARED)
@@ -74,6 +72,8 @@ def export(
     """Write entries as CSV, oldest first. No cell is computed by a spreadsheet. The export is an entry itself."""
     if until < since:
         raise TriageNodeError("--to lies before --from")
+    if since.year not in YEARS or until.year not in YEARS:
+        raise TriageNodeError(f"--from and --to lie in the years {YEARS.start} to {YEARS.stop - 1}")
     search = AuditSearch(who, action, subject, since.replace(tzinfo=UTC), until.replace(tzinfo=UTC) + timedelta(days=1))
     with opened(config) as (store, _):
         lines = csv_of(store, search, f"{BY} ({getpass.getuser()})"[:128])
@@ -86,4 +86,4 @@ def export(
                 file.writelines(lines)
         except OSError as error:
             raise TriageNodeError(f"{out}: {error.strerror or error}") from error
-    console.print(f"{out} is written", highlight=False)
+    console.print(f"{out} is written")

@@ -19,7 +19,7 @@ def backup(config: Path | None, folder: Path, console: Console) -> bool:
     except OSError as error:
         raise StoreError(f"{error.filename or folder}: {error.strerror}; there is no whole backup of now") from error
     console.print(f"{kept.folder}: {kept.rows} rows, {kept.files} files, {kept.copied} of them new", soft_wrap=True)
-    console.print("not in it: files that the configuration names (keys, certificates, passwords)", highlight=False)
+    console.print("not in it: files that the configuration names (keys, certificates, passwords)")
     for sha256 in kept.damaged:
         console.print(f"WRONG {sha256}: its bytes are not those that were received; not in the backup", soft_wrap=True)
     return not kept.damaged

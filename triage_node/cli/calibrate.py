@@ -59,11 +59,11 @@ def run(bundle_name: str, folder: Path, out: Path, config: Path | None, console:
         table.add_row(key, f"{before:.1%}", f"{proposal['rates']['after'][key]:.1%}")
     console.print(table)
     for note in proposal["notes"]:
-        console.print(note, markup=False)
+        console.print(note)
     if left_out:
-        console.print(f"{len(left_out)} studies were left out; the draft names them", markup=False)
+        console.print(f"{len(left_out)} studies were left out; the draft names them")
     for file in files:
-        console.print(str(file), markup=False, highlight=False, soft_wrap=True)
+        console.print(str(file), soft_wrap=True)
 
 
 def _in_force(config: Path, bundle_digest: str) -> OperatingPoint | None:

@@ -9,9 +9,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from triage_node.blobs.opened import open_blobs
 from triage_node.bundle.load import load_bundle
+from triage_node.cli.terminal import plain
 from triage_node.config.load import leaves, load
 from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.delivery.people import ContactSender
@@ -49,8 +51,9 @@ def check(config: Path | None, console: Console) -> bool:
     good = True
     for what, problem in _state(settings):
         good = good and not problem
-        mark = "[red]WRONG[/red]" if problem else "[green]ok[/green]   "
-        console.print(f"{mark} {what}" + (f": {problem}" if problem else ""), highlight=False, soft_wrap=True)
+        mark = ("WRONG", "red") if problem else ("ok   ", "green")
+        words = plain(f" {what}: {problem}" if problem else f" {what}")
+        console.print(Text.assemble(mark, words), soft_wrap=True)
     return good
 
 

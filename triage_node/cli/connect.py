@@ -12,9 +12,10 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from triage_node.cli.terminal import plain
 from triage_node.config.append import append_section, refuse_known_name, section_text
 from triage_node.config.load import load
 from triage_node.config.schema import ArchiveSettings
@@ -68,15 +69,14 @@ def connect(
     walking = _walk_of(settings)
     steps = walking.steps()
     console.print(
-        f"{kind} {escape(name)} at {escape(address)}.\nEverything that is sent is about a reserved test patient who is nobody:\n"
+        f"{kind} {name} at {address}.\nEverything that is sent is about a reserved test patient who is nobody:\n"
         f"  Patient ID {TEST_PATIENT_ID}, name {TEST_PATIENT_NAME},\n"
         f"  accession number {TEST_ACCESSION}, study\n  {TEST_STUDY_UID}",
-        highlight=False,
     )
     if dry_run:
         for number, step in enumerate(steps, 1):
             asked = f" (after a yes: sends {step.sends})" if step.sends else ""
-            console.print(f"{number:2}. {step.name}{asked}", highlight=False)
+            console.print(f"{number:2}. {step.name}{asked}")
         _show(walking, console)
         return 0
     if ask is None and not yes and sys.stdin.isatty():
@@ -85,7 +85,7 @@ def connect(
     console.print(_checklist(lines))
     for line in lines:
         if line.result is Result.FAILED:
-            console.print(f"[bold red]{line.step} failed.[/] {escape(_plain(line.cause))}", highlight=False)
+            console.print(Text.assemble((f"{line.step} failed.", "bold red"), f" {_plain(line.cause)}"))
         elif line.result is Result.NOT_ASKED and ask is None:
             console.print("Nobody could be asked here, so nothing was sent: run it on a terminal, or with --yes.")
             break
@@ -100,7 +100,7 @@ def connect(
         outcome = "added to the configuration" if is_added else "the configuration is left as it was"
         missed = remember(load(config)[0], name, f"{kind} at {address}", lines, outcome, datetime.now(UTC))
         if missed:
-            console.print(f"The audit trail was not written: {escape(_plain(missed))}", highlight=False)
+            console.print(f"The audit trail was not written: {_plain(missed)}")
     return 1 if failed else 0
 
 
@@ -184,7 +184,7 @@ def _walked(lines: Iterable[Line], console: Console) -> list[Line]:
     done = []
     for line in lines:
         if line.result in (Result.OK, Result.FAILED):
-            console.print(f"  {line.step} … [{_COLOURS[line.result]}]{line.result}[/]", highlight=False)
+            console.print(Text.assemble(f"  {line.step} … ", _coloured(line.result)))
         done.append(line)
     return done
 
@@ -197,14 +197,17 @@ def _checklist(lines: list[Line]) -> Table:
     table.add_column("what was seen")
     for line in lines:
         took = f"{line.took_s:.2f} s" if line.result in (Result.OK, Result.FAILED) else ""
-        result = f"[{_COLOURS[line.result]}]{line.result}[/]"
-        table.add_row(line.step, result, took, escape(_plain(line.words)))
+        table.add_row(line.step, _coloured(line.result), took, _plain(line.words))
     return table
+
+
+def _coloured(result: Result) -> Text:
+    return Text(result, _COLOURS[result])
 
 
 def _plain(words: str) -> str:
     """What a peer says goes to a terminal: no control characters, and not without end."""
-    text = "".join(c if c.isprintable() else " " for c in words)
+    text = plain(words)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
@@ -216,7 +219,7 @@ def _show(walking: Any, console: Console) -> str:
     when = f"{datetime.now(UTC):%Y-%m-%d}"
     text = section_text(walking.table, walking.settled, walking.always, f"triage-node connect, {when}")
     console.print("\nIts section of the configuration:")
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
     return text
 
 
@@ -235,9 +238,8 @@ def _write(
         return False
     backup = append_section(config, text, walking.table, name, datetime.now(UTC))
     console.print(
-        f"Added to {escape(str(config))}; the file as it was: {escape(str(backup))}. Restart the node to use it. "
+        f"Added to {config}; the file as it was: {backup}. Restart the node to use it. "
         "Mode and evidence decide as before whether anything goes there.",
-        highlight=False,
         soft_wrap=True,
     )
     return True

@@ -21,9 +21,9 @@ from typing import Any
 
 import pydicom
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
+from rich.text import Text
 
 from triage_node.cli.demo_node import Node, Workspace, configuration, free_ports, initialise, running
 from triage_node.cli.demo_view import (
@@ -34,6 +34,7 @@ from triage_node.cli.demo_view import (
     write_pictures,
 )
 from triage_node.cli.send import Outgoing, find_dicom, send_files
+from triage_node.cli.terminal import terminal
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.priority import Mode
 from triage_node.simulation.studies import ORDER_CLASS_OF_STATION, DemoStudy, Expected, demo_studies, write_studies
@@ -51,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ct", type=Path, help="folder with your own DICOM: observe mode, shows what would move")
     parser.add_argument("--folder", type=Path, default=Path("build/demo"), help="where the demo writes")
     options = parser.parse_args(arguments)
-    console = Console()
+    console = terminal()
     if not console.is_terminal:
-        console = Console(width=WIDTH_OF_A_LOG)
+        console = terminal(width=WIDTH_OF_A_LOG)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _own_ct(options.ct, options.folder, console) if options.ct else _simulated(options.folder, console)
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("\nstopped")
         return 130
     except TriageNodeError as error:
-        console.print(f"demo: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"demo: {error}", style="bold red", soft_wrap=True)
         return 2
 
 
@@ -103,9 +104,7 @@ def _own_ct(source: Path, folder: Path, console: Console) -> int:
         raise TriageNodeError(f"{len(files)} DICOM files in {source}, none of them a CT image")
     workspace = Workspace.fresh(folder)
     console.print(Rule("Triage Node · observe mode: nothing moves · not for diagnostic use"))
-    console.print(
-        f"{len(files)} files of {len(uids)} CT studies; {len(skipped)} other files are left out", highlight=False
-    )
+    console.print(f"{len(files)} files of {len(uids)} CT studies; {len(skipped)} other files are left out")
     ports = free_ports()
     workspace.config.write_text(configuration(workspace, ports, Mode.OBSERVE, {}))
     try:
@@ -123,9 +122,7 @@ def _own_ct(source: Path, folder: Path, console: Console) -> int:
     finally:
         for copies in (workspace.data, workspace.archive):
             shutil.rmtree(copies, ignore_errors=True)
-        console.print(
-            f"the copies of your studies are removed; pictures and logs are in {workspace.root}", highlight=False
-        )
+        console.print(f"the copies of your studies are removed; pictures and logs are in {workspace.root}")
 
 
 def _tell_page(console: Console, node: Node) -> None:
@@ -204,12 +201,12 @@ def _show(console: Console, node: Node, workspace: Workspace, applied: bool) -> 
         console.print("No study was flagged. Silence of the node means nothing: see the README.")
         return
     study = node.get(f"/api/studies/{top['study_instance_uid']}")
-    console.print(Rule(f"Structured report of the top case, without geometry and repetitions: {escape(top['label'])}"))
-    console.print(study.get("sr_text") or "(no report was built)", markup=False, highlight=False)
+    console.print(Rule(f"Structured report of the top case, without geometry and repetitions: {top['label']}"))
+    console.print(study.get("sr_text") or "(no report was built)")
     pictures = write_pictures(study, workspace.archive, workspace.pictures)
     console.print(Rule(f"Its pictures, as the archive holds them: {len(pictures)} PNG"))
     for path in pictures:
-        console.print(str(path), soft_wrap=True, highlight=False)
+        console.print(str(path), soft_wrap=True)
 
 
 def _unfinished(node: Node, uids: Sequence[str]) -> list[str]:
@@ -249,7 +246,7 @@ def _problems(node: Node, workspace: Workspace, studies: Sequence[DemoStudy]) ->
 def _end(console: Console, node: Node, started: float, problems: Sequence[str]) -> int:
     console.print(Rule(f"{time.monotonic() - started:.0f} s"))
     for problem in problems:
-        console.print(f"not as it should be: {problem}", style="bold red", markup=False)
+        console.print(f"not as it should be: {problem}", style="bold red")
     if os.environ.get("DEMO_EXIT") != "1":
         _tell_page(console, node)
         console.print("The page stays until Ctrl-C.")
@@ -264,22 +261,22 @@ def _waiting(console: Console, what: str) -> Iterator[None]:
     """Say what is waited for, and afterwards how long it took."""
     began = time.monotonic()
     if console.is_terminal:
-        with console.status(f"{escape(what)} …"):
+        with console.status(Text(f"{what} …")):
             yield
     else:
-        console.print(f"{what} …", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{what} …", soft_wrap=True)
         yield
-    console.print(f"{what}: {time.monotonic() - began:.1f} s", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{what}: {time.monotonic() - began:.1f} s", soft_wrap=True)
 
 
 @contextlib.contextmanager
 def _bar(console: Console, what: str, total: int) -> Iterator[Callable[..., None]]:
     """A progress bar; where there is no terminal, a line at its start and the bar's last state."""
     if not console.is_terminal:
-        console.print(f"{what} ({total}) …", markup=False, highlight=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        console.print(f"{what} ({total}) …", soft_wrap=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(escape(what), total=total)
+        task = progress.add_task(what, total=total)
         yield lambda count=1: progress.advance(task, count)
 
 

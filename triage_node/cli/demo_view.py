@@ -9,7 +9,6 @@ from typing import Any
 
 import pydicom
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from triage_node.console.pictures import picture
@@ -38,14 +37,12 @@ def before_and_after(rows: Sequence[Row], applied: bool) -> tuple[Table, Table]:
     after = Table("place", "before", "study", "class", "why it stands here", box=box.SIMPLE_HEAD, title=title)
     for row in sorted(rows, key=lambda r: r["position"]):
         style = _STYLE_OF_URGENCY[row["flag"]["urgency"]] if row["flag"] else ""
-        after.add_row(
-            str(row["position"]), _move(row), _name(row), row["order_class"], escape(row["reason"]), style=style
-        )
+        after.add_row(str(row["position"]), _move(row), _name(row), row["order_class"], row["reason"], style=style)
     return before, after
 
 
 def _name(row: Row) -> str:
-    return escape(row["label"])
+    return row["label"]
 
 
 def _clock(instant: str) -> str:
@@ -65,7 +62,7 @@ def flagged_elsewhere(rows: Sequence[Row]) -> Table:
         "study", "finding", box=box.SIMPLE_HEAD, title="Flagged, but not recent: these stand under late flags"
     )
     for row in rows:
-        table.add_row(_name(row), escape(row["flag"]["words"] if row["flag"] else ""))
+        table.add_row(_name(row), row["flag"]["words"] if row["flag"] else "")
     return table
 
 

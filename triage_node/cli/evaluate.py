@@ -7,7 +7,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -33,9 +32,7 @@ def run(bundle_name: str, data: Path, out: Path, config: Path | None, console: C
     with console.status("reading the folder"):
         source = open_source(data, archive)
     slices = sum(max(1, len(c.slice_ids)) for c in source.cases)
-    console.print(
-        f"{escape(source.layout)}: {len(source.cases)} cases, {slices} slices, {len(source.skipped)} files not read"
-    )
+    console.print(f"{source.layout}: {len(source.cases)} cases, {slices} slices, {len(source.skipped)} files not read")
     columns = (
         TextColumn("slices"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
@@ -45,13 +42,13 @@ def run(bundle_name: str, data: Path, out: Path, config: Path | None, console: C
     console.print(_table(report))
     for unit, words in UNIT_WORDS.items():
         for what in report[unit]["undefined"]:
-            console.print(f"{words}, not defined: {what}", markup=False)
+            console.print(f"{words}, not defined: {what}")
     if report["skipped"]:
-        console.print(f"{len(report['skipped'])} files or cases were not read; report.md names them", markup=False)
+        console.print(f"{len(report['skipped'])} files or cases were not read; report.md names them")
     level, signed = report["evidence"]["level"], report["evidence"]["level_when_signed"]
     console.print(f"evidence {level}, when signed by the site {signed}; not for diagnostic use")
     for file in files[:4]:
-        console.print(str(file), markup=False, highlight=False, soft_wrap=True)
+        console.print(str(file), soft_wrap=True)
 
 
 def _node(config: Path, bundle_digest: str) -> tuple[Shelf, OperatingPoint | None]:

@@ -39,7 +39,7 @@ def run(path: Path, out: Path, bundle_name: str, console: Console) -> None:
     with console.status("asking the network"):
         made = explain(bundle, found.cases[0], out, prognosis=salient())
     if made.declined:
-        console.print(f"declined: {made.declined}", markup=False)
+        console.print(f"declined: {made.declined}")
     if made.probability is not None and made.threshold is not None:
         words = "raised" if made.probability >= made.threshold else "not raised"
         console.print(f"study probability {made.probability:.3f}, raised from {made.threshold:.3f}: {words}")
@@ -49,5 +49,5 @@ def run(path: Path, out: Path, bundle_name: str, console: Console) -> None:
             table.add_row(str(reason.index + 1), f"{reason.probability:.3f}", reason.subtype, reason.decided)
     console.print(table)
     for name, told in made.prognosis.items():
-        console.print(f"{name}: {told}", markup=False)
-    console.print(f"{len(made.files)} pictures and explanation.json in {out}; not for diagnostic use", markup=False)
+        console.print(f"{name}: {told}")
+    console.print(f"{len(made.files)} pictures and explanation.json in {out}; not for diagnostic use")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from triage_node import __version__
 from triage_node.cli.audit import audit
+from triage_node.cli.terminal import terminal
 from triage_node.cli.user import first_administrator, token, user
 from triage_node.domain.errors import TriageNodeError
 
@@ -29,7 +29,7 @@ app.add_typer(db, name="db")
 app.add_typer(user, name="user")
 app.add_typer(token, name="token")
 app.add_typer(audit, name="audit")
-console = Console()
+console = terminal()
 
 Config = Annotated[
     Path | None,
@@ -74,7 +74,7 @@ def serve(config: Config = None) -> None:
     whereabouts.pinned(store, settings.store.blob_url)
     simulation = meta.is_simulation(store)
     for line in first_administrator(store, console.is_terminal):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     store.close()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s supervisor %(levelname)s %(message)s")
     stop = threading.Event()
@@ -102,7 +102,7 @@ def init(
     from triage_node.cli.setup import initialise
 
     for line in initialise(config, simulation, console.is_terminal):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 @app.command()
@@ -355,5 +355,5 @@ def run() -> None:
     try:
         app()
     except TriageNodeError as error:
-        Console(stderr=True).print(f"triage-node: {error}", style="bold red", markup=False, highlight=False)
+        terminal(stderr=True).print(f"triage-node: {error}", style="bold red")
         raise SystemExit(2) from None

@@ -51,11 +51,10 @@ def _migrate_database(config: Path, address: Address, console: Console) -> bool:
         if moved.head
         else "audit chain: empty"
     )
-    console.print(f"{said}; writes stood still for {moved.stood_still_s:.1f} s", highlight=False)
-    console.print(f"{config} names the new store now; the file before is {moved.backup}", markup=False, soft_wrap=True)
+    console.print(f"{said}; writes stood still for {moved.stood_still_s:.1f} s")
+    console.print(f"{config} names the new store now; the file before is {moved.backup}", soft_wrap=True)
     console.print(
         f"the old store is kept, takes no writes, and is the way back: triage-node migrate --to {moved.old}",
-        markup=False,
         soft_wrap=True,
     )
     return _are_back(missing, console)
@@ -70,15 +69,13 @@ def _migrate_files(config: Path, to: FilesAt, console: Console) -> bool:
             tidy_up(config, moved, tell)
     console.print(
         f"{moved.files} files are there, each read back; writes stood still for {moved.stood_still_s:.1f} s",
-        highlight=False,
     )
     for sha256 in moved.missing:
         console.print(f"WRONG {sha256}: a row names it, and the old place did not have it", soft_wrap=True)
-    console.print(f"{config} names the new place now; the file before is {moved.backup}", markup=False, soft_wrap=True)
+    console.print(f"{config} names the new place now; the file before is {moved.backup}", soft_wrap=True)
     console.print(
         f"the old place is kept, with images that retention does not know any more: remove it by hand when you will not go back "
         f"(triage-node migrate --blobs-to '{moved.left or DATA_FOLDER}')",
-        markup=False,
         soft_wrap=True,
     )
     return _are_back(missing, console)

@@ -17,14 +17,18 @@ LINE_EVERY_S = 30.0
 
 @contextmanager
 def progress(console: Console) -> Iterator[Tell]:
-    columns = (TextColumn("{task.description}"), BarColumn(pulse_style="cyan"), TextColumn("{task.fields[rows]}"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(pulse_style="cyan"),
+        TextColumn("{task.fields[rows]}", markup=False),
+    )
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None, rows="")
 
         def step(words: str) -> None:
             bar.update(task, description=words, rows="")
             if not console.is_terminal:
-                console.print(words, markup=False, highlight=False, soft_wrap=True)
+                console.print(words, soft_wrap=True)
 
         last = time.monotonic()
 
@@ -33,6 +37,6 @@ def progress(console: Console) -> Iterator[Tell]:
             bar.update(task, rows=words)
             if not console.is_terminal and time.monotonic() - last > LINE_EVERY_S:
                 last = time.monotonic()
-                console.print(words, markup=False, highlight=False, soft_wrap=True)
+                console.print(words, soft_wrap=True)
 
         yield Tell(step, lambda table, rows: bar.update(task, rows=f"{table} {rows:,}"), far)

@@ -32,7 +32,7 @@ def replay(config: Path | None, study: str, bundle: str, version: int, zip_file:
     deps = replay_deps(store, settings)
     if zip_file is not None:
         zip_file.write_bytes(deps.bug_bundle(uid, _OPERATOR))
-        console.print(f"{zip_file}: written, without what names a person", markup=False, soft_wrap=True)
+        console.print(f"{zip_file}: written, without what names a person", soft_wrap=True)
         return True
     before = deps.before(uid)
     bundle, version = (
@@ -42,7 +42,7 @@ def replay(config: Path | None, study: str, bundle: str, version: int, zip_file:
     answer = whole(Replay(store, settings, lambda name: loaded(settings, name)).steps(uid, bundle, version))
     trial = Trial(0, uid, before.revision, _OPERATOR.name, now(), bundle, version, TrialState.DONE, answer=answer)
     result = compared(trial, before)
-    console.print(result.words, markup=False, soft_wrap=True)
+    console.print(result.words, soft_wrap=True)
     table = Table("", "then", "now")
     for line in result.lines:
         table.add_row(line.name, line.then, line.now, style="bold" if line.differs else None)

@@ -19,9 +19,10 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
+from triage_node.cli.terminal import plain
 from triage_node.dimse.checkpoint import steady
 from triage_node.domain.errors import TriageNodeError
 from triage_node.domain.identifiers import is_ae_title
@@ -261,14 +262,14 @@ def _meaning(status: int) -> str:
 def send_folder(folder: Path, to: str, calling_ae_title: str, associations: int, console: Console) -> int:
     """The sub-command. Returns the exit status: 0 when there was something to send and all of it was taken."""
     peer = parse_peer(to)
-    with console.status(f"Looking for DICOM files in {escape(str(folder))} …"):
+    with console.status(Text(f"Looking for DICOM files in {folder} …")):
         files, skipped = find_dicom(folder)
     for path, reason in skipped:
-        console.print(f"skipped {escape(str(path))}: {escape(reason)}", style="yellow", soft_wrap=True)
+        console.print(f"skipped {path}: {plain(reason)}", style="yellow", soft_wrap=True)
     if not files:
-        console.print(f"no DICOM file in {escape(str(folder))}: nothing was sent", style="bold red", soft_wrap=True)
+        console.print(f"no DICOM file in {folder}: nothing was sent", style="bold red", soft_wrap=True)
         return 1
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(f"Sending to {peer}", total=len(files))
         sent = send_files(files, peer, calling_ae_title, associations, lambda *_: progress.advance(task))
@@ -288,4 +289,4 @@ def _print_summary(sent: Sent, peer: Peer, console: Console) -> None:
     for reason, count in by_reason.most_common():
         first = next(path for path, why in sent.failures if why == reason)
         more = f" and {count - 1} more" if count > 1 else ""
-        console.print(f"not sent: {escape(str(first))}{more}: {escape(reason)}", style="bold red", soft_wrap=True)
+        console.print(f"not sent: {first}{more}: {plain(reason)}", style="bold red", soft_wrap=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
+from triage_node.cli.terminal import terminal
 from triage_node.config.load import load
 from triage_node.store import tenancy
 from triage_node.store.engine import open_store
 
-_told = Console(stderr=True)
+_told = terminal(stderr=True)
 
 
 def admit(config: Path | None, name: str) -> None:
@@ -21,7 +20,6 @@ def admit(config: Path | None, name: str) -> None:
     store.close()
     _told.print(
         f'For the node of {name}: store.tenant = "{name}", and this line in the file that store.database_url_file names:',
-        highlight=False,
         soft_wrap=True,
     )
     print(url)

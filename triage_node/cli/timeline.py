@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from triage_node.cli.terminal import plain
 from triage_node.config.load import load
 from triage_node.domain.study import StudyState
 from triage_node.store import studies
@@ -22,7 +23,7 @@ def show(config: Path | None, study: str, console: Console) -> bool:
         return False
     record = studies.get(store, uid)
     assert record is not None
-    console.print(f"{uid} · {record.state}", highlight=False, soft_wrap=True)
+    console.print(f"{plain(uid)} · {record.state}", soft_wrap=True)
     table = Table()
     table.add_column("time (UTC)", no_wrap=True)
     table.add_column("after last slice", justify="right", no_wrap=True)
@@ -30,7 +31,7 @@ def show(config: Path | None, study: str, console: Console) -> bool:
     table.add_column("detail", overflow="fold")
     for entry in studies.timeline_of(store, uid):
         after = (entry.at - record.last_instance_at).total_seconds()
-        table.add_row(f"{entry.at:%m-%d %H:%M:%S.%f}"[:-3], f"{after:+.2f} s", entry.moment, entry.detail)
+        table.add_row(f"{entry.at:%m-%d %H:%M:%S.%f}"[:-3], f"{after:+.2f} s", entry.moment, plain(entry.detail))
     console.print(table)
     return True
 
@@ -41,8 +42,6 @@ def one_study(store: Store, study: str, console: Console) -> str | None:
     fitting = [uid for uid in known if uid == study] or [uid for uid in known if uid.endswith(study)]
     if len(fitting) != 1:
         what = "no study" if not fitting else f"{len(fitting)} studies"
-        console.print(
-            f"{what} whose UID is or ends with {study!r}; {len(known)} studies are in the store", markup=False
-        )
+        console.print(f"{what} whose UID is or ends with {study!r}; {len(known)} studies are in the store")
         return None
     return fitting[0]

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from triage_node.cli.terminal import terminal
 from triage_node.config.load import load
 from triage_node.config.schema import Settings
 from triage_node.domain.account import AccountRefused, Scope
@@ -27,7 +27,7 @@ from triage_node.store.upgrade import is_current
 BY = "triage-node command line"
 user = typer.Typer(help="Accounts of people: add, reset, list.", no_args_is_help=True)
 token = typer.Typer(help="Tokens of programs that ask the API: add, revoke, list.", no_args_is_help=True)
-_told = Console(stderr=True)
+_told = terminal(stderr=True)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", envvar="TRIAGE_NODE_CONFIG", help="TOML file.")]
 Roles = Annotated[
@@ -47,7 +47,7 @@ def add_user(
     """Make an account and print its one-time password, which must be changed at the first login within three days."""
     with _store(config) as store:
         password = accounts.add(store, now(), BY, name, frozenset(role))
-    _told.print(f"One-time password of {name.strip().lower()}, for one login within three days:", highlight=False)
+    _told.print(f"One-time password of {name.strip().lower()}, for one login within three days:")
     print(password)
 
 
@@ -57,7 +57,7 @@ def reset_user(name: str, config: Config = None) -> None:
     with _store(config) as store:
         password = accounts.reset_password(store, now(), BY, name)
         accounts.set_disabled(store, now(), BY, name, False)
-    _told.print(f"One-time password of {name}, for one login within three days:", highlight=False)
+    _told.print(f"One-time password of {name}, for one login within three days:")
     print(password)
 
 
@@ -70,7 +70,7 @@ def list_users(config: Config = None) -> None:
     for a in found:
         notes = [n for n, holds in (("disabled", a.disabled_at), ("one-time password", a.must_change)) if holds]
         table.add_row(a.name, accounts.words(a.roles), f"{a.created_at:%Y-%m-%d}", ", ".join(notes) or a.issuer)
-    Console().print(table if found else NOBODY)
+    terminal().print(table if found else NOBODY)
 
 
 @token.command("add")
@@ -91,7 +91,7 @@ def add_token(
     """Make a token and print it, this once. A program sends it as "Authorization: Bearer TOKEN"."""
     with _store(config) as store:
         made = api_tokens.add(store, now(), BY, name, frozenset(role), frozenset(scope), days)
-    _told.print(f"Token of {name.strip().lower()}, shown this once:", highlight=False)
+    _told.print(f"Token of {name.strip().lower()}, shown this once:")
     print(made)
 
 
@@ -100,7 +100,7 @@ def revoke_token(name: str, config: Config = None) -> None:
     """End a token at once."""
     with _store(config) as store:
         api_tokens.revoke(store, now(), BY, name)
-    _told.print(f"{name} is revoked", highlight=False)
+    _told.print(f"{name} is revoked")
 
 
 @token.command("list")
@@ -113,7 +113,7 @@ def list_tokens(config: Config = None) -> None:
         until = f"{t.until:%Y-%m-%d}" if t.is_valid(now()) else "revoked" if t.revoked_at else "expired"
         used = f"{t.used_at:%Y-%m-%d %H:%M}" if t.used_at else "never"
         table.add_row(t.name, accounts.words(t.roles), accounts.words(t.scopes), until, used)
-    Console().print(table if found else "No program has a token.")
+    terminal().print(table if found else "No program has a token.")
 
 
 NOBODY = "Nobody can log in yet. Make an account: triage-node user add NAME --role administrator"

@@ -47,9 +47,11 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> tup
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        with path.open("rb") as file:
+            read = file.read(_MAX_BYTES + 1)
+        if len(read) > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than 1 MiB; this is no configuration file")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read.decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); `triage-node init` writes one") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -20,6 +20,7 @@ from triage_node.config.web import WebSettings
 from triage_node.config.web_access import base_url, check_credentials
 from triage_node.config.worklist_peers import FhirPeerSettings, Hl7PeerSettings, UpsPeerSettings, UpsRsPeerSettings
 from triage_node.domain.delivery import ObjectKind
+from triage_node.domain.errors import ConfigError
 from triage_node.domain.identifiers import TENANT
 from triage_node.domain.priority import Mode, OrderClass
 
@@ -313,5 +314,8 @@ class Settings(Section):
     @property
     def database_url(self) -> str:
         if self.store.database_url_file is not None:
-            return self.store.database_url_file.read_text(encoding="utf-8").strip()
+            try:
+                return self.store.database_url_file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"store.database_url_file: cannot be read: {error}") from error
         return self.store.database_url or f"sqlite:///{self.store.data_folder / 'triage.db'}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from triage_node.domain.identifiers import is_ae_title
 
@@ -27,8 +27,20 @@ Network = Annotated[str, AfterValidator(_network)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
+_MOST = {"_s": 1e6, "_min": 1e6, "_h": 1e7, "_days": 3e5, "_mb": 1e6, "_gb": 1e6, "_bytes": 2**32 - 1}
+"""By unit at the end of a name: beyond this a clock, a socket or a date does not count."""
+
+
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_counted(cls, value: Any, info: ValidationInfo) -> Any:
+        most = next((m for unit, m in _MOST.items() if str(info.field_name).endswith(unit)), 2**31 - 1)
+        if isinstance(value, int | float) and value > most:
+            raise ValueError(f"must be at most {most:,.0f}")
+        return value
 
 
 class TLSSettings(Section):

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 def base_url(url: str) -> str:
     """Without a slash at the end. Raises: ValueError when it is none."""
     parts = urlsplit(url)
+    parts.port  # noqa: B018 - raises when it is none
     more = parts.username or parts.query or parts.fragment
     if parts.scheme not in ("http", "https") or not parts.hostname or more:
         raise ValueError("url must be http(s)://host[:port][/path], without user, query and fragment")

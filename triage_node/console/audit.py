@@ -18,7 +18,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from triage_node.console.deps import ConsoleDeps
 from triage_node.console.pages import Link, Pages, Room, needs
 from triage_node.console.texts import displayable
-from triage_node.domain.audit import AuditEntry, AuditHead, AuditSearch
+from triage_node.domain.audit import YEARS, AuditEntry, AuditHead, AuditSearch
 from triage_node.domain.durations import ago
 from triage_node.domain.identifiers import is_uid
 from triage_node.domain.person import Person, Role
@@ -152,6 +152,6 @@ def _day(text: str, otherwise: date) -> date:
         day = date.fromisoformat(text)
     except ValueError:
         raise HTTPException(422, "A day is written as 2026-11-21.") from None
-    if not 1970 <= day.year < 2200:
-        raise HTTPException(422, "A day lies between 1970 and 2200.")
+    if day.year not in YEARS:
+        raise HTTPException(422, f"A day lies in the years {YEARS.start} to {YEARS.stop - 1}.")
     return day

@@ -21,6 +21,10 @@ class AuditEntry:
     hash: str
 
 
+YEARS = range(1970, 2200)
+"""In which a search may ask for days."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuditSearch:
     """`who` and `action`: how the text begins; `subject`: the whole text. `since` counts, `until` does not. Empty: any."""

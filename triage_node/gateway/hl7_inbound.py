@@ -27,6 +27,8 @@ from triage_node.store import orders
 from triage_node.store.engine import Store
 
 _VERSIONS = ("2.3.1", "2.4", "2.5", "2.5.1")
+_PROCESSING = ("P", "T", "D")
+"""HL7 table 0103. Other words of a sender are not echoed: they could break its answer."""
 _BAD_SYNTAX = ("100", "Segment sequence error")
 _WRONG_TYPE = ("200", "Unsupported message type")
 _WRONG_PROCESSING = ("202", "Unsupported processing id")
@@ -110,7 +112,7 @@ class Hl7Inbound:
             sending_facility=got.get(6),
             receiving_application=got.get(3),
             receiving_facility=got.get(4),
-            processing=got.get(11) or "P",
+            processing=got.get(11) if got.get(11) in _PROCESSING else "P",
         )
 
 

@@ -34,6 +34,7 @@ from triage_node.gateway.ups_events import EventSender
 from triage_node.gateway.workitem_service import WorkitemService
 from triage_node.processes.certificates import tls_of
 from triage_node.processes.console.mode import mode_in_force
+from triage_node.processes.http_connections import PromptProtocol
 from triage_node.processes.running import Running, now, run_role
 from triage_node.processes.web import host_names, listen
 from triage_node.processes.wiring import list_policy
@@ -234,6 +235,7 @@ def _start_rs(running: Running, service: WorkitemService, parts: ExitStack) -> N
         server_header=False,
         timeout_graceful_shutdown=2,
         limit_concurrency=200,
+        http=PromptProtocol,
         ws="websockets-sansio",
         ws_max_size=1 << 16,
     )

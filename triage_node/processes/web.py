@@ -36,6 +36,7 @@ from triage_node.processes.console.mode import mode_deps, mode_in_force
 from triage_node.processes.console.other_scans import other_scans
 from triage_node.processes.console.selection import selection_deps
 from triage_node.processes.console.viewer import viewer_deps
+from triage_node.processes.http_connections import PromptProtocol
 from triage_node.processes.listing import reading_list
 from triage_node.processes.operations.alarms import node_alarms
 from triage_node.processes.operations.room import operations_deps
@@ -199,6 +200,7 @@ def _start(app: Console, listener: socket.socket, web: WebSettings) -> tuple[uvi
         server_header=False,
         timeout_graceful_shutdown=2,
         limit_concurrency=600,
+        http=PromptProtocol,
         ws="none",
         proxy_headers=False,  # anybody can write X-Forwarded-For, and lockout and audit go by the address
         ssl_certfile=web.certificate,

@@ -43,9 +43,9 @@ def waiting(store: Store, after: int) -> int:
 def _matching(search: AuditSearch) -> Select[Any]:
     query = select(audit)
     if search.who:
-        query = query.where(func.lower(func.substr(audit.c.actor, 1, len(search.who))) == search.who.lower())
+        query = query.where(func.lower(func.substr(audit.c.actor, 1, len(search.who))) == func.lower(search.who))
     if search.action:
-        query = query.where(func.lower(func.substr(audit.c.action, 1, len(search.action))) == search.action.lower())
+        query = query.where(func.lower(func.substr(audit.c.action, 1, len(search.action))) == func.lower(search.action))
     if search.subject:
         query = query.where(audit.c.subject == search.subject)
     if search.since is not None:

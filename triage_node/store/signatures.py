@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 from triage_node.domain.errors import StoreError
@@ -11,7 +12,7 @@ LONGEST_NAME = 60
 
 def two_people(names: Sequence[str]) -> str:
     """The names as one text of at most 128 characters. Raises: StoreError unless exactly two different people are named."""
-    told = [" ".join(name.split()) for name in names]
+    told = [" ".join(unicodedata.normalize("NFKC", name).split()) for name in names]
     if len(told) != 2 or not all(told) or told[0].casefold() == told[1].casefold():
         raise StoreError(f"this counts only when two different people sign it; named: {', '.join(told) or 'nobody'}")
     for name in told:
