@@ -55,12 +55,12 @@ def test_same_bytes_again_make_no_second_file(archive, size):
     data = os.urandom(size)
     first = put(archive, data, True).commit()
     path = archive.path(first[0])
-    written_at = path.stat().st_mtime_ns
     again = put(archive, data, True)
     again.complete(len)
     assert again.is_known()
     assert again.commit() == (first[0], False)
-    assert path.stat().st_mtime_ns == written_at
+    assert path.read_bytes() == data
+    assert [p for p in archive.blobs.rglob("*.dcm")] == [path]
     assert leftovers(archive) == []
 
 
@@ -160,3 +160,15 @@ def test_disk_that_takes_no_more_is_an_error_and_leaves_nothing(archive, monkeyp
 def test_probe_of_direct_writes_leaves_nothing(archive):
     assert direct_writes_work(archive.blobs) in (True, False)
     assert leftovers(archive) == []
+
+
+def test_bytes_that_come_again_mend_a_file_that_was_damaged(archive):
+    data = bytes(range(256)) * 40
+    first = put(archive, data, True)
+    first.complete(len)
+    sha256, _ = first.commit()
+    archive.path(sha256).write_bytes(data[:-20])
+    again = put(archive, data, True)
+    again.complete(len)
+    assert again.commit() == (sha256, False)
+    assert archive.path(sha256).read_bytes() == data

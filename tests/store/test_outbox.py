@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -116,6 +117,37 @@ def test_commitment_finishes_and_failure_sends_again(queued):
     assert [r.id for r in outbox.pending_commitments(queued, "pacs", NOW + SECOND)] == [again.id]
     assert outbox.commitment_result(queued, "2.25.79", ["2.25.1"], [], NOW) == 1
     assert outbox.of_study(queued, "1.2.3")[1].state is OutboxState.COMMITTED
+
+
+def test_an_archive_that_takes_long_to_commit_gets_twice_as_long_each_time(queued):
+    """Asked at 0, 10, 20, 40, 80 minutes ..., never more than LONGEST_COMMITMENT apart."""
+    (seg,) = claim(queued)
+    minute, patience = 60 * SECOND, 600 * SECOND
+    outbox.record_outcome(queued, seg.id, OutboxState.SENT, NOW, transaction_uid="2.25.1")
+    asked = []
+    for m in range(1, 2000):
+        if waiting := outbox.pending_commitments(queued, "pacs", NOW + m * minute, patience):
+            outbox.renew_commitment(queued, [r.id for r in waiting], f"2.25.{m}", NOW + m * minute)
+            asked.append(m)
+    assert asked == [10, 20, 40, 80, 160, 320, 640, 1000, 1360, 1720]
+    assert len(outbox.pending_commitments(queued, "pacs", NOW + 1721 * minute)) == 1
+
+
+def test_reports_that_wait_for_their_segmentation_keep_nobody_else_waiting(queued):
+    with queued.write() as c:
+        for k in range(90):
+            pair = [replace(SEG, sop_instance_uid=f"2.25.7{k}"), replace(SR, sop_instance_uid=f"2.25.8{k}")]
+            pair[1] = replace(pair[1], refers_to=(pair[0].sop_instance_uid,))
+            results.save_objects(c, pair, NOW)
+            outbox.put(c, "pacs", pair, NOW)
+    while segs := outbox.claim_batch(queued, "pacs", "d1", NOW, 30 * SECOND, 10, ObjectKind.SEG):
+        for seg in segs:
+            outbox.record_outcome(queued, seg.id, OutboxState.PENDING, NOW, NOW + 600 * SECOND, "busy")
+    last = replace(SEG, sop_instance_uid="2.25.99")
+    with queued.write() as c:
+        results.save_objects(c, [last], NOW)
+        outbox.put(c, "pacs", [last], NOW)
+    assert [r.sop_instance_uid for r in claim(queued)] == ["2.25.99"]
 
 
 def test_second_put_of_the_same_object_is_one_row(queued):

@@ -2,14 +2,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from tests.store.conftest import NOW
 from tests.support.tampering import tamper
 from triage_node.domain.errors import StoreError
 from triage_node.domain.instance import InstanceHeader, ReceivedInstance
-from triage_node.domain.priority import Flag, OrderClass, Urgency, WorklistRow
+from triage_node.domain.priority import Flag, OrderClass, ReadingState, Urgency, WorklistRow
 from triage_node.domain.study import TRANSITIONS, SelectedSeries, StudyEvent, StudyState
-from triage_node.store import audit, instances, meta, studies, worklist
+from triage_node.store import audit, instances, meta, retention, studies, workitems, worklist
+from triage_node.store.schema import study, worklist_row
 
 SECOND = timedelta(seconds=1)
 
@@ -214,3 +216,43 @@ def test_simulation_is_fixed_at_creation(store):
     assert meta.is_simulation(store)
     with pytest.raises(StoreError, match="fixed when a store is created"):
         meta.set_simulation(store, False)
+
+
+def test_the_same_instance_uids_under_another_study_make_a_study_of_its_own(store):
+    instances.record_batch(store, [received(k) for k in range(3)])
+    moved = [
+        replace(r, sha256=f"moved-{k}".ljust(64, "0"), header=replace(r.header, study_instance_uid="1.2.4"))
+        for k in range(3)
+        if (r := received(k))
+    ]
+    instances.record_batch(store, moved)
+    assert [i.sha256 for i in instances.of_study(store, "1.2.4")] == [m.sha256 for m in moved]
+    assert len(instances.of_study(store, "1.2.3")) == 3
+    assert instances.repeats(store, "1.2.4") == []
+
+
+def test_an_instance_that_comes_again_takes_the_place_of_one_in_quarantine(store):
+    instances.record_batch(store, [received(k) for k in range(3)])
+    instances.quarantine(store, received(1).sha256, "its pixels end the decoder")
+    good = received(1, digest="b" * 64)
+    instances.record_batch(store, [good])
+    assert sorted(i.sha256 for i in instances.of_study(store, "1.2.3")) == sorted(
+        [received(0).sha256, received(2).sha256, good.sha256]
+    )
+    with store.read() as c:
+        (listed,) = workitems.instances_of(c, "1.2.3").values()
+    assert len(listed) == 3
+
+
+def test_pixels_that_come_again_after_their_removal_are_removed_again(complete):
+    with complete.write() as c:
+        c.execute(update(study).values(state=StudyState.DECLINED.value))
+        c.execute(update(worklist_row).values(reading_state=ReadingState.READ.value))
+    late = NOW + timedelta(days=8)
+    removable = [sha256 for sha256, _ in retention.removable_sources(complete, late, 7)]
+    assert len(removable) == 3
+    for sha256 in removable:
+        retention.source_removed(complete, sha256, late)
+    assert retention.removable_sources(complete, late, 7) == []
+    instances.record_batch(complete, [received(1)])
+    assert [sha256 for sha256, _ in retention.removable_sources(complete, late, 7)] == [received(1).sha256]

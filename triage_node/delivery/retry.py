@@ -41,12 +41,14 @@ class Verdict(StrEnum):
 class Outcome:
     """What became of one object in one try; `words` names status or error for people.
 
-    perhaps_there: it went out and no answer tells whether the peer keeps it.
+    perhaps_there: it went out and no answer tells whether the peer keeps it. of_association: the peer rejected the
+    association, whatever was to come over it.
     """
 
     verdict: Verdict
     words: str = ""
     perhaps_there: bool = False
+    of_association: bool = False
 
 
 @dataclass(frozen=True, slots=True)

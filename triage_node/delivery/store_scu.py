@@ -83,7 +83,7 @@ def associate(
     try:
         return calling.associate(callee, contexts, handlers)
     except NotAssociated as error:
-        return Outcome(Verdict.NEVER if error.permanent else Verdict.UNTRIED, str(error))
+        return Outcome(Verdict.NEVER if error.permanent else Verdict.UNTRIED, str(error), of_association=error.rejected)
 
 
 def _send(

@@ -39,11 +39,14 @@ class Callee:
 
 
 class NotAssociated(Exception):
-    """There is no association; `permanent`: the peer itself says that there will be none."""
+    """There is no association; `permanent`: the peer itself says that there will be none.
 
-    def __init__(self, words: str, permanent: bool = False) -> None:
+    `rejected`: it would not talk to us at all, whatever we have for it (PS3.8 9.3.4).
+    """
+
+    def __init__(self, words: str, permanent: bool = False, rejected: bool = False) -> None:
         super().__init__(words)
-        self.permanent = permanent
+        self.permanent, self.rejected = permanent, rejected
 
 
 class _Rejection:
@@ -115,7 +118,8 @@ def associate(
     if not line.was_open:
         raise NotAssociated(f"no TCP connection to {callee.host}:{callee.port} within {callee.connect_timeout_s:g} s")
     if rejection.pdu is not None:
-        raise NotAssociated(f"association rejected: {rejection.pdu.reason_str}", permanent=rejection.pdu.result == 1)
+        words = f"association rejected: {rejection.pdu.reason_str}"
+        raise NotAssociated(words, permanent=rejection.pdu.result == 1, rejected=True)
     if association.rejected_contexts and not association.accepted_contexts:
         raise NotAssociated("no presentation context accepted", permanent=True)
     raise NotAssociated("association aborted or not answered")

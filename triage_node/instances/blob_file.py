@@ -150,10 +150,9 @@ class BlobFile:
         sha256 = self._hash.hexdigest()
         folder = self._archive.folder_descriptor(sha256[:2])
         path = f"{self._archive.blobs}/{sha256[:2]}/{sha256}.dcm"  # text, not Path: this runs before each answer
-        known = os.path.exists(path)  # whoever renamed it there had flushed it; the directory perhaps not yet
-        if not known:
-            os.rename(self._temporary, path)
-            self._temporary = ""
+        known = os.path.exists(path)
+        os.rename(self._temporary, path)  # over one that is there too: these bytes are whole, those perhaps no longer
+        self._temporary = ""
         os.fsync(folder)
         self.discard()
         return sha256, not known

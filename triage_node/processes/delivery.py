@@ -128,8 +128,8 @@ class Queue:
         """Objects whose commitment was not answered in time, or never asked for since we were killed, are asked for again."""
         if self._archive.storage_commitment:
             # what a process before us had sent it may never have asked for: at our start everything is asked for
-            asked_before = now() if self._is_new else now() - COMMITMENT_ASKED_AGAIN
-            waiting = outbox.pending_commitments(self._running.store, self._archive.name, asked_before)
+            patience = None if self._is_new else COMMITMENT_ASKED_AGAIN
+            waiting = outbox.pending_commitments(self._running.store, self._archive.name, now(), patience)
             if waiting:
                 self._ask(waiting)
         self._is_new = False
@@ -165,7 +165,7 @@ class Queue:
         if outcome.verdict is Verdict.STORED:
             return
         log.warning("archive=%s commitment: %s", self._archive.name, outcome.words)
-        if outcome.verdict is Verdict.NEVER:
+        if outcome.verdict is Verdict.NEVER and not outcome.of_association:
             # it does not offer the service: what it answered 0x0000 is all that it will ever say
             for row in rows:
                 outbox.record_outcome(store, row.id, OutboxState.DELIVERED, now(), reason=outcome.words)

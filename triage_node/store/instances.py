@@ -71,12 +71,17 @@ def record_batch(store: Store, batch: Sequence[ReceivedInstance], upload: Upload
     with store.write() as c:
         _one_at_a_time(c, {i.header.study_instance_uid for i in batch if i.header is not None})
         held = _present(c, instance.c.sha256, {i.sha256 for i in batch})
+        _come_again(c, held, upload)
         new = list({i.sha256: i for i in batch if i.sha256 not in held}.values())
-        named = _present(c, instance.c.sop_instance_uid, {i.sop_instance_uid for i in new})
+        named = _named(c, {i.sop_instance_uid for i in new})
         rows = []
         for i in new:
-            rows.append(_as_row(i, first=i.sop_instance_uid not in named) | {"upload": upload.value})
-            named.add(i.sop_instance_uid)
+            row = _as_row(i, first=False)
+            # a study under another UID is another study, whatever its instances are called; what is in quarantine stands for nothing
+            name = row["study_instance_uid"], i.sop_instance_uid
+            rows.append(row | {"upload": upload.value, "first": name not in named})
+            if not i.quarantine_reason:
+                named.add(name)
         if not rows:
             return
         c.execute(insert_new(c, instance), rows)
@@ -87,6 +92,24 @@ def record_batch(store: Store, batch: Sequence[ReceivedInstance], upload: Upload
         for uid, members in by_study.items():
             operations_synthetic.arrived(c, uid, members)
             _arrived(c, uid, members)
+
+
+def _named(c: Connection, sop_instance_uids: Iterable[str]) -> set[tuple[str | None, str]]:
+    """(Study, SOP Instance UID) of what is held and in use."""
+    found: set[tuple[str | None, str]] = set()
+    for part in _parts(set(sop_instance_uids)):
+        query = select(instance.c.study_instance_uid, instance.c.sop_instance_uid).where(
+            instance.c.sop_instance_uid.in_(part), instance.c.quarantine_reason == ""
+        )
+        found |= {(r.study_instance_uid, r.sop_instance_uid) for r in c.execute(query)}
+    return found
+
+
+def _come_again(c: Connection, digests: Iterable[str], upload: Upload) -> None:
+    """Pixels that retention had removed lie on the disk again, and it has to find them once more."""
+    for part in _parts(set(digests)):
+        removed = instance.c.sha256.in_(part), instance.c.source_removed_at.is_not(None)
+        c.execute(update(instance).where(*removed).values(source_removed_at=None, upload=upload.value))
 
 
 def blobs_without_row(store: Store, digests: Iterable[str]) -> set[str]:

@@ -24,6 +24,8 @@ SUPERSEDED = "superseded by revision"
 """How the reason of what a later revision replaced begins."""
 _FINAL = [s.value for s in OUTBOX_FINAL]
 # an archive that never commits must not be sent to without a pause
+LONGEST_COMMITMENT = timedelta(hours=6)
+"""Between two questions for the same objects."""
 _COMMIT_AGAIN, _LONGEST = timedelta(seconds=1), timedelta(minutes=15)
 _ARRIVED = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.COMMITTED)
 _GONE_OUT = [OutboxState.SENT.value, *_FINAL]
@@ -83,28 +85,30 @@ def claim_batch(
     only: ObjectKind | None = None,
 ) -> list[OutboxRow]:
     """Take rows that may go out now, oldest first, referenced objects before those that refer to them. `only`: of this kind."""
-    with store.write() as c:
-        query = (
-            select(outbox)
-            .where(
-                outbox.c.peer == peer_name,
-                outbox.c.state == OutboxState.PENDING.value,
-                outbox.c.not_before <= now,
-                or_(outbox.c.lease_until.is_(None), outbox.c.lease_until < now),
-                outbox.c.kind == only.value if only is not None else true(),
-            )
-            .order_by(outbox.c.id)
-            .limit(4 * limit)
-            .with_for_update(skip_locked=True)
+    query = (
+        select(outbox)
+        .where(
+            outbox.c.peer == peer_name,
+            outbox.c.state == OutboxState.PENDING.value,
+            outbox.c.not_before <= now,
+            or_(outbox.c.lease_until.is_(None), outbox.c.lease_until < now),
+            outbox.c.kind == only.value if only is not None else true(),
         )
+        .order_by(outbox.c.id)
+        .limit(4 * limit)
+        .with_for_update(skip_locked=True)
+    )
+    with store.write() as c:
         taken: list[OutboxRow] = []
-        for row in c.execute(query).all():
-            ready = _ready(c, row)
-            if ready is None:
-                continue
-            taken.append(ready)
-            if len(taken) == limit:
-                break
+        last = 0
+        # however many wait for what they refer to, those behind them go out
+        while len(taken) < limit and (rows := c.execute(query.where(outbox.c.id > last)).all()):
+            for row in rows:
+                last = row.id
+                if (ready := _ready(c, row)) is not None:
+                    taken.append(ready)
+                if len(taken) == limit:
+                    break
         if taken:
             c.execute(
                 update(outbox)
@@ -153,13 +157,19 @@ def record_outcome(
         _set(c, row, state, now, not_before, reason, transaction_uid)
 
 
-def pending_commitments(store: Store, peer_name: str, asked_before: datetime) -> list[OutboxRow]:
-    """Rows that were sent before an instant and are not committed."""
+def pending_commitments(
+    store: Store, peer_name: str, now: datetime, patience: timedelta | None = None
+) -> list[OutboxRow]:
+    """Rows that are not committed; with `patience`, those whose last question is so old, and as old as the row was then.
+
+    A new question makes the answer to the last one a stranger's: an archive that takes an hour gets its hour.
+    """
+    mine = outbox.c.peer == peer_name, outbox.c.state == OutboxState.SENT.value
     with store.read() as c:
-        query = select(outbox).where(
-            outbox.c.peer == peer_name, outbox.c.state == OutboxState.SENT.value, outbox.c.sent_at < asked_before
-        )
-        return [_from_row(r) for r in c.execute(query.order_by(outbox.c.id))]
+        rows = c.execute(select(outbox).where(*mine, outbox.c.sent_at < now).order_by(outbox.c.id)).all()
+    if patience is not None:
+        rows = [r for r in rows if now - r.sent_at >= max(patience, min(r.sent_at - r.created_at, LONGEST_COMMITMENT))]
+    return [_from_row(r) for r in rows]
 
 
 def renew_commitment(store: Store, row_ids: Sequence[int], transaction_uid: str, now: datetime) -> None:

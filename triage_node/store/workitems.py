@@ -97,6 +97,7 @@ def instances_of(c: Connection, study_instance_uid: str) -> dict[str, list[tuple
     query = select(instance.c.series_instance_uid, instance.c.sop_class_uid, instance.c.sop_instance_uid).where(
         instance.c.study_instance_uid == study_instance_uid,
         instance.c.first,
+        instance.c.quarantine_reason == "",
         instance.c.series_instance_uid.is_not(None),
     )
     found: dict[str, list[tuple[str, str]]] = {}

@@ -99,3 +99,19 @@ def test_a_hub_that_was_away_and_is_cut_off_in_mid_study_gets_everything_the_fla
     assert list(hub.received) == [*list(kept)[4:], *list(kept)[2:4], *list(kept)[:2]]
     for uid, data_sets in hub.received.items():
         assert {kept[uid].path.read_bytes().endswith(data) for data in data_sets} == {True}
+
+
+def test_a_hub_that_rejects_our_title_for_a_while_gets_everything_when_it_knows_us(edge):
+    settings, store, kept = edge
+    running = Running("delivery", settings, store, threading.Event())
+    with receiver(require_calling_aet=["SOMEBODY"]) as stranger:
+        way = Forwarding(running, settings_for(stranger.port, name="hub", received=True, kinds=()))
+        assert not way.send_some()
+        assert not stranger.received
+    assert forwarding.waiting(store)[0] == len(STUDIES)
+    assert "Calling AE title not recognised" in operations.peers(store)["hub"].last_failure
+    with receiver() as hub:
+        way = Forwarding(running, settings_for(hub.port, name="hub", received=True, kinds=()))
+        while way.send_some():
+            pass
+        assert len(hub.received) == len(kept)

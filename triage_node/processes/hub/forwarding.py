@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from triage_node.blobs.opened import open_blobs
@@ -58,6 +59,10 @@ class Forwarding:
         files, outcomes = files_of(self._received, batch.values())
         if files:
             outcomes |= self._send_batch(self._hub, files, self._must_stop)
+        # no word of the hub about a sender is one about a study: it is mended there, and what waits goes then
+        outcomes = {
+            name: replace(o, verdict=Verdict.UNTRIED) if o.of_association else o for name, o in outcomes.items()
+        }
         settled = {
             batch[name].sha256: outcome.words if outcome.verdict is Verdict.NEVER else ""
             for name, outcome in outcomes.items()
