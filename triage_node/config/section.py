@@ -27,7 +27,7 @@ Network = Annotated[str, AfterValidator(_network)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-_MOST = {"_s": 1e6, "_min": 1e6, "_h": 1e7, "_days": 3e5, "_mb": 1e6, "_gb": 1e6, "_bytes": 2**32 - 1}
+_MOST = {"_s": 1e6, "_min": 1e6, "_h": 1e7, "_days": 3e5, "_mb": 1e6, "_gb": 1e9, "_bytes": 2**32 - 1}
 """By unit at the end of a name: beyond this a clock, a socket or a date does not count."""
 
 
