@@ -17,10 +17,12 @@ import pytest
 from tests.detection.heads import simple_head, volume_of
 from tests.detection.real_studies import ge_volume
 from triage_node.bundle.load import load_bundle
+from triage_node.detection import ich
 from triage_node.detection.ich import BloodNetDetector
+from triage_node.detection.preprocess import on_grid, resampled
 from triage_node.domain.errors import ManifestInvalid
-from triage_node.domain.finding import SUBTYPES, Detection
-from triage_node.simulation.phantom import Phantom, head
+from triage_node.domain.finding import SUBTYPES, Detection, Location
+from triage_node.simulation.phantom import Bleed, Phantom, head
 from triage_node.simulation.studies import DemoStudy, Expected, demo_studies
 
 FOLDER = Path(__file__).resolve().parents[2] / "models" / "bloodnet"
@@ -151,7 +153,9 @@ sys.modules["monai"] = None
 from pathlib import Path
 from tests.detection.heads import simple_head, volume_of
 from triage_node.bundle.load import load_bundle
+from triage_node.detection import ich
 from triage_node.detection.ich import BloodNetDetector
+from triage_node.detection.preprocess import on_grid, resampled
 volume = volume_of(simple_head(140, 1.0, 512), 1.0, 0.45)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = BloodNetDetector(load_bundle(Path({str(FOLDER)!r}))).detect(volume_of(volume.hu[:, ::1], 1.0, 0.45))
@@ -164,3 +168,30 @@ print(found.mask.shape[0], (after - before) // 1024)
     slices, grown_mb = (int(v) for v in done.stdout.split())
     assert slices == 140
     assert grown_mb < 512
+
+
+@pytest.mark.parametrize("turned", ["columns", "rows"])
+def test_a_bleed_has_its_place_whichever_end_of_the_head_the_series_begins_at(turned):
+    """-1\\0\\0\\0\\1\\0 and 1\\0\\0\\0\\-1\\0 are legal: the normal points down, and slice 0 is the vertex."""
+    made = head(9001, 1, slices=32, size=128, bleeds=(Bleed("iph", 12.0, (20.0, 55.0, -38.0)),), noise_hu=2.0)
+    volume, blood = made.volume, made.truth.bleed > 0
+    if turned == "columns":
+        way = volume.row_cosine * (volume.hu.shape[2] - 1) * volume.pixel_spacing_mm[1]
+        axes, said = (0, 2), {"row_cosine": -volume.row_cosine}
+    else:
+        way = volume.column_cosine * (volume.hu.shape[1] - 1) * volume.pixel_spacing_mm[0]
+        axes, said = (0, 1), {"column_cosine": -volume.column_cosine}
+    other = dataclasses.replace(
+        volume, hu=np.flip(volume.hu, axes), origins_mm=(volume.origins_mm + way)[::-1].copy(), **said,
+        slice_extent_mm=volume.slice_extent_mm[::-1].copy(), slice_thickness_mm=volume.slice_thickness_mm[::-1].copy(),
+        sop_instance_uids=volume.sop_instance_uids[::-1],
+    )  # fmt: skip
+    assert other.normal[2] < 0
+
+    def place(seen, mask):
+        grid = on_grid(seen)
+        piece = np.stack([resampled(image.astype(np.float32), grid.square) > 0.5 for image in mask])
+        return ich._location(seen, grid, piece, "iph")
+
+    assert place(volume, blood) is Location.INFRATENTORIAL
+    assert place(other, np.flip(blood, axes)) is Location.INFRATENTORIAL

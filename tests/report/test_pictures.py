@@ -137,3 +137,22 @@ def test_png_of_a_capture_has_its_pixels_and_other_bytes_are_refused():
     for other in (report.data, b"", b"not dicom at all", heatmap.data[:5000]):
         with pytest.raises(ReportError):
             heatmap_png(other)
+
+
+def test_slices_are_counted_from_below_whichever_way_the_normal_points():
+    volume = sample.volume()
+    count = len(volume.hu)
+    down = dataclasses.replace(volume, column_cosine=-volume.column_cosine)
+    assert [summary_capture.slice_from_below(volume, i) for i in (0, count - 1)] == [1, count]
+    assert [summary_capture.slice_from_below(down, i) for i in (0, count - 1)] == [count, 1]
+
+
+def test_an_outline_whose_volume_is_not_proven_here_is_not_called_none():
+    request = sample.request(kinds=SUMMARY)
+    unproven = dataclasses.replace(request.decision, hematoma_volume_ml=0.0)
+    assert "outlined" not in summary_capture.blood_words(request.detection, request.decision)
+    assert summary_capture.blood_words(request.detection, unproven) == "outlined, volume not proven here"
+    empty = dataclasses.replace(request.detection, mask=np.zeros_like(request.detection.mask))
+    assert summary_capture.blood_words(empty, unproven) == "not outlined"
+    (written,) = build_objects(dataclasses.replace(request, decision=unproven))
+    assert read(written.data).SeriesDescription

@@ -140,6 +140,7 @@ def test_unsuitable_series_is_refused_with_its_reason(changes: dict[str, Any], r
         ("HEAD W/O CONTRAST", False),
         ("HEAD W CONTRAST", True),
         ("HEAD WITH AND WITHOUT CONTRAST", True),
+        ("CT HEAD W/WO CONTRAST", True),
         ("SCHAEDEL NATIV", False),
         ("KOPF MIT KM", True),
         ("CRANE SANS INJECTION", False),

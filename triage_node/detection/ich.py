@@ -159,11 +159,12 @@ def _location(volume: Volume, study: GridStudy, piece: NDArray[np.bool_], kind: 
     block, row, column = np.argwhere(piece).mean(axis=0)
     at = _patient_mm(volume, study, block, row, column)
     areas = study.intracranial.sum(axis=(1, 2))
-    top = int(closed[-1])
+    is_upward = volume.normal[2] >= 0  # a legal series may as well begin at the vertex
+    top = int(closed[-1] if is_upward else closed[0])
     rows, columns = np.nonzero(study.intracranial[int(areas.argmax())])
     middle = _patient_mm(volume, study, float(areas.argmax()), rows.mean(), columns.mean())
     vertex = _patient_mm(volume, study, float(top), row, column)
-    reached = top + 1 < len(areas) or areas[top] < 0.45 * areas.max()
+    reached = (top + 1 < len(areas) if is_upward else top > 0) or areas[top] < 0.45 * areas.max()
     below = float(vertex[2] - at[2]) if reached else None
     return location_of(kind, float(np.concatenate(depths).mean()), below, bool(at[1] > middle[1]))
 

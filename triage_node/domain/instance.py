@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+LOCALIZERS = ("LOCALIZER", "SCOUT", "REF_SURVIEW")
+"""Values 3 and following of Image Type (PS3.3 C.8.2.1.1.1; the last one is Philips's own)."""
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceHeader:

@@ -14,7 +14,8 @@ _Z = NormalDist().inv_cdf(0.975)
 def proportion_interval(hits: NDArray[np.bool_], patients: NDArray[np.intp]) -> tuple[float, float] | None:
     """95 % Wilson interval of a share, with the number of rows that clustering by patient leaves (Rao and Scott 1992).
 
-    With one row a patient this is Wilson's own. When all rows agree, clustering cannot be measured: patients are counted.
+    With one row a patient this is Wilson's own. When all rows agree, or come from one patient, clustering cannot be measured:
+    patients are counted.
     """
     n = len(hits)
     if n == 0:
@@ -28,7 +29,7 @@ def proportion_interval(hits: NDArray[np.bool_], patients: NDArray[np.intp]) -> 
             residual = np.bincount(cluster, hits - p, k)
             variance = k / (k - 1) * float((residual**2).sum()) / n**2
             effective = n / max(1.0, variance * n / (p * (1 - p)))
-        effective = float(k) if not 0 < p < 1 else max(1.0, effective)
+        effective = float(k) if k == 1 or not 0 < p < 1 else max(1.0, effective)
     return wilson(p, effective)
 
 

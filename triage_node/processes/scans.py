@@ -9,19 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from triage_node.domain.errors import DecodeError, DuplicatePositions, MissingSlices, MixedOrientation, StudyRejected
+from triage_node.domain.errors import NoImageContent, NotAHead, StudyRejected, VolumeError
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.study import SelectedSeries
 from triage_node.domain.volume import Volume
 from triage_node.processes.limits.bounds import MOST_SCANS
-from triage_node.study.selection import SeriesHeaders, of_other_acquisitions, select
+from triage_node.study.selection import AXIAL_COSINE, SelectionPolicy, SeriesHeaders, of_other_acquisitions, select
 from triage_node.volume.assemble import assemble_volume
 from triage_node.volume.checks import check_head
 from triage_node.volume.decode import Decoder
 
 log = logging.getLogger(__name__)
 
-_UNFIT = (MissingSlices, DuplicatePositions, MixedOrientation, DecodeError)
+_FINAL = (NotAHead, NoImageContent)
+"""What another series of the same scan would show too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,9 @@ class Scans:
             try:
                 volume, digest = self._volume(chosen)
                 return Scan(chosen_uid, chosen, volume, digest)
-            except _UNFIT as error:
+            except VolumeError as error:
+                if isinstance(error, _FINAL):
+                    raise
                 first_reason = first_reason or error
                 header = chosen[0].header
                 unfit.append((chosen_uid, header.series_number if header else None, error.reason))
@@ -122,10 +125,21 @@ class Scans:
         by_uid = {i.sop_instance_uid: i.sha256 for i in chosen}
         self._told.pixels({by_uid[u]: d for u, d in pixels.pixel_digests.items() if u in by_uid})
         volume = assemble_volume(pixels)
+        _refuse_part_of_a_head(volume)
         self._told.assembled(volume)
         check_head(volume)
         self._told.checked(volume)
         return volume, digest_of(sorted(pixels.pixel_digests.items()))
+
+
+def _refuse_part_of_a_head(volume: Volume) -> None:
+    """What the headers of multi-frame images do not tell before their frames are read. Raises: VolumeError."""
+    policy = SelectionPolicy()
+    if abs(volume.normal[2]) < AXIAL_COSINE:
+        raise VolumeError("not axial")
+    covered = float(volume.slice_extent_mm.sum())
+    if covered < policy.minimum_coverage_mm:
+        raise VolumeError(f"covers {covered:.0f} mm only, at least {policy.minimum_coverage_mm:.0f} mm needed")
 
 
 def digest_of_all(scans: Sequence[Scan]) -> str:

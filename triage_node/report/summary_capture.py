@@ -38,8 +38,8 @@ def build_summary(draft: Draft, volume: Volume, detection: Detection, decision: 
     left, right = patient_sides(volume)
     canvas.paragraph(left, MARGIN, PICTURE // 2, 40, drawing.WHITE, 100, shadow=True)
     canvas.paragraph(right, PICTURE - MARGIN, PICTURE // 2, 40, drawing.WHITE, 100, shadow=True)
-    _below_picture(canvas, draft, key, len(volume.hu))
-    _words(canvas, draft, decision)
+    _below_picture(canvas, draft, key, slice_from_below(volume, key), len(volume.hu))
+    _words(canvas, draft, detection, decision)
     _band(canvas, draft)
     ds = capture(
         draft,
@@ -135,21 +135,28 @@ def _scaled(image: NDArray[np.uint8], row_factor: float, column_factor: float) -
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
 
 
-def _below_picture(canvas: drawing.Canvas, draft: Draft, key: int, count: int) -> None:
-    words = f"Image {draft.sources.instance_number(key)}, slice {key + 1} of {count} from below"
+def slice_from_below(volume: Volume, index: int) -> int:
+    """1 for the slice nearest to the feet: in a legal series whose normal points down that is the last one."""
+    return index + 1 if volume.normal[2] >= 0 else len(volume.hu) - index
+
+
+def blood_words(detection: Detection, decision: FindingDecision) -> str:
+    """Where the evidence does not carry a volume here, the decision holds none; an outline is told all the same."""
+    if decision.hematoma_volume_ml > 0:
+        return wording.volume_words(decision.hematoma_volume_ml)
+    return "outlined, volume not proven here" if detection.mask.any() else "not outlined"
+
+
+def _below_picture(canvas: drawing.Canvas, draft: Draft, key: int, number: int, count: int) -> None:
+    words = f"Image {draft.sources.instance_number(key)}, slice {number} of {count} from below"
     canvas.paragraph(words, MARGIN, PICTURE + 20, 32, drawing.GREY, PICTURE - MARGIN)
 
 
-def _words(canvas: drawing.Canvas, draft: Draft, decision: FindingDecision) -> None:
+def _words(canvas: drawing.Canvas, draft: Draft, detection: Detection, decision: FindingDecision) -> None:
     x, width = PICTURE + MARGIN, WIDTH - PICTURE - 2 * MARGIN
     y = canvas.paragraph(wording.headline(decision), x, MARGIN, 56, drawing.RED, width)
     y += 24
-    rows = [
-        (
-            "Blood",
-            wording.volume_words(decision.hematoma_volume_ml) if decision.hematoma_volume_ml > 0 else "not outlined",
-        )
-    ]
+    rows = [("Blood", blood_words(detection, decision))]
     if kind := wording.kind_words(decision):
         rows.append(("Kind", kind))
     if place := wording.place_words(decision):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from triage_node.domain import geometry
-from triage_node.domain.instance import InstanceHeader
+from triage_node.domain.instance import LOCALIZERS, InstanceHeader
 
 MULTI_FRAME_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
 """Enhanced and Legacy Converted Enhanced CT: places of their frames stand in functional groups."""
@@ -39,7 +39,7 @@ class Stack:
 
 def is_localizer(header: InstanceHeader) -> bool:
     """A scout image by its Image Type. Some scanners put it into the series that it planned."""
-    return any(v.upper() in ("LOCALIZER", "SCOUT", "REF_SURVIEW") for v in header.image_type[2:])
+    return any(v.upper() in LOCALIZERS for v in header.image_type[2:])
 
 
 def images_of(headers: Iterable[InstanceHeader]) -> tuple[InstanceHeader, ...]:

@@ -56,7 +56,7 @@ def _any_of(words: str) -> re.Pattern[str]:
 
 
 # negations go first: most names with the word "contrast" say that there is none
-_BOTH = _any_of("with without|with and without|w and w o|w w o")
+_BOTH = _any_of("with without|with and without|w and w o|w w o|w wo|w and wo")
 _WITHOUT_CONTRAST = _any_of(
     "plain|nativ|native|nativo|non-?contrast|non contrast|no contrast|pre-?contrast|pre contrast|without iv contrast|"
     "without contrast|without|unenhanced|ncct|nect|nc|w o contrast|w o|wo contrast|wo|ohne km|ohne|"

@@ -24,6 +24,7 @@ from pydicom.encaps import generate_frames
 from pydicom.filereader import read_dataset, read_preamble
 
 from triage_node.domain.errors import DecodeError
+from triage_node.domain.instance import LOCALIZERS
 from triage_node.volume import codecs
 from triage_node.volume.codestream import FrameFormat, check_format
 from triage_node.volume.series_pixels import SliceHeader
@@ -79,7 +80,7 @@ class Instance:
 
     @property
     def is_localizer(self) -> bool:
-        return any(str(v).upper() in ("LOCALIZER", "SCOUT") for v in self._image_type()[2:])
+        return any(str(v).upper() in LOCALIZERS for v in self._image_type()[2:])
 
     @property
     def high_bit(self) -> int:

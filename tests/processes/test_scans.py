@@ -1,0 +1,79 @@
+"""Which series of a study is read when the best one does not make a volume, and what is no whole head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.volume.ct import ct_dataset, picture, saved
+from triage_node.datasets.dicom_slices import read_header
+from triage_node.domain.errors import VolumeError
+from triage_node.domain.instance import ReceivedInstance
+from triage_node.processes import scans
+from triage_node.simulation.phantom import head
+from triage_node.volume.decode import Decoder
+
+AT = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+GOOD, BEST = "1.2.3.1", "1.2.3.2"
+SIDEWAYS = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "position": (0.0, -20.0, 150.0)}
+
+
+def held(folder: Path, uid: str, count: int, step_mm: float, odd: dict | None = None) -> list[ReceivedInstance]:
+    """A series, at its end an image with `odd` attributes."""
+    made = []
+    for k in range(count + (odd is not None)):
+        attributes = {"position": (-10.0, -20.0, k * step_mm), "rows": 0, "SliceThickness": step_mm}
+        if k == count:
+            attributes |= odd
+        position, rows = attributes.pop("position"), attributes.pop("rows")
+        stored = picture(rows=rows, columns=30) if rows else picture(k)
+        number = k + 1 + 500 * (uid == BEST)
+        path = saved(
+            ct_dataset(stored, position, number, SeriesInstanceUID=uid, **attributes), folder / f"{number}.dcm"
+        )
+        h = read_header(path, path.name).header
+        made.append(ReceivedInstance(path.stem, 1, h.sop_instance_uid, h.sop_class_uid, "1.2.840.10008.1.2.1", AT, h))
+    return made
+
+
+def read(folder: Path, *series: list[ReceivedInstance]) -> list[scans.Scan]:
+    with Decoder() as decoder:
+        way = scans.Scans(decoder, lambda name: folder / f"{name}.dcm", scans.Told())
+        return way.read([i for one in series for i in one])
+
+
+@pytest.fixture(autouse=True)
+def discs_are_heads(monkeypatch):
+    monkeypatch.setattr(scans, "check_head", lambda volume: None)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"PixelSpacing": [0.5, 0.4]}, {"rows": 20}, {"PixelSpacing": None}, {"RescaleIntercept": None}],
+    ids=["other spacing", "other matrix", "no spacing", "no rescale"],
+)
+def test_a_series_with_one_odd_image_gives_way_to_a_whole_one(tmp_path, odd):
+    (scan, *_) = read(tmp_path, held(tmp_path, BEST, 30, 5.0, odd), held(tmp_path, GOOD, 60, 2.5))
+    assert scan.series_instance_uid == GOOD
+
+
+@pytest.mark.parametrize("name", ["LOCALIZER", "REF_SURVIEW"])
+def test_a_scout_inside_the_series_is_left_out(tmp_path, name):
+    scout = {"ImageType": ["ORIGINAL", "PRIMARY", name], **SIDEWAYS}
+    (scan,) = read(tmp_path, held(tmp_path, BEST, 30, 5.0, scout))
+    assert len(scan.volume.hu) == 30
+
+
+def test_part_of_a_head_and_other_planes_are_refused_when_their_frames_are_read():
+    whole = head(9001, 1, slices=32, size=128).volume
+    scans._refuse_part_of_a_head(whole)
+    few = head(9001, 1, slices=8, size=128).volume
+    with pytest.raises(VolumeError, match="covers .* mm only"):
+        scans._refuse_part_of_a_head(few)
+    up = np.array([0.0, 0.0, 1.0])
+    with pytest.raises(VolumeError, match="not axial"):
+        scans._refuse_part_of_a_head(replace(whole, row_cosine=whole.column_cosine, column_cosine=up))
