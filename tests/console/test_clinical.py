@@ -271,3 +271,14 @@ def test_readers_see_no_figure_below_this_sites_own_evaluation_even_in_active_mo
     assert len(client.get(f"/api/studies/{SAH}").json()["outputs"]) == 3
     node.role, node.simulation = Role.READER, True
     assert len(client_of(node).get(f"/api/studies/{SAH}").json()["outputs"]) == 3
+
+
+def test_readers_are_told_why_nothing_is_said_but_not_what_a_model_found():
+    node = night(mode=Mode.ACTIVE)
+    node.role = Role.READER
+    details = details_of(node, SAH)
+    operated = replace(details.predictions[0], abstained="after surgery: not for it", evidence="", label="One")
+    found = replace(details.predictions[0], abstained="subdural hemorrhage: not for it", evidence="E0", label="Two")
+    node.details[SAH] = replace(details, predictions=(operated, found))
+    page = client_of(node).get(PAGE).text
+    assert ("after surgery" in page, "subdural hemorrhage: not for it" in page) == (True, False)

@@ -56,6 +56,17 @@ def test_a_test_that_passes_by_itself_is_named_and_is_run_again_alone(project, c
     assert (root / "tests/two/others").read_text() == "run "
 
 
+@pytest.mark.parametrize("ci", ["", "true"])
+def test_long_names_are_shown_whole_with_and_without_room_for_the_error(project, capsys, monkeypatch, ci):
+    """pytest cuts a line of its summary at the width of the terminal, and does not where CI is set."""
+    monkeypatch.setenv("CI", ci) if ci else monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("BUILD_NUMBER", raising=False)
+    named = AT_SECOND_SIGHT.replace("def test_it", f"def test_{'long' * 30}")
+    assert parts.main(project(two=named)) == 0
+    end = capsys.readouterr().out.split("folders in")[1]
+    assert f"passed by themselves):\n  FAILED tests/two/test_of_it.py::test_{'long' * 30}" in end
+
+
 def test_the_end_names_what_failed_twice(project, capsys):
     assert parts.main(project(one=BROKEN, two=STEADY)) == 1
     end = capsys.readouterr().out.split("folders in")[1]

@@ -70,6 +70,14 @@ def test_one_series_is_taken_and_localizer_contrast_copies_and_broken_files_say_
     assert "no study of this name" in told["labels.csv line 4 (9.9)"]
 
 
+def test_a_labelled_study_without_a_series_to_read_is_kept_in_mind(tmp_path: Path) -> None:
+    write_study(tmp_path, "anna", "1.2.0")
+    for i, name in enumerate(("bert", "cleo", "dora"), start=1):
+        write_study(tmp_path, name, f"1.2.{i}", 1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    (tmp_path / "labels.csv").write_text("study,label\n1.2.0,0\n1.2.1,1\n1.2.2,0\n1.2.3,-1\n")
+    assert sorted(opened(tmp_path).unread) == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -93,3 +101,13 @@ def test_two_tables_that_fit_are_one_too_many(tmp_path: Path) -> None:
         (tmp_path / name).write_text("study,label\n1.2.0,1\n")
     with pytest.raises(DataSetError, match=r"several tables with study and label: a\.csv, b\.csv"):
         open_data_set(tmp_path)
+
+
+def test_the_table_says_whose_a_study_is_and_the_images_whether_it_is_simulated(tmp_path: Path) -> None:
+    for i, name in enumerate(("anna", "bert")):
+        write_study(tmp_path, name, f"1.2.{i}", IssuerOfPatientID="SIMULATED" if i else "WARD")
+    (tmp_path / "cases.csv").write_text("study,label,Patient ID\n1.2.0,1,P1\n1.2.1,0,P1\n")
+    cases = opened(tmp_path).cases
+    assert [c.patient_id for c in cases] == ["P1", "P1"]
+    assert [c.simulated for c in cases] == [False, True]
+    assert not cases[0].labels.clinical

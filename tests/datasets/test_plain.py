@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
 import unicodedata
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -444,3 +446,86 @@ def test_colour_table_is_undone(tmp_path):
         Image.fromarray((table[grey] * 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
         found = read_grey(tmp_path / f"{name}.png").astype(int)
         assert np.abs(found - grey)[grey > 20].mean() < 6, name
+
+
+@pytest.mark.parametrize("lost", ["missing", "broken", "contradicted"])
+def test_a_slice_that_cannot_be_read_still_says_whether_its_study_bleeds(tmp_path: Path, lost: str) -> None:
+    for i in range(4):
+        write_grey(tmp_path / f"{i}.png", seed=i)
+    table = "file,label,study,slice,subtype\n0.png,0,S,0,\n1.png,0,S,1,\n2.png,1,S,2,SDH\n3.png,0,T,0,\n"
+    if lost == "missing":
+        (tmp_path / "2.png").unlink()
+    elif lost == "broken":
+        (tmp_path / "2.png").write_bytes(b"no picture")
+    else:
+        write_grey(tmp_path / "4.png", seed=2)
+        table += "4.png,0,,,\n"
+    labels(tmp_path, table)
+    study, other, *_ = opened(tmp_path)
+    known = None if lost == "contradicted" else 1
+    assert (study.labels.slice_labels, study.labels.study_label) == ((0, 0), known)
+    assert study.labels.study_subtypes.get("sdh") == known
+    assert other.labels.study_label == 0
+
+
+def test_whose_a_dicom_study_is_is_told_by_the_table_then_by_the_images(tmp_path: Path) -> None:
+    table = "file,label,study,patient\n"
+    for k, (patient, told) in enumerate((("P1", ""), ("P1", ""), ("P2", "X"), ("P2", ""))):
+        write_ct_slice(tmp_path / f"{k}.dcm", study=f"1.2.{k}", series=f"1.3.{k}", patient=patient)
+        table += f"{k}.dcm,{k % 2},S{k},{told}\n"
+    labels(tmp_path, table)
+    assert [c.patient_id for c in opened(tmp_path)] == ["P1", "P1", "X", "P2"]
+
+
+def test_an_id_that_all_images_bear_is_no_patient(tmp_path: Path) -> None:
+    for k in range(2):
+        write_ct_slice(tmp_path / f"{k}.dcm", study=f"1.2.{k}", series=f"1.3.{k}", patient="ANON")
+    labels(tmp_path, "file,label,study\n0.dcm,0,S0\n1.dcm,1,S1\n")
+    assert [c.patient_id for c in opened(tmp_path)] == ["S0", "S1"]
+
+
+def test_the_last_part_of_a_uid_is_no_ending_and_rows_of_one_file_add_up(tmp_path: Path) -> None:
+    for name in ("1.2.840.5.101", "007.png", "b.png"):
+        write_grey(tmp_path / "p.png", seed=len(name))
+        (tmp_path / "p.png").rename(tmp_path / name)
+    labels(tmp_path, "file,label,subtype\n1.2.840.5.102,1,\n1.2.840.5.101,0,\n7,0,\nb.png,1,SDH\nb.png,1,EDH\n")
+    data = opened(tmp_path)
+    assert [c.slice_ids[0] for c in data] == ["1.2.840.5.101", "007.png", "b.png"]
+    assert data.cases[2].labels.study_subtypes == {"sdh": 1, "edh": 1}
+    assert "not there" in reasons(data)["labels.csv line 2 (1.2.840.5.102)"]
+
+
+def test_pictures_of_several_sizes_are_read_each_by_itself(tmp_path: Path) -> None:
+    for i, side in enumerate((32, 32, 24)):
+        write_grey(tmp_path / f"{i}.png", size=(side, side), seed=i)
+    labels(tmp_path, "file,label,study,slice,thickness\n" + "".join(f"{i}.png,0,S,{i},5\n" for i in range(3)))
+    volume = opened(tmp_path).cases[0].load()
+    assert (volume.n_slices, volume.contiguous) == (3, False)
+
+
+def test_hu_in_16_bit_colours_are_refused_and_padding_that_wrapped_is_air(tmp_path: Path) -> None:
+    hu = np.full((32, 32), 40, np.int32)
+    hu[:4] = -2000
+    words = ((hu + 1024) % 65536).astype(np.uint16)
+    Image.fromarray(words).save(tmp_path / "wrapped.png")
+    _write_deep_colour(tmp_path / "colour.png", np.clip(hu + 1024, 0, None))
+    labels(tmp_path, "file,label\nwrapped.png,0\ncolour.png,0\n")
+    data = opened(tmp_path)
+    assert "save it as 16-bit grey" in reasons(data)["colour.png"]
+    [case] = data.cases
+    read = case.load().hu
+    assert (read.min(), read.max()) == (-1024, 40)
+
+
+def _write_deep_colour(path: Path, grey: np.ndarray) -> None:
+    """A PNG of three channels of 16 bits, which Pillow does not write (PNG specification 5)."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows, columns = grey.shape
+    lines = np.repeat(grey[..., None], 3, axis=2).astype(">u2").reshape(rows, -1)
+    data = b"".join(b"\0" + line.tobytes() for line in lines)
+    head = struct.pack(">IIBBBBB", columns, rows, 16, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(data)), chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))

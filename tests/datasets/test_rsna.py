@@ -93,3 +93,13 @@ def test_a_table_of_another_form_is_refused(tmp_path: Path, text: str, words: st
     (tmp_path / "stage_2_train.csv").write_text(text)
     with pytest.raises(DataSetError, match=words):
         open_data_set(tmp_path)
+
+
+def test_the_label_of_an_image_that_is_cut_short_counts_for_its_study(tmp_path: Path) -> None:
+    """PAPERS.md 7.1: one image of the training set has too few pixels."""
+    write_rsna(tmp_path, four_slices())
+    cut = tmp_path / "stage_2_train" / "ID_00000000b.dcm"
+    cut.write_bytes(cut.read_bytes()[:-99])
+    first = next(c for c in opened(tmp_path) if c.study_id == "ID_st1")
+    assert (first.labels.slice_labels, first.labels.study_label) == ((0, 0), 1)
+    assert first.labels.study_subtypes == {"edh": 0, "iph": 0, "ivh": 0, "sah": 0, "sdh": 1}

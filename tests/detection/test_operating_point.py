@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from triage_node.detection.operating_point import decide
+from triage_node.detection.operating_point import decide, worded
 from triage_node.domain.finding import (
+    LOCATION_OUTPUT,
+    VOLUME_OUTPUT,
     BundleIdentity,
     Component,
     Detection,
@@ -35,6 +37,7 @@ def detection(
 
 BOTH = (("iph", 12.0, Location.DEEP), ("sdh", 20.0, Location.EXTRA_AXIAL))
 KNOWN = {"ich": E1, "iph": E1, "sdh": E0}
+MEASURED = {"ich": E2, LOCATION_OUTPUT: E1, VOLUME_OUTPUT: E2}
 
 
 @pytest.mark.parametrize(("probability", "flagged"), [(0.599, False), (0.6, True), (1.0, True), (0.0, False)])
@@ -60,6 +63,22 @@ def test_nothing_but_the_finding_is_said_when_it_lacks_the_level_itself():
     d = decide(detection(0.8, KNOWN, *BOTH), POINT, E2)
     assert d.flagged
     assert (d.finding, d.subtypes, d.locations, d.hematoma_volume_ml) == ("ich", (), (), 0.0)
+
+
+def test_place_and_volume_each_need_the_level_themselves():
+    d = decide(detection(0.8, MEASURED, *BOTH), POINT, E2)
+    assert (d.subtypes, d.locations, d.hematoma_volume_ml) == ((), (), 32.0)
+    d = decide(detection(0.8, KNOWN, *BOTH), POINT, E1)
+    assert (d.subtypes, d.locations, d.hematoma_volume_ml) == (("iph",), (), 0.0)
+
+
+def test_a_decision_is_worded_for_those_who_may_read_more_and_stays_the_same():
+    found = detection(0.8, KNOWN, *BOTH)
+    strict = decide(found, POINT, E2)
+    more = worded(strict, found, E0)
+    assert (more.subtypes, more.hematoma_volume_ml) == (("sdh", "iph"), 32.0)
+    assert (more.flagged, more.probability, more.operating_point) == (True, 0.8, POINT)
+    assert worded(more, found, E2) == strict
 
 
 def test_unknown_location_is_never_listed():

@@ -113,3 +113,11 @@ def test_the_mark_rises_again_however_the_two_threads_meet(thread):
             thread._reactor_checkpoint.set()
     finally:
         sys.setswitchinterval(switching)
+
+
+def test_a_mark_that_was_lost_rises_again(thread):
+    thread._reactor_checkpoint.clear()
+    wait_until(lambda: thread._is_paused, 30, "the thread to stop")
+    thread._is_paused = False
+    wait_until(lambda: thread._is_paused, 30, "the mark to rise again")
+    thread._reactor_checkpoint.set()

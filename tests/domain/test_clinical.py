@@ -42,7 +42,7 @@ def stated(entry: ClinicalEntry) -> ClinicalRevision:
         (ClinicalEntry(age_years=17), "Age: the images say 71 years. Is it this patient?"),
         (
             ClinicalEntry(glucose_mg_dl=7.4),
-            "glucose: 7.4 is not possible, it lies from 10 to 2000 mg/dL (0.6 to 111 mmol/L); is the unit right?",
+            "glucose: 7.4 is not possible, it lies from 20 to 2000 mg/dL (1.1 to 111 mmol/L); is the unit right?",
         ),
         (
             ClinicalEntry(systolic_mmhg=1000),
@@ -58,7 +58,7 @@ def test_what_cannot_be_is_refused_in_words(entry, words):
     "entry",
     [
         ClinicalEntry(),
-        ClinicalEntry(gcs=3, nihss=42, glucose_mg_dl=10, systolic_mmhg=350, age_years=72),
+        ClinicalEntry(gcs=3, nihss=42, glucose_mg_dl=20, systolic_mmhg=350, age_years=72),
         ClinicalEntry(gcs=15, gcs_eye=4, gcs_verbal=5, gcs_motor=6, nihss=0),
         ClinicalEntry(onset_at=SCANNED - timedelta(hours=2), on_warfarin=True, on_anticoagulant=True),
         ClinicalEntry(onset_unknown=True),

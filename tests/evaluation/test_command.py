@@ -179,7 +179,7 @@ def test_with_a_node_the_thresholds_in_force_and_its_instances_are_used(pictures
     assert evidence["key"]["operating_point"]["policy_version"] == 2
     received = next(c for c in evidence["conditions"] if "received" in c["text"])
     assert received["met"] is True
-    assert "12 of 13 files" in received["found"]
+    assert "12 of 12 files that are used" in received["found"]
 
 
 def test_a_node_whose_configuration_is_wrong_is_refused(pictures, tmp_path):

@@ -16,6 +16,7 @@ from triage_node.bundle.manifest import Figure
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.domain.case import HeadVolume, LabelMask, Labels
 from triage_node.domain.errors import StudyRejected
+from triage_node.domain.finding import OperatingPoint
 from triage_node.evaluation.answering import answer
 from triage_node.evaluation.run import dice, evaluate, study_label
 from triage_node.evaluation.source import Source, folder_digest
@@ -34,7 +35,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def written(bundle, tmp_path_factory):
-    """Eight studies, one of them unreadable, and a file that no case uses."""
+    """Eight studies, one of them unreadable, one without a series, and a file that no case uses."""
 
     def broken() -> HeadVolume:
         raise StudyRejected("the file ends in the middle of its pixels")
@@ -43,7 +44,8 @@ def written(bundle, tmp_path_factory):
     cases.append(replace(case(7, False), load=broken, study_id="torn"))
     out = tmp_path_factory.mktemp("report")
     steps: list[int] = []
-    report, files = evaluate(bundle, source(cases, [("notes.txt", "no row names it")]), out, advance=steps.append)
+    held = replace(source(cases, [("notes.txt", "no row names it")]), unread=(1,))
+    report, files = evaluate(bundle, held, out, advance=steps.append)
     return report, files, out, steps
 
 
@@ -74,6 +76,16 @@ def test_what_cannot_be_read_is_listed_and_not_counted(written):
     assert {s["file"] for s in report["skipped"]} == {"notes.txt", "made/torn"}
     assert "ends in the middle" in report["skipped"][1]["reason"]
     assert sum(steps) == 8 * SLICES, "progress counts the unreadable too"
+
+
+def test_a_study_without_an_answer_counts_against_the_node_as_it_is_used(written):
+    report, files, _, _ = written
+    used, study = report["as_used"], report["study"]
+    assert (report["declined"], used["unread"], used["unread_positive"]) == ([], 2, 1)
+    assert used["sensitivity"] == pytest.approx(study["sensitivity"] * 4 / 5)
+    assert used["specificity"] == pytest.approx(study["specificity"] * 3 / 4)
+    told = [f.read_text() for f in files if f.suffix in (".html", ".md")]
+    assert all("could not read 2 more" in text for text in told)
 
 
 def test_strata_name_size_subtype_distance_and_scanner(written):
@@ -193,6 +205,33 @@ def test_the_digest_of_a_folder_names_bytes_and_names(tmp_path):
     assert first == folder_digest(tmp_path)
     (tmp_path / "sub" / "a").rename(tmp_path / "sub" / "b")
     assert folder_digest(tmp_path) != first
+
+
+def test_a_file_that_cannot_be_read_ends_no_evaluation(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"1")
+    first = folder_digest(tmp_path)
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("triage_node.evaluation.source.digest_of", refused)
+    told = []
+    assert folder_digest(tmp_path, lambda name, digest: told.append((name, digest))) != first
+    assert told == [("a", "unreadable")]
+
+
+def test_a_name_that_is_no_text_is_written_with_its_bytes(bundle, tmp_path):
+    lost = source((), [("sch\udce4del.png", "cannot be read")])
+    _, files = evaluate(bundle, lost, tmp_path)
+    assert all("sch\\udce4del.png" in f.read_text() for f in files if f.name in ("report.md", "report.html"))
+
+
+def test_of_a_sites_own_thresholds_the_site_says_when_they_were_set(bundle, tmp_path):
+    own = OperatingPoint("ich", 0.3, 0.6, 7)
+    report, _ = evaluate(bundle, source(()), tmp_path, own)
+    fixed = next(c for c in report["evidence"]["conditions"] if "fixed before" in c["text"])
+    assert (fixed["met"], "policy 7" in fixed["found"]) == (None, True)
+    assert "chosen on" not in report["study"]["operating_point"]
 
 
 def test_stored_thresholds_calibration_and_the_third_answer_are_used(bundle, tmp_path):

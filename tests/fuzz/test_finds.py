@@ -22,6 +22,11 @@ FINDS = [
         raw.p_data(raw.pdv(1, 3, _REPORT), raw.pdv(1, 2, raw.element(0x00081195, b"WI", b"1.2.77"))),
         id="a commitment's transaction has a VR that does not exist and ends the association without an answer",
     ),
+    pytest.param(
+        "pdu",
+        raw.p_data(raw.pdv(1, 3, _REPORT), raw.pdv(1, 2, bytes.fromhex("e07f10004f570000"))),
+        id="a commitment's data set ends within a length and ends the association without an answer",
+    ),
 ]
 
 

@@ -207,6 +207,26 @@ def test_a_merge_and_its_way_back_leave_no_object_behind(role, bleed):
     assert study_details(role.store, role.blobs.built, uid, shows_names=True).to_correct == ()
 
 
+def test_a_clock_that_is_set_back_hides_no_old_identity_and_blames_no_new_object(role, bleed, monkeypatch):
+    uid = receive(role, bleed)
+    role.work()
+    before = delivered(role, uid)
+
+    def set_back():
+        return now() - timedelta(minutes=5)
+
+    for module in ("identity", "analysis", "reporting", "orders"):
+        monkeypatch.setattr(f"triage_node.processes.{module}.now", set_back)
+    hears(role, merged("RIGHT-ID"))
+    monkeypatch.undo()
+    monkeypatch.setattr("triage_node.processes.reporting.now", set_back)
+    analysed_again(role, uid)
+    after = delivered(role, uid)
+    assert {str(read(role, r).PatientID) for r in after if r.kind is not ObjectKind.REJECTION_NOTE} == {"RIGHT-ID"}
+    listed = study_details(role.store, role.blobs.built, uid, shows_names=True).to_correct
+    assert {t.uid for t in listed} == {r.sop_instance_uid for r in before}
+
+
 def test_images_that_come_under_either_identity_after_a_merge_are_one_patients(role, bleed, tmp_path):
     uid = receive(role, bleed[:-2])
     role.work()

@@ -22,7 +22,7 @@ from triage_node.processes.console import display as console_display
 from triage_node.processes.console.viewer import viewer_deps
 from triage_node.processes.wiring import built_folder
 from triage_node.report import display
-from triage_node.store import results, studies, worklist
+from triage_node.store import prognosis, results, studies, worklist
 from triage_node.store.schema import study as study_table
 
 
@@ -70,6 +70,12 @@ def test_a_flagged_study_shows_its_slices_at_once_and_its_maps_when_there_is_tim
     for task in ("intracranial hemorrhage", "subdural hemorrhage", "GCS (multitask_prognosis)"):
         assert f"Grad-CAM: {task}" in named
     assert any("expansion" in label and "feature map" in why for label, why in told.silent)
+    abstained = {p.name: p.abstained for p in prognosis.latest(role.store, uid, 1).predictions}
+    of_prognosis = {i: m.prognosis for i, m in enumerate(told.maps) if m.prognosis}
+    assert of_prognosis
+    assert told.idle == {i for i, name in of_prognosis.items() if abstained[name]}, (
+        "a figure that is not told has no map"
+    )
 
 
 def test_a_declined_study_shows_what_was_assembled_and_nothing_of_a_result(role, sent, monkeypatch):

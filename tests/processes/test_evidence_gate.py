@@ -26,6 +26,7 @@ from triage_node.processes.listing import reading_list
 from triage_node.processes.running import now
 from triage_node.processes.study_details import study_details
 from triage_node.processes.wiring import effective_mode, least_level
+from triage_node.report.sr_text import sr_as_text
 from triage_node.store import evaluations, modes, outbox, policy, results, worklist
 
 E0, E1, E2, E3 = EvidenceLevel
@@ -93,6 +94,12 @@ def peers(role: Analysis, uid: str) -> dict[str, set[str]]:
     return found
 
 
+def reports(role: Analysis, uid: str) -> str:
+    """The text of the findings SRs."""
+    found = [o for o in results.objects_of(role.store, uid) if o.kind is ObjectKind.FINDINGS_SR]
+    return "\n".join(sr_as_text(pydicom.dcmread(role.reporter.path(o))) for o in found)
+
+
 def test_a_new_site_observes_although_active_is_configured(tmp_path, bleed):
     with site(tmp_path) as role:
         uid = receive(role, bleed)
@@ -106,6 +113,10 @@ def test_a_new_site_observes_although_active_is_configured(tmp_path, bleed):
         assert set(peers(role, uid)) == {"research"}
         report = next(o for o in results.objects_of(role.store, uid) if o.kind is ObjectKind.FINDINGS_SR)
         assert b"evidence_level=E" in role.reporter.path(report).read_bytes()
+        said = reports(role, uid)
+        assert "Volume" in said
+        assert "IPH-1" in said
+        assert "volume E0" in said
 
 
 def test_an_evaluation_lets_the_node_act_and_a_shift_of_thresholds_takes_it_back_at_once(tmp_path, bleed):
@@ -116,6 +127,10 @@ def test_an_evaluation_lets_the_node_act_and_a_shift_of_thresholds_takes_it_back
         assert (role.standing.mode, role.standing.why) == (Mode.ACTIVE, "")
         assert flagged_for_readers(role, Mode.ACTIVE) == [uid]
         assert set(peers(role, uid)) == {"pacs", "research"}
+        # only the finding was evaluated here: no name of a type, no place and no volume in what a clinical archive gets
+        said = reports(role, uid)
+        assert "ICH-1" in said
+        assert not any(word in said for word in ("Volume", "IPH-1", " E0"))
         point = policy.current(role.store)["ich"]
         shifted = OperatingPoint("ich", point.raise_probability * 0.9, point.notify_probability, 0, None)
         policy.add(role.store, [shifted], "somebody", "site shift", now())

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import text
 
 from tests.journeys import modality
-from tests.support.analysed import analysis, receive, settings_in
+from tests.support.analysed import analysis, close, receive, settings_in
 from tests.support.people import EVERYBODY, page_of
 from triage_node.config.schema import PrognosisSettings, Settings
+from triage_node.datasets.dicom_slices import read_header
 from triage_node.domain.clinical import ClinicalEntry
 from triage_node.domain.errors import StatementConflict
 from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel, OperatingPoint
+from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.priority import Mode
 from triage_node.domain.prognosis import ClinicalFacts, Estimate, Prediction
 from triage_node.domain.study import StudyEvent, StudyIdentity, StudyState
 from triage_node.domain.volume import Volume
-from triage_node.processes import clinical, prognosis
+from triage_node.processes import clinical, identity, prognosis
 from triage_node.processes.analysis import Analysis
+from triage_node.processes.prognosis import image_facts
 from triage_node.processes.reporting import Reporter
 from triage_node.processes.running import Running, now
 from triage_node.processes.study_details import study_details
+from triage_node.simulation.phantom import head
 from triage_node.store import audit, instances, policy, results, studies, worklist
 from triage_node.store import prognosis as stored
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+AFTER_SURGERY = "after surgery: only for a head that was not operated on"
 
 
 class Example:
@@ -132,9 +142,7 @@ def test_after_surgery_prognosis_abstains_by_name_and_the_flag_stays(role, bleed
     role.work()
     state_facts(role, uid, ClinicalEntry(after_surgery=True))
     role.restate()
-    assert {p.abstained for p in made_for(role, uid).predictions} == {
-        "after surgery: only for a head that was not operated on"
-    }
+    assert {p.abstained for p in made_for(role, uid).predictions} == {AFTER_SURGERY}
     assert results.latest(role.store, uid).flagged
 
 
@@ -297,3 +305,52 @@ def test_nothing_is_taken_in_for_a_study_in_quarantine_or_one_that_is_not_there(
         state_facts(role, uid, ClinicalEntry(gcs=9))
     with pytest.raises(StatementConflict, match="no such study"):
         state_facts(role, "9.9.9", ClinicalEntry(gcs=9))
+
+
+def test_the_age_follows_a_corrected_birth_date_and_not_the_header(role, bleed):
+    uid = receive(role, bleed)
+    role.work()
+    who = studies.get(role.store, uid).identity
+    identity.correct(role.store, role.received, uid, replace(who, patient_birth_date="20150101"), "HL7 ADT")
+    close(role, uid)
+    role.work()
+    assert studies.get(role.store, uid).state is StudyState.DECLINED
+    assert "under 18" in studies.get(role.store, uid).reason
+    identity.correct(role.store, role.received, uid, replace(who, patient_birth_date="19500101"), "HL7 ADT")
+    close(role, uid)
+    role.work()
+    assert studies.get(role.store, uid).state is not StudyState.DECLINED, "an adult after all"
+    held = instances.of_study(role.store, uid)
+    facts = clinical.known_facts(role.store, uid, held, ZoneInfo("UTC")).facts
+    assert facts.age_years in (75, 76, 77)
+    assert dict(facts.sources)["age_years"] == "corrected birth date"
+
+
+def test_facts_for_a_flagged_study_whose_objects_failed_are_taken_in(role, bleed):
+    uid = receive(role, bleed)
+    role.work()
+    with role.store.write() as c:
+        c.execute(text("UPDATE study SET state = 'failed'"))
+    state_facts(role, uid, ClinicalEntry(after_surgery=True))
+    assert role.restate()
+    assert {p.abstained for p in made_for(role, uid).predictions} == {AFTER_SURGERY}
+
+
+def test_a_prognosis_of_somebody_else_is_not_shown(role, bleed):
+    uid = receive(role, bleed)
+    role.work()
+    for image in instances.of_study(role.store, uid):
+        role.received.remove(image.sha256)
+    who = studies.get(role.store, uid).identity
+    identity.correct(role.store, role.received, uid, replace(who, accession_number="A2"), "HL7 order")
+    assert study_details(role.store, role.blobs.built, uid, True).predictions, "the same patient"
+    identity.correct(role.store, role.received, uid, replace(who, patient_id="OTHER"), "HL7 ADT")
+    assert study_details(role.store, role.blobs.built, uid, True).predictions == ()
+
+
+@pytest.mark.parametrize(("agent", "told"), [("NONE", ""), ("no", ""), ("Ultravist 300", "Ultravist 300")])
+def test_that_no_agent_was_given_is_no_contrast(bleed, agent, told):
+    volume = head(9001, 1, slices=24, size=128).volume
+    header = replace(read_header(bleed[0], "a").header, contrast_bolus_agent=agent)
+    held = [ReceivedInstance("0" * 64, 1, "1.2", CT, "1.2.840.10008.1.2.1", now(), header)]
+    assert image_facts(volume, held).contrast == told

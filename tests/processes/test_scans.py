@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
-from tests.volume.ct import ct_dataset, picture, saved
+from tests.volume.ct import ct_dataset, enhanced, picture, saved
 from triage_node.datasets.dicom_slices import read_header
 from triage_node.domain.errors import VolumeError
 from triage_node.domain.instance import ReceivedInstance
@@ -77,3 +78,62 @@ def test_part_of_a_head_and_other_planes_are_refused_when_their_frames_are_read(
     up = np.array([0.0, 0.0, 1.0])
     with pytest.raises(VolumeError, match="not axial"):
         scans._refuse_part_of_a_head(replace(whole, row_cosine=whole.column_cosine, column_cosine=up))
+
+
+def frames_of(folder: Path, uid: str, number: int, **changes: object) -> list[ReceivedInstance]:
+    """One multi-frame image of a whole head; `changes` are groups that all its frames share, or attributes."""
+    ds = enhanced(np.stack([picture(k) for k in range(30)]), [(-10.0, -20.0, 5.0 * k) for k in range(30)])
+    ds.SeriesInstanceUID, ds.SOPInstanceUID, ds.SeriesNumber = uid, f"1.2.3.9.{number}", number
+    for keyword, value in changes.items():
+        holder = ds if keyword == "ContrastBolusAgentSequence" else ds.SharedFunctionalGroupsSequence[0]
+        setattr(holder, keyword, [value])
+    path = saved(ds, folder / f"{number}.dcm")
+    h = read_header(path, path.name).header
+    return [ReceivedInstance(path.stem, 1, h.sop_instance_uid, h.sop_class_uid, "1.2.840.10008.1.2.1", AT, h)]
+
+
+def item(**values: object) -> Dataset:
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+AGENT = item(CodeValue="109219", CodingSchemeDesignator="DCM", CodeMeaning="Iodinated contrast agent")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"ContrastBolusAgentSequence": AGENT}, "contrast agent given (Iodinated contrast agent)"),
+        ({"ContrastBolusUsageSequence": item(ContrastBolusAgentAdministered="YES")}, "contrast agent given (without"),
+        ({"CTReconstructionSequence": item(ConvolutionKernel="H70s")}, "bone kernel H70s"),
+        ({"CTReconstructionSequence": item(ConvolutionKernelGroup="BONE")}, "bone kernel BONE"),
+        ({"UnassignedSharedConvertedAttributesSequence": item(ConvolutionKernel="BONE")}, "bone kernel BONE"),
+        ({"UnassignedSharedConvertedAttributesSequence": item(ContrastBolusAgent="ULTRAVIST")}, "(ULTRAVIST)"),
+    ],
+)
+def test_multi_frame_images_with_contrast_or_of_bone_give_way(tmp_path, told, reason):
+    odd = frames_of(tmp_path, BEST, 1, **told)
+    (scan,) = read(tmp_path, odd, frames_of(tmp_path, GOOD, 2))
+    assert scan.series_instance_uid == GOOD
+    with pytest.raises(VolumeError) as refused:
+        read(tmp_path, odd)
+    assert reason in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {
+            "ContrastBolusAgentSequence": AGENT,
+            "ContrastBolusUsageSequence": item(ContrastBolusAgentAdministered="NO"),
+        },
+        {"CTReconstructionSequence": item(ConvolutionKernel="H30s", ConvolutionKernelGroup="BRAIN")},
+        {"UnassignedSharedConvertedAttributesSequence": item(ContrastBolusAgent="NONE", ConvolutionKernel="STANDARD")},
+    ],
+    ids=["before the agent", "soft kernel", "converted"],
+)
+def test_multi_frame_images_without_contrast_are_read(tmp_path, told):
+    (scan,) = read(tmp_path, frames_of(tmp_path, BEST, 1, **told))
+    assert len(scan.volume.hu) == 30

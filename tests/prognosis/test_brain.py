@@ -75,3 +75,9 @@ def test_score_that_cannot_be_is_refused(score):
 def test_trauma_and_isolated_subdural_blood_abstain():
     assert "trauma" in Brain().predict(detection(piece()), replace(FACTS, trauma=True)).abstained
     assert "subdural" in Brain().predict(detection(piece("sdh")), FACTS).abstained.lower()
+
+
+def test_an_onset_as_far_back_as_may_be_entered_counts():
+    known = Brain().predict(detection(piece()), replace(FACTS, onset_to_ct_h=240.333333))
+    assert not known.missing
+    assert any(i.value.startswith("240.3 h (") for i in known.items)

@@ -49,7 +49,10 @@ def test_saliency_has_one_map_a_task_between_0_and_1(model: Quantification):
 def test_volume_and_outcome_are_shown_with_interval_source_and_level(model: Quantification):
     said = model.predict(MEASURED, detection(piece(ml=32.0)), FACTS)
     volume, outcome = said.estimates
-    assert (volume.value, volume.low, volume.high, volume.unit) == (30.0, 20.0, 40.0, "mL")
+    assert (volume.value, volume.low, volume.high, volume.unit) == (30.0, 21.7, 42.5, "mL")
+    assert (30.0 - 21.7, 42.5 - 30.0) == pytest.approx((4 + 0.2 * 21.7, 4 + 0.2 * 42.5), abs=0.1), (
+        "the masks that agree"
+    )
     assert outcome.low < outcome.value < outcome.high
     assert outcome.unit == "%"
     assert said.evidence == "E0"

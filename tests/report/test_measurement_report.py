@@ -7,7 +7,7 @@ import pytest
 from tests.report import sample
 from tests.report.test_gate import PREDICTION
 from triage_node.domain.delivery import ObjectKind
-from triage_node.domain.finding import FINDINGS
+from triage_node.domain.finding import FINDINGS, EvidenceLevel
 from triage_node.domain.prognosis import Prediction
 from triage_node.report import codes
 from triage_node.report.build import build_objects
@@ -37,6 +37,21 @@ def test_the_study_and_each_subtype_have_a_group_and_each_bleed_its_volume():
         "IPH-1",
         "SDH-2",
     ]
+
+
+def test_only_what_the_decision_says_of_a_bleed_is_said_of_its_segment():
+    """Type, place and volume need an evidence level of their own; the outline belongs to the finding."""
+    request = sample.request(kinds=WITH_SEG, least_level=EvidenceLevel.E1)
+    bare = dataclasses.replace(request.decision, subtypes=(), locations=(), hematoma_volume_ml=0.0)
+    seg, file, _ = build_objects(dataclasses.replace(request, decision=bare))
+    assert [s.SegmentLabel for s in read(seg.data).SegmentSequence] == ["Intracranial hemorrhage"] * 2
+    content = read_report(file.data).content
+    (first, second) = content.get_volumetric_roi_measurement_groups()
+    assert meanings([first, second]) == ["Intracranial hemorrhage"] * 2
+    assert [len(g.get_measurements()) for g in (first, second)] == [0, 0]
+    of_study, *of_subtypes = content.get_image_measurement_groups()
+    assert len(of_study.get_measurements()) == 1
+    assert [len(g.get_measurements()) for g in of_subtypes] == [0] * len(of_subtypes)
 
 
 def test_a_subtype_is_present_or_undetermined_and_never_absent():

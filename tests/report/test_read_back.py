@@ -19,7 +19,7 @@ def test_the_report_as_text_begins_with_what_it_is_and_says():
         "AI ICH triage findings (not for diagnostic use)",
         "Status: complete, preliminary, unverified",
         "Comment: Not for diagnostic use. Made by software, not read by a physician.",
-        "Comment: Evidence E1: public real data, held-out patients.",
+        "Comment: Evidence E1: public real data, held-out patients; IPH, SDH, place, volume E0.",
         "Comment: Suspected intracranial hemorrhage, signal above the notify threshold.",
     ]
     assert "    Probability: 0.93" in lines

@@ -50,7 +50,8 @@ def test_segments_are_numbered_without_gaps_by_size():
     volume = sample.volume()
     _, mask = sample.with_bleeds(volume)
     mask = np.where(mask == 1, 9, np.where(mask == 2, 200, 0)).astype(np.uint8)
-    found = segments_of(sample.detection(volume, mask), volume, "ich")
+    detection = sample.detection(volume, mask)
+    found = segments_of(detection, volume, sample.decision(detection))
     assert [(s.number, s.label, s.finding) for s in found] == [(1, 9, "ich"), (2, 200, "ich")]
     assert [s.volume_ml for s in found] == [pytest.approx(volume.volume_ml(mask == k)) for k in (9, 200)]
 

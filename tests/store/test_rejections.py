@@ -84,3 +84,21 @@ def test_what_is_held_back_goes_no_more_but_a_note_does_and_what_arrived_all_the
     assert outbox.of_study(store, UID)[1].state is OutboxState.PARKED, "nobody had it in hand"
     assert orders.delivered_before(store, UID, NOW) == [("pacs", "findings_sr", "1.9.1")]
     assert [n.refers_to for n in results.rejection_notes(store, UID)] == [("1.9.0",)]
+
+
+def test_a_clock_that_is_set_back_turns_no_order_round(store):
+    """`NOW` is earlier than `LATER`, and all the same what happens at it happens after."""
+    [study] = listed(store)
+    with store.write() as c:
+        outbox.put(c, "pacs", [built(1, ObjectKind.FINDINGS_SR)], LATER)
+        corrected_at = studies.correct_identity(c, UID, replace(study.identity, patient_id="P1"), NOW, "PACS")
+        outbox.put(c, "pacs", [built(2, ObjectKind.FINDINGS_SR)], NOW)
+        rejections.reject(c, UID, ["1.7"], RejectionReason.QUALITY, "PACS", "1.8", NOW)
+        outbox.put(c, "pacs", [built(3, ObjectKind.FINDINGS_SR)], NOW)
+    [rejected] = rejections.of_study(store, UID)
+    first, second, third = (r.created_at for r in outbox.of_study(store, UID))
+    assert first < corrected_at <= second < rejected.at <= third
+    assert [c.at for c in studies.identity_corrections(store, UID)] == [corrected_at]
+    waiting = outbox.claim_batch(store, "pacs", "test", NOW, timedelta(minutes=1), 9)
+    assert [r.sop_instance_uid for r in waiting] == ["1.9.2", "1.9.3"], "when they may go is told by the clock"
+    assert next(at for at, _, what in audit.entries(store, UID) if what == studies.IDENTITY_CORRECTED) == NOW

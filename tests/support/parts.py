@@ -67,8 +67,9 @@ class Run:
 
     @property
     def failures(self) -> list[str]:
-        """The lines of pytest's summary: the test and the last line of its error."""
-        return [line for line in self.lines if line.startswith(("FAILED tests/", "ERROR tests/")) and " - " in line]
+        """The lines of pytest's summary: the test and, where there is room for it, the last line of its error."""
+        begins, at_once = ("FAILED tests/", "ERROR tests/"), ("(setup)", "(call)", "(teardown)")
+        return [line for line in self.lines if line.startswith(begins) and not line.endswith(at_once)]
 
 
 def main(root: Path = ROOT) -> int:

@@ -27,7 +27,7 @@ from triage_node.association.negotiation import RELEASED, Context, abort
 from triage_node.association.session import Outcome, Services, report_commitment
 from triage_node.association.status import Abort, Status
 from triage_node.association.wire import ConnectionLost, TooSlow, Wire
-from triage_node.domain.errors import InstanceRefused
+from triage_node.domain.errors import UNREADABLE, InstanceRefused
 from triage_node.domain.reception import Peer, Reception, StoreRequest
 
 _P_DATA, _RELEASE_RQ, _ABORT = 4, 5, 7
@@ -224,7 +224,7 @@ class FastAssociation:
         syntax = self._contexts[self._context_id].transfer_syntax_uid
         try:
             data_set = read_dataset(io.BytesIO(data), syntax == IMPLICIT_VR_LITTLE_ENDIAN, True)
-        except (InvalidDicomError, ValueError, EOFError, KeyError, NotImplementedError, RecursionError) as error:
+        except (InvalidDicomError, *UNREADABLE) as error:
             log.warning("data set of an N-EVENT-REPORT cannot be read: %s", type(error).__name__)
             return Status.PROCESSING_FAILURE
         return report_commitment(self._services, data_set)

@@ -35,9 +35,11 @@ def run(bundle_name: str, folder: Path, out: Path, config: Path | None, console:
             f"{len(made)} of {len(found.cases)} studies say that they are simulated ({made[0]}): a shift needs the site's own"
         )
     if len({c.patient_id for c in found.cases}) < LEAST_PATIENTS:
+        reasons = list(dict.fromkeys(why for _, why in found.skipped))
         raise EvaluationError(
             f"{folder}: {len({c.patient_id for c in found.cases})} patients with a study that a node would analyse; "
             f"a shift needs at least {LEAST_PATIENTS}, consecutive and unselected"
+            + (f". Left out: {'; '.join(reasons[:3])}" if reasons else "")
         )
     prepare(out)
     columns = (
@@ -46,6 +48,7 @@ def run(bundle_name: str, folder: Path, out: Path, config: Path | None, console:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("studies", total=len(found.cases))
         scores, left_out = score_site(BloodNetDetector(bundle), found.cases, lambda: progress.advance(task))
+    left_out = [*found.skipped, *left_out]
     identity = {"name": bundle.manifest.name, "version": bundle.manifest.version, "digest": bundle.digest}
     proposal = draft(scores, point, base, reference, identity)
     proposal["left_out"] = [{"study": name, "reason": why} for name, why in left_out]
@@ -61,7 +64,7 @@ def run(bundle_name: str, folder: Path, out: Path, config: Path | None, console:
     for note in proposal["notes"]:
         console.print(note)
     if left_out:
-        console.print(f"{len(left_out)} studies were left out; the draft names them")
+        console.print(f"{len(left_out)} studies or files were left out; the draft names them")
     for file in files:
         console.print(str(file), soft_wrap=True)
 

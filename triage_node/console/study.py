@@ -179,7 +179,10 @@ def as_due(deps: ConsoleDeps, request: Request, details: StudyDetails) -> StudyD
     return replace(
         details,
         outputs=tuple(o for o in details.outputs if is_due(deps, request, o.evidence[:2])),
-        predictions=tuple(p for p in details.predictions if is_due(deps, request, p.evidence)),
+        # an abstention without a level comes from facts and geometry; one with a level tells what a model found
+        predictions=tuple(
+            p for p in details.predictions if (p.abstained and not p.evidence) or is_due(deps, request, p.evidence)
+        ),
     )
 
 

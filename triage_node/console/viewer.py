@@ -35,8 +35,8 @@ class Shown:
     """What there is to draw of one study. What the model says is empty where the slices were not analysed (`revision` 0).
 
     `probabilities`: one a slice; `with_findings`: slices that have mask or heat; `evidence` of the detection; `apart`: the node
-    only observes this study. `maps`: where networks looked; `silent`: (label, why) of what has no map; `maps_come`: there will be
-    maps, they are not made yet.
+    only observes this study. `maps`: where networks looked; `idle`: places of those whose network says nothing of this study;
+    `silent`: (label, why) of what has no map; `maps_come`: there will be maps, they are not made yet.
     """
 
     digest: str
@@ -49,6 +49,7 @@ class Shown:
     evidence: EvidenceLevel = EvidenceLevel.E0
     apart: bool = False
     maps: tuple[HeatMap, ...] = ()
+    idle: frozenset[int] = frozenset()
     silent: tuple[tuple[str, str], ...] = ()
     maps_come: bool = False
 
@@ -77,7 +78,8 @@ def _routes(deps: ConsoleDeps, pages: Pages, viewer: ViewerDeps) -> APIRouter:
 
     def due_maps(request: Request, shown: Shown) -> dict[int, HeatMap]:
         """By place; a task's own evidence decides, as for its figures."""
-        return {i: m for i, m in enumerate(shown.maps) if is_due(deps, request, m.evidence)}
+        of_use = ((i, m) for i, m in enumerate(shown.maps) if i not in shown.idle)
+        return {i: m for i, m in of_use if is_due(deps, request, m.evidence)}
 
     def viewer_of(request: Request, uid: str) -> str:
         """What viewer.js needs, as JSON; empty where there are no slices."""
@@ -137,8 +139,9 @@ def _for_page(uid: str, shown: Shown, found: dict[str, Any] | None) -> dict[str,
 def _found(uid: str, shown: Shown, maps: dict[int, HeatMap]) -> dict[str, Any] | None:
     if not shown.probabilities:
         return None
-    kept_back = len(shown.maps) - len(maps)
+    kept_back = len(shown.maps) - len(shown.idle) - len(maps)
     silent = [f"{label}: {why}" for label, why in shown.silent]
+    silent += [f"{shown.maps[i].label}: the prognosis says nothing of this study" for i in sorted(shown.idle)]
     if shown.maps_come:
         silent.append(
             "Grad-CAM: not made yet. It is when no other study waits, and not if the node was restarted before"

@@ -59,8 +59,8 @@ def open_cq500(folder: Folder) -> DataSet:
                 raise CaseUnreadable(f"{study} does not stand in {name}")
             chosen = dicom_studies.choose(study, files, ledger)
         except CaseUnreadable as error:
-            for file in files:
-                ledger.skip(file.name, str(error))
+            label = _labels(table, rows[number]).study_label if number in rows else None
+            ledger.skip_study((f.name for f in files), label, str(error))
             continue
         labels = _labels(table, rows[number])
         cases.append(

@@ -86,7 +86,11 @@ def open_pictures(folder: Folder) -> DataSet:
         study = f"{patient:03d}"
         paths = [folder.at(f) for f in kept.values()]
         load_mask = partial(_read_masks, paths, [None if m is None else folder.at(m) for m in its_masks])
-        labels = _labels([rows[patient, number] for number in kept], ages.get(patient))
+        lost = [told for (of, number), told in rows.items() if of == patient and number not in kept]
+        labels = words.of_whole_study(
+            _labels([rows[patient, number] for number in kept], ages.get(patient)),
+            [(t.get("any"), {k: v for k, v in t.items() if k != "any"}) for t in lost],
+        )
         used = (*kept.values(), *(m for m in its_masks if m is not None))
         cases.append(
             Case(

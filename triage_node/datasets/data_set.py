@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ class Ledger:
     """Where a reader writes what became of each file or row, so that none is lost without a word."""
 
     _seen: dict[str, str | None] = field(default_factory=dict)
+    unread: list[int] = field(default_factory=list)
 
     def see(self, *names: str) -> None:
         for name in names:
@@ -29,6 +30,13 @@ class Ledger:
     def skip(self, name: str, reason: str) -> None:
         """The first reason stays."""
         self._seen[name] = self._seen.get(name) or reason
+
+    def skip_study(self, names: Iterable[str], label: int | None, reason: str) -> None:
+        """All files of a study of which nothing can be read; a label of it, where there is one, is still kept in mind."""
+        for name in names:
+            self.skip(name, reason)
+        if label is not None:
+            self.unread.append(label)
 
     def skip_rest(self, reason: str) -> None:
         """All files that were seen and neither used nor skipped."""
@@ -47,7 +55,8 @@ class Ledger:
 
 @dataclass
 class DataSet:
-    """Cases in a stable order. `notes`: sentences for the report (what was repaired, assumed or joined).
+    """Cases in a stable order. `notes`: sentences for the report (what was repaired, assumed or joined); `unread`: labels of
+    studies that a node could not read either.
 
     Iterating gives cases without pixels; `volumes` reads one study after the other and accounts for those that fail.
     """
@@ -60,6 +69,7 @@ class DataSet:
     skipped: list[SkippedFile]
     files_used: int
     notes: list[str] = field(default_factory=list)
+    unread: list[int] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Case]:
         return iter(self.cases)
@@ -116,4 +126,4 @@ def closed(
     keys = [c.key for c in cases]
     if len(set(keys)) != len(keys):
         raise DataSetError(f"{name}: study {next(k for k in keys if keys.count(k) > 1)!r} comes twice")
-    return DataSet(name, folder, licence, family or name, cases, skipped, ledger.used(), notes)
+    return DataSet(name, folder, licence, family or name, cases, skipped, ledger.used(), notes, ledger.unread)

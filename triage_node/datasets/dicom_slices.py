@@ -83,8 +83,16 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+class CutShort(CaseUnreadable):
+    """The attributes are whole, the pixels are not."""
+
+    def __init__(self, words: str, header: InstanceHeader) -> None:
+        super().__init__(words)
+        self.header = header
+
+
 def read_header(path: Path, name: str) -> DicomFile:
-    """Read a file's attributes. Raises CaseUnreadable when it is no image that can be decoded, or is cut short."""
+    """Read a file's attributes. Raises CaseUnreadable when it is no image that can be decoded, CutShort when its end is missing."""
     try:
         with path.open("rb") as file:
             data = dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
@@ -117,7 +125,7 @@ def read_header(path: Path, name: str) -> DicomFile:
     needed = header.rows * header.columns * bits // 8 * header.number_of_frames * (header.samples_per_pixel or 1)
     # tag and length of Pixel Data take eight bytes at least
     if syntax in codecs.NATIVE and left < needed + 8:
-        raise CaseUnreadable(f"pixel data cut short: {needed} bytes needed, {left} are left in the file")
+        raise CutShort(f"pixel data cut short: {needed} bytes needed, {left} are left in the file", header)
     return DicomFile(name, path, header, bits, _RESCALE_INTERCEPT in values)
 
 
@@ -288,6 +296,15 @@ def _plain_stack(series: SeriesPixels, expected: int) -> HeadVolume:
         thickness_mm=np.array(thickness, np.float64) if None not in thickness else None,
         contiguous=False,
     )
+
+
+SIMULATED = "SIMULATED"
+"""With this word simulated instances say what they are (simulation/scanners.py), in maker, issuer or patient id."""
+
+
+def says_simulated(file: DicomFile) -> bool:
+    h = file.header
+    return SIMULATED in " ".join((h.manufacturer, h.issuer_of_patient_id, h.patient_id)).upper()
 
 
 def says_contrast(file: DicomFile) -> bool:

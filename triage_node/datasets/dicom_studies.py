@@ -90,4 +90,5 @@ def case_of(
         licence=licence,
         family=family,
         overlap_keys=overlap_keys,
+        simulated=any(dicom_slices.says_simulated(f) for f in files),
     )

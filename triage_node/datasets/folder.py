@@ -140,4 +140,5 @@ def _stem(name: str) -> str:
         if name.endswith(ending):
             return name.removesuffix(ending)
     head, _, tail = name.rpartition(".")
-    return head if head and len(tail) <= 5 and "/" not in tail else name
+    # the last part of a UID is no ending
+    return head if head and len(tail) <= 5 and "/" not in tail and not tail.isdigit() else name

@@ -85,17 +85,17 @@ def open_hospital(folder: Folder) -> DataSet:
         else:
             ledger.skip(where, f"the same as line {rows[study].line}")
     cases: list[Case] = []
-    patient_column, sex_column = table.find("patient", "subject"), table.find("sex", "gender")
+    patient_column, sex_column = _patient_column(table, key), table.find("sex", "gender")
     for study, files in by_study.items():
+        if study not in rows:
+            ledger.skip_study((f.name for f in files), None, f"its study does not stand in {name}")
+            continue
+        row = rows[study]
+        labels = _labels(table, row, key, files[0].age_years)
         try:
-            if study not in rows:
-                raise CaseUnreadable(f"its study does not stand in {name}")
-            row = rows[study]
-            labels = _labels(table, row, key, files[0].age_years)
             chosen = dicom_studies.choose(study, files, ledger)
         except CaseUnreadable as error:
-            for file in files:
-                ledger.skip(file.name, str(error))
+            ledger.skip_study((f.name for f in files), labels.study_label, str(error))
             continue
         patients = {f.header.patient_id for f in files if f.header.patient_id}
         cases.append(
@@ -117,6 +117,11 @@ def open_hospital(folder: Folder) -> DataSet:
             f"patient id or folder); found {len(by_study)} DICOM studies"
         )
     return closed(NAME, folder.path, LICENCE, cases, ledger, notes)
+
+
+def _patient_column(table: Table, key: str) -> str | None:
+    found = table.find(*plain.PATIENT, "subject")
+    return None if found == key else found
 
 
 def _names(by_study: dict[str, list[DicomFile]]) -> dict[str, set[str]]:
@@ -154,7 +159,8 @@ def _labels(table: Table, row: Row, key: str, header_age: float | None = None) -
     gcs = numbers["gcs"]
     if gcs is not None and not (gcs == int(gcs) and 3 <= gcs <= 15):
         raise DataSetError(f"{where}: GCS {gcs:g} is not a whole number from 3 to 15")
-    taken = {key, label_column, subtype, *special.values(), *per_subtype.values()}
+    patient = _patient_column(table, key)
+    taken = {key, label_column, subtype, patient, *special.values(), *per_subtype.values()}
     clinical: dict[str, float | str] = {}
     for column, told in table.columns.items():
         if column not in taken and (text := row.get(column)):

@@ -22,6 +22,9 @@ LEAST_HU_WORD, HIGHEST_HU_WORD = 256, 40_000
 """A scan in HU + 1024 has tissue over 1000 somewhere, and metal stays below 31,743 + 1024; pictures that only use 16 bits
 for 8-bit grey levels stay below the first or go to 65,535."""
 _DEEP = ("I", "F")
+_LEAST_UPPER_BYTE = 32
+"""HU + 1024 stays below 8192 in any head without metal."""
+_WRAPPED, _HIGHEST_OF_A_SCAN = 65536 - 4096, 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,10 @@ def _decoded(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
                     )
                 if min(image.size) < SMALLEST_SIDE:
                     raise CaseUnreadable(f"{image.size[0]} x {image.size[1]} pixels are no picture of a head")
+                if _is_deep_colour(path, image):
+                    raise CaseUnreadable(
+                        "16 bits a colour that hold HU + 1024: save it as 16-bit grey, of which nothing is lost"
+                    )
                 return _grey_levels(ImageOps.exif_transpose(image))
     except CaseUnreadable:
         raise
@@ -85,12 +92,31 @@ def _decoded(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
         raise CaseUnreadable(f"cannot be read ({words[:120] or type(error).__name__})") from error
 
 
+def _is_deep_colour(path: Path, image: Image.Image) -> bool:
+    """A PNG of 16 bits and several channels, of which only the upper 8 bits would be read, and they hold next to nothing."""
+    if image.format != "PNG":
+        return False
+    with path.open("rb") as file:
+        depth, kind = file.read(26)[24:26]  # IHDR: PNG specification 11.2.2
+    several = kind in (2, 4, 6)
+    return depth == 16 and several and max(high for _, high in image.convert("RGB").getextrema()) < _LEAST_UPPER_BYTE
+
+
+def _unwrapped(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Padding below -1024 HU that went through zero: air again, where everything else is a scan in HU + 1024."""
+    wrapped = values >= _WRAPPED
+    others = values[~wrapped]
+    if wrapped.any() and others.size and LEAST_HU_WORD <= others.max() <= _HIGHEST_OF_A_SCAN:
+        return np.where(wrapped, 0, values).astype(np.uint16)
+    return values
+
+
 def _grey_levels(image: Image.Image) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if image.mode.startswith(_DEEP):
         values = np.asarray(image)
         if values.min() < 0 or not np.isfinite(values).all():
             raise CaseUnreadable("a picture with values below zero: neither grey levels nor HU + 1024")
-        return np.minimum(values, 65535).astype(np.uint16)
+        return _unwrapped(np.minimum(values, 65535).astype(np.uint16))
     if "transparency" in image.info and image.mode in ("P", "L", "RGB", "1"):
         image = image.convert("RGBA")
     if image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):

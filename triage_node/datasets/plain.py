@@ -75,6 +75,8 @@ class _Item:
     dicom: DicomFile | None = None
     digest: str = ""
     sex: str = ""
+    owner: str = ""
+    """The patient whose it is, as far as anything tells."""
 
 
 def find_table(folder: Folder) -> str | None:
@@ -103,16 +105,20 @@ def open_plain(folder: Folder) -> DataSet:
         )
     table = read_table(folder.at(name), name)
     ledger, notes = Ledger(), list[str]()
-    items = _items(folder, table, ledger, notes)
+    lost: defaultdict[str, list[words.Stated]] = defaultdict(list)
+    items = _items(folder, table, ledger, notes, lost)
     for item in list(items):
         if reason := _look(folder, item):
             ledger.skip(item.file, reason)
             items.remove(item)
-    items, joined = _copies(items, ledger, notes)
+            lost[item.study].append((item.label, item.subtypes))
+    _say_whose(items)
+    items, joined = _copies(items, ledger, notes, lost)
     cases = []
     for study, members in _studies(items).items():
         try:
-            cases.append(_case(folder, study, members, joined, notes))
+            gone = lost[study] if members[0].study else []
+            cases.append(_case(folder, study, members, gone, joined, notes))
             ledger.use(*cases[-1].slice_ids)
         except CaseUnreadable as error:
             for item in members:
@@ -136,7 +142,10 @@ def _is_image(folder: Folder, name: str) -> bool:
     return name.casefold().endswith(endings)
 
 
-def _items(folder: Folder, table: Table, ledger: Ledger, notes: list[str]) -> list[_Item]:
+def _items(
+    folder: Folder, table: Table, ledger: Ledger, notes: list[str], lost: dict[str, list[words.Stated]]
+) -> list[_Item]:
+    """`lost` gets what is said of slices that are not there, by study."""
     file_column, label_column = table.need(*FILE), table.need(*LABEL)
     columns = {k: table.find(*names) for k, names in NUMBERS.items()}
     study, place, patient = table.find(*STUDY), table.find(*SLICE), table.find(*PATIENT)
@@ -162,9 +171,11 @@ def _items(folder: Folder, table: Table, ledger: Ledger, notes: list[str]) -> li
         foreign.update(strange)
         if not matches:
             missing.append(row)
+            lost[row.get(study)].append((label, subtypes))
             ledger.skip(f"{where} ({told[:80]})", "the file is not there" + folder.suggestion(told))
             continue
         if len(matches) > 1:
+            lost[row.get(study)].append((label, subtypes))
             ledger.skip(f"{where} ({told[:80]})", f"several files of this name: {', '.join(matches[:3])}")
             continue
         numbers = {k: v for k, c in columns.items() if (v := words.number(row.get(c))) is not None}
@@ -179,11 +190,18 @@ def _items(folder: Folder, table: Table, ledger: Ledger, notes: list[str]) -> li
         if before is None:
             by_file[matches[0]] = item
             ledger.see(matches[0])
-        elif (before.label, before.study, before.place) != (item.label, item.study, item.place):
+        elif (before.label, before.study, before.place, before.patient) != (
+            item.label,
+            item.study,
+            item.place,
+            item.patient,
+        ):
             raise DataSetError(
-                f"{where}: {told[:80]!r} was named before, in line {before.row.line}, with another label, study or slice"
+                f"{where}: {told[:80]!r} was named before, in line {before.row.line}, with another label, study, slice or patient"
             )
         else:
+            # one row for each subtype
+            before.subtypes.update({k: 1 for k, v in item.subtypes.items() if v})
             ledger.skip(f"{where} ({told[:80]})", f"the same as line {before.row.line}")
     if not table.rows:
         raise DataSetError(f"{table.name}: a header and no rows")
@@ -248,7 +266,9 @@ def _look(folder: Folder, item: _Item) -> str:
     return ""
 
 
-def _copies(items: list[_Item], ledger: Ledger, notes: list[str]) -> tuple[list[_Item], dict[str, str]]:
+def _copies(
+    items: list[_Item], ledger: Ledger, notes: list[str], lost: dict[str, list[words.Stated]]
+) -> tuple[list[_Item], dict[str, str]]:
     """The same picture twice: with one label the patients of its copies become one, so that no split parts them; with two
     labels nobody knows, and all copies go. Blank pictures are alike in every head and are left alone.
 
@@ -266,10 +286,11 @@ def _copies(items: list[_Item], ledger: Ledger, notes: list[str]) -> tuple[list[
                 others = ", ".join(o.file for o in copies if o is not c)
                 ledger.skip(c.file, f"the same picture as {others[:120]}, labelled otherwise")
                 bad.add(id(c))
+                lost[c.study].append((None, {}))
             continue
-        first = _root(joined, _patient(copies[0]))
+        first = _root(joined, copies[0].owner)
         for c in copies[1:]:
-            if (other := _root(joined, _patient(c))) != first:
+            if (other := _root(joined, c.owner)) != first:
                 joined[other] = first
                 notes.append(f"{copies[0].file} and {c.file} are the same picture: their patients count as one")
     return [i for i in items if id(i) not in bad], joined
@@ -281,14 +302,19 @@ def _root(joined: dict[str, str], patient: str) -> str:
     return patient
 
 
-def _patient(item: _Item) -> str:
-    if item.patient:
-        return item.patient
-    if item.study:
-        return item.study
-    if item.dicom is not None and item.dicom.header.patient_id:
-        return item.dicom.header.patient_id
-    return item.file
+def _say_whose(items: Sequence[_Item]) -> None:
+    """The table's patient goes before the images', theirs before the study. An id that all images bear is nobody's."""
+    several = len({_patient_id(i) for i in items} - {""}) > 1
+    for study, members in _studies(items).items():
+        told = {m.patient for m in members} - {""}
+        held = {_patient_id(m) for m in members} - {""} if several or not members[0].study else set[str]()
+        owner = next((next(iter(ids)) for ids in (told, held) if len(ids) == 1), study)
+        for m in members:
+            m.owner = m.patient or owner
+
+
+def _patient_id(item: _Item) -> str:
+    return item.dicom.header.patient_id if item.dicom is not None else ""
 
 
 def _studies(items: Sequence[_Item]) -> dict[str, list[_Item]]:
@@ -300,7 +326,15 @@ def _studies(items: Sequence[_Item]) -> dict[str, list[_Item]]:
     return studies
 
 
-def _case(folder: Folder, study: str, members: list[_Item], joined: dict[str, str], notes: list[str]) -> Case:
+def _case(
+    folder: Folder,
+    study: str,
+    members: list[_Item],
+    lost: Sequence[words.Stated],
+    joined: dict[str, str],
+    notes: list[str],
+) -> Case:
+    """`lost`: what is said of slices of this study that cannot be read."""
     kinds = {_kind(m, members) for m in members}
     if len(kinds) > 1:
         raise CaseUnreadable(f"study {study}: files of different kinds ({', '.join(sorted(kinds))})")
@@ -313,8 +347,13 @@ def _case(folder: Folder, study: str, members: list[_Item], joined: dict[str, st
     stated = {m.study_label for m in members} - {None}
     if len(stated) > 1:
         raise CaseUnreadable(f"study {study}: study_label differs between its rows")
-    study_label = stated.pop() if stated else words.any_of(slice_labels)
-    if study_label == 0 and 1 in slice_labels:
+    all_labels = (*slice_labels, *(label for label, _ in lost))
+    study_label = stated.pop() if stated else words.any_of(all_labels)
+    if lost:
+        notes.append(
+            f"study {study}: {len(lost)} of its slices cannot be read; what is said of them counts for the study"
+        )
+    if study_label == 0 and 1 in all_labels:
         raise CaseUnreadable(f"study {study}: study_label 0, but a slice has label 1")
     subtypes = tuple(m.subtypes for m in members)
     elsewhere = frozenset[str]().union(*(m.of_study for m in members))
@@ -331,7 +370,7 @@ def _case(folder: Folder, study: str, members: list[_Item], joined: dict[str, st
         load = partial(nifti.read, files[0]) if first is None else partial(dicom_slices.read_stack, [first], True)
         labels = Labels(study_label=study_label, study_subtypes=subtypes[0])
     else:
-        of_study = words.merged_subtypes(subtypes) | dict.fromkeys(elsewhere, 1)
+        of_study = words.merged_subtypes((*subtypes, *(s for _, s in lost))) | dict.fromkeys(elsewhere, 1)
         labels = Labels(slice_labels, study_label, subtypes, of_study)
         contiguous = _neighbours(members)
         load = (
@@ -346,7 +385,7 @@ def _case(folder: Folder, study: str, members: list[_Item], joined: dict[str, st
     age = numbers.get("age_years", first.age_years if first is not None else None)
     return Case(
         source=NAME,
-        patient_id=_root(joined, _patient(members[0])),
+        patient_id=_root(joined, members[0].owner),
         study_id=study,
         slice_ids=tuple(m.file for m in members),
         labels=_with_numbers(labels, age, gcs, numbers.get("volume_ml")),
@@ -359,6 +398,7 @@ def _case(folder: Folder, study: str, members: list[_Item], joined: dict[str, st
         thickness_mm=numbers.get("thickness_mm", first.header.slice_thickness_mm if first is not None else None),
         licence=LICENCE,
         family=NAME,
+        simulated=any(dicom_slices.says_simulated(m.dicom) for m in members if m.dicom is not None),
     )
 
 
@@ -431,7 +471,9 @@ def _read_pictures(
     positions = None if thickness_mm is None or not contiguous or n < 2 else np.arange(n) * thickness_mm
     if kind == "grey":
         grey = tuple(pictures.read_grey(f) for f in files)
-        return HeadVolume(False, None, grey, spacing, positions, thickness, contiguous)
+        # pictures of several sizes do not explain each other, and each is one all the same
+        contiguous = contiguous and len({g.shape for g in grey}) == 1
+        return HeadVolume(False, None, grey, spacing, positions if contiguous else None, thickness, contiguous)
     slices = [pictures.read_hu(f) for f in files]
     shapes = {s.shape for s in slices}
     if len(shapes) > 1:

@@ -50,6 +50,7 @@ def open_rsna(folder: Folder) -> DataSet:
     if doubled:
         notes.append(f"{doubled} rows of {name} stand there twice with the same label and count once")
     by_series: defaultdict[tuple[str, str], list[DicomFile]] = defaultdict(list)
+    lost: defaultdict[str, list[dict[str, int]]] = defaultdict(list)
     files = folder.ending(".dcm")
     ledger.see(*files)
     seen: set[str] = set()
@@ -69,6 +70,8 @@ def open_rsna(folder: Folder) -> DataSet:
             file = dicom_slices.read_header(folder.at(file_name), file_name)
         except CaseUnreadable as error:
             ledger.skip(file_name, str(error))
+            if isinstance(error, dicom_slices.CutShort):
+                lost[error.header.study_instance_uid].append(labels[image])
             continue
         by_series[file.header.study_instance_uid, file.header.series_instance_uid].append(file)
     for image in labels.keys() - seen:
@@ -78,19 +81,22 @@ def open_rsna(folder: Folder) -> DataSet:
         studies[study] += 1
     cases = []
     for (study, series), members in by_series.items():
-        case = _case(study if studies[study] == 1 else f"{study}/{series}", study, members, labels)
+        case = _case(study if studies[study] == 1 else f"{study}/{series}", study, members, labels, lost[study])
         cases.append(case)
         ledger.use(*case.slice_ids)
     return closed(NAME, folder.path, LICENCE, cases, ledger, notes, FAMILY)
 
 
-def _case(name: str, study: str, members: list[DicomFile], labels: dict[str, dict[str, int]]) -> Case:
+def _case(
+    name: str, study: str, members: list[DicomFile], labels: dict[str, dict[str, int]], lost: list[dict[str, int]]
+) -> Case:
     ordered = dicom_slices.in_order(members) or sorted(
         members, key=lambda f: (dicom_slices.position_mm(f) or 0.0, f.name)
     )
     told = [labels[f.name.split("/")[-1].split(".")[0]] for f in ordered]
     slice_labels = tuple(t.get("any") for t in told)
     subtypes = tuple({k: v for k, v in t.items() if k != "any"} for t in told)
+    whole = Labels(slice_labels, words.any_of(slice_labels), subtypes, words.merged_subtypes(subtypes))
     first = ordered[0]
     patient = first.header.patient_id or study
     return Case(
@@ -98,7 +104,7 @@ def _case(name: str, study: str, members: list[DicomFile], labels: dict[str, dic
         patient_id=patient,
         study_id=name,
         slice_ids=tuple(f.name for f in ordered),
-        labels=Labels(slice_labels, words.any_of(slice_labels), subtypes, words.merged_subtypes(subtypes)),
+        labels=words.of_whole_study(whole, [(t.get("any"), {k: v for k, v in t.items() if k != "any"}) for t in lost]),
         load=partial(dicom_slices.read_stack, ordered, False, True),
         scanner=first.made_by.scanner,
         kernel=first.made_by.kernel,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
+from triage_node.domain.case import Labels
 from triage_node.domain.finding import SUBTYPES
 
 _YES = frozenset("1 yes y true t positive pos present hemorrhage haemorrhage bleed bleeding ich abnormal".split())
@@ -95,6 +98,22 @@ def merged_subtypes(slices: tuple[dict[str, int], ...]) -> dict[str, int]:
     """Subtypes of a study: present when in one slice, absent when known absent in all."""
     merged = {key: any_of(tuple(s.get(key) for s in slices)) for key in SUBTYPES}
     return {key: value for key, value in merged.items() if value is not None}
+
+
+Stated = tuple[int | None, dict[str, int]]
+"""What a table says of one slice: its label, and of each subtype that it knows."""
+
+
+def of_whole_study(labels: Labels, lost: Sequence[Stated]) -> Labels:
+    """A study with slices that cannot be read: what a table says of them still says whether the study bleeds."""
+    if not lost:
+        return labels
+    subtypes = (*labels.slice_subtypes, *(known for _, known in lost))
+    return replace(
+        labels,
+        study_label=any_of((*labels.slice_labels, *(label for label, _ in lost))),
+        study_subtypes=merged_subtypes(subtypes),
+    )
 
 
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:

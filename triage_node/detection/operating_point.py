@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from triage_node.domain.finding import (
     FINDINGS,
+    LOCATION_OUTPUT,
+    VOLUME_OUTPUT,
     Answer,
     Detection,
     EvidenceLevel,
@@ -26,9 +29,7 @@ def decide(
     `others`: points of findings with a probability of their own (subtypes). One decides in the place of `operating_point` where
     its answer is the stronger one and its output has `least_level`; it adds a flag and never takes one away.
 
-    A more specific name, subtypes, locations and the volume count only when the output they come from has `least_level`
-    (DESIGN.md section 4): a subtype by its own level, place and volume by the level of the finding itself. Otherwise the
-    decision says no more than the finding of the operating point.
+    How much it says beyond the finding of the operating point: see `worded`.
     """
     if operating_point.finding not in FINDINGS:
         raise ValueError(f"no such finding: {operating_point.finding!r}")
@@ -41,22 +42,39 @@ def decide(
         if other.answer(own).rank > point.answer(probability).rank:
             probability, point = own, other
     said = point.answer(probability)
-    flagged = said.is_flag
-    known = bundle.level(operating_point.finding) >= least_level
-    largest = sorted(detection.components, key=lambda c: c.volume_ml, reverse=True)
-    named = [c for c in largest if flagged and known and bundle.level(c.subtype) >= least_level]
-    subtypes = tuple(dict.fromkeys(c.subtype for c in named))
-    places = (c.location for c in largest if flagged and known and c.location is not Location.UNKNOWN)
-    specific = subtypes[0] if subtypes and FINDINGS[subtypes[0]].parent == point.finding else point.finding
-    return FindingDecision(
-        flagged=flagged,
-        finding=specific,
+    bare = FindingDecision(
+        flagged=said.is_flag,
+        finding=point.finding,
         probability=probability,
         operating_point=point,
-        hematoma_volume_ml=detection.hematoma_volume_ml if known else 0.0,
+        hematoma_volume_ml=0.0,
+        subtypes=(),
+        locations=(),
+        bundle=bundle,
+        evidence=bundle.level(point.finding),
+        unsure=said is Answer.NOT_SURE,
+    )
+    return worded(bare, detection, least_level)
+
+
+def worded(decision: FindingDecision, detection: Detection, least_level: EvidenceLevel) -> FindingDecision:
+    """The same decision with all that may be said of it where an output needs `least_level` (DESIGN.md section 4).
+
+    A more specific name, subtypes, locations and the volume each need the level themselves.
+    """
+    bundle, point = decision.bundle, decision.operating_point
+    root = FINDINGS[point.finding].parent or point.finding
+    largest = sorted(detection.components, key=lambda c: c.volume_ml, reverse=True)
+    told = largest if decision.flagged and bundle.level(root) >= least_level else []
+    subtypes = tuple(dict.fromkeys(c.subtype for c in told if bundle.level(c.subtype) >= least_level))
+    is_located = decision.flagged and bundle.level(LOCATION_OUTPUT) >= least_level
+    places = (c.location for c in largest if is_located and c.location is not Location.UNKNOWN)
+    specific = subtypes[0] if subtypes and FINDINGS[subtypes[0]].parent == point.finding else point.finding
+    return replace(
+        decision,
+        finding=specific,
+        hematoma_volume_ml=detection.hematoma_volume_ml if bundle.level(VOLUME_OUTPUT) >= least_level else 0.0,
         subtypes=subtypes,
         locations=tuple(dict.fromkeys(places)),
-        bundle=bundle,
         evidence=bundle.level(specific),
-        unsure=said is Answer.NOT_SURE,
     )

@@ -19,7 +19,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "gcs_verbal": (1, 5, ""),
     "gcs_motor": (1, 6, ""),
     "nihss": (0, 42, ""),
-    "glucose_mg_dl": (10, 2000, "mg/dL"),
+    "glucose_mg_dl": (20, 2000, "mg/dL"),
     "systolic_mmhg": (40, 350, "mmHg"),
 }
 """Field -> (least, most, unit) that a living patient can have; GCS after Teasdale 1974, NIHSS sum of its items."""

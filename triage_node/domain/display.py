@@ -31,7 +31,7 @@ class HeatMap:
 
     `shape`: (map, row, column) of its values, 0 to 255 on its own scale; `of_slice`: for each slice which map is its, -1: none.
     `box`: what of the native picture a map covers, (row, column, height, width) in pixels. `evidence` of the task's output,
-    `by`: the model; `what`: what the map is, in words.
+    `by`: the model; `what`: what the map is, in words. `task` of a prognosis: "name of the prediction.output".
     """
 
     task: str
@@ -42,3 +42,8 @@ class HeatMap:
     shape: tuple[int, int, int]
     of_slice: tuple[int, ...]
     box: tuple[float, float, float, float]
+
+    @property
+    def prognosis(self) -> str:
+        """The name of the prediction that the map is of; empty for the detector's."""
+        return self.task.rpartition(".")[0]

@@ -19,6 +19,8 @@ TriageNodeError
 
 from __future__ import annotations
 
+import struct
+
 
 class TriageNodeError(Exception):
     """Base of every error that this project raises on purpose."""
@@ -165,5 +167,16 @@ class EvaluationError(TriageNodeError):
     """An evaluation that cannot begin, or whose report cannot be written; the message names the remedy."""
 
 
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError, IndexError)
-"""What pydicom raises where it turns an element's bytes into a value; NotImplementedError: a VR that does not exist."""
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    IndexError,
+    EOFError,
+    RecursionError,
+    struct.error,
+)
+"""What pydicom raises where it turns bytes into elements and values; NotImplementedError: a VR that does not exist."""

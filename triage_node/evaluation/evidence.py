@@ -38,7 +38,7 @@ def draft(
     `level` is what the figures alone carry: E0 with any simulated study, else E1. `level_when_signed` is E2 only when every
     condition that can be computed is met.
     """
-    conditions = _conditions(data, study)
+    conditions = _conditions(data, study, operating_point.get("policy_version"))
     computed = [c.met for c in conditions if c.met is not None]
     level = EvidenceLevel.E0 if data["simulated_cases"] or not data["cases"] else EvidenceLevel.E1
     reachable = EvidenceLevel.E2 if computed and all(computed) else level
@@ -77,7 +77,8 @@ def draft(
     }
 
 
-def _conditions(data: dict[str, Any], study: dict[str, Any]) -> list[Condition]:
+def _conditions(data: dict[str, Any], study: dict[str, Any], policy: int | None) -> list[Condition]:
+    """`policy`: the version whose thresholds were used, None: those of the bundle."""
     low_se, low_sp = _low(study["sensitivity_ci"]), _low(study["specificity_ci"])
     enough = study["n"] >= LEAST_STUDIES and study["positives"] >= LEAST_POSITIVE
     bounds = low_se is not None and low_sp is not None and min(low_se, low_sp) > LEAST_BOUND
@@ -104,7 +105,11 @@ def _conditions(data: dict[str, Any], study: dict[str, Any]) -> list[Condition]:
             received["words"],
         ),
         Condition(
-            "operating point fixed before the data were opened", True, "taken from the bundle, not from this set"
+            "operating point fixed before the data were opened",
+            True if policy is None else None,
+            "taken from the bundle, not from this set"
+            if policy is None
+            else f"policy {policy} of the site: to be stated by the site, since thresholds may have been chosen on these very studies",
         ),
         Condition("studies were consecutive", None, "to be stated by the site"),
         Condition("reference standard adjudicated, readers blinded to the model", None, "to be stated by the site"),

@@ -160,7 +160,7 @@ def threshold_table(answers: Answers, stored: dict[str, float], prevalences: tup
             rows.append((f"specificity {wanted:.2f} here", float(at[np.flatnonzero(1 - fpr >= wanted)[-1]])))
     found = []
     for name, value in rows:
-        at_value = at_threshold(answers, min(value, 1.0) if np.isfinite(value) else 1.0)
+        at_value = at_threshold(answers, value)
         ppvs = {f"{p:.1%}": ppv_at(at_value["sensitivity"], at_value["specificity"], p) for p in prevalences}
         kept = {k: at_value[k] for k in ("sensitivity", "specificity", "ppv", "false_alarms_per_100")}
         found.append({"name": name, "threshold": value if np.isfinite(value) else None, **kept, "ppv_at": ppvs})

@@ -48,12 +48,13 @@ class Points:
 
 @dataclass
 class Material:
-    """All that a run collects. `skipped`: (file or case, reason)."""
+    """All that a run collects. `skipped`: (file or case, reason); `unread`: labels of studies that could not be read."""
 
     slices: list[Scored] = field(default_factory=list)
     studies: list[Scored] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     declined: list[tuple[str, str]] = field(default_factory=list)
+    unread: list[int] = field(default_factory=list)
     worst: dict[str, Worst] = field(default_factory=lambda: {u: Worst() for u in UNITS})
     cases: int = 0
     simulated_cases: int = 0
@@ -91,7 +92,7 @@ def build(
             by_reason.setdefault(why, []).append(what)
         report[unit]["undefined"] = [f"{', '.join(names)}: {why}" for why, names in by_reason.items()]
     report["declined"] = [{"case": c, "reason": r} for c, r in material.declined]
-    report["as_used"] = _as_used(material.studies, points["study"].threshold)
+    report["as_used"] = _as_used(material.studies, material.unread, points["study"].threshold)
     report["small_below"] = SMALL
     report["strata"] = {u: strata(material.of(u), points[u].threshold) for u in UNITS}
     report["overlap"] = _overlap(material.studies)
@@ -152,19 +153,21 @@ def _limits(material: Material) -> str:
     return " ".join(words)
 
 
-def _as_used(studies: Sequence[Scored], threshold: float | None) -> dict[str, Any]:
-    """The node does not answer for a study that it declines: with those positives counted as missed and none as right."""
+def _as_used(studies: Sequence[Scored], unread: Sequence[int], threshold: float | None) -> dict[str, Any]:
+    """The node does not answer for a study that it declines or cannot read: with those positives counted as missed and none as right."""
     declined = [s for s in studies if s.declined]
     if threshold is None or not studies:
-        return {"declined": len(declined), "sensitivity": None, "specificity": None}
+        return {"declined": len(declined), "unread": len(unread), "sensitivity": None, "specificity": None}
     positive, negative = [s for s in studies if s.truth], [s for s in studies if not s.truth]
     right = sum(s.probability >= threshold and not s.declined for s in positive)
     quiet = sum(s.probability < threshold and not s.declined for s in negative)
     return {
         "declined": len(declined),
         "declined_positive": sum(s.truth for s in declined),
-        "sensitivity": right / len(positive) if positive else None,
-        "specificity": quiet / len(negative) if negative else None,
+        "unread": len(unread),
+        "unread_positive": sum(unread),
+        "sensitivity": right / (len(positive) + sum(unread)) if positive else None,
+        "specificity": quiet / (len(negative) + len(unread) - sum(unread)) if negative else None,
     }
 
 
@@ -205,7 +208,8 @@ def write(report: Report, material: Material, points: dict[str, Points], out: Pa
         out / "report.html": _html(report, material, points),
     }
     for path, text in files.items():
-        path.write_text(text, encoding="utf-8")
+        # a name of a file may hold bytes that are no text
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     written = list(files)
     for unit in UNITS:
         for name, truth in (("misses", True), ("false_alarms", False)):

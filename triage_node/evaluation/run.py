@@ -52,6 +52,7 @@ def evaluate(
     points = points_of(bundle, point)
     material = collect(detector, source.cases, points, advance)
     material.skipped = [*source.skipped, *material.skipped]
+    material.unread += source.unread
     made = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": __version__,
@@ -111,9 +112,8 @@ def points_of(bundle: Bundle, point: OperatingPoint | None) -> dict[str, Points]
     notify = point.notify_probability if point else entry.notify_probability
     where = f"threshold in force at this node, policy version {point.version}" if point else "threshold of the bundle"
     low = point.unsure_from if point else entry.unsure_from
-    study = Points(
-        flag, low, None if low is None else flag, notify, f"raise {where}, {flag:.4f}; chosen on: {entry.chosen_on}"
-    )
+    chosen_on = "" if point else f"; chosen on: {entry.chosen_on}"
+    study = Points(flag, low, None if low is None else flag, notify, f"raise {where}, {flag:.4f}{chosen_on}")
     if entry.slice_probability is None:
         words = f"no threshold for single slices is stored: the study's, {flag:.4f}, is used"
         return {"study": study, "slice": Points(flag, words=words)}
@@ -174,6 +174,8 @@ def collect(
             _take(material, case, head, found, _blood(case, head), points)
         except (TriageNodeError, ValueError, OSError) as error:
             material.skipped.append((case.key, str(error) or type(error).__name__))
+            if len(case.slice_ids) > 1 and (label := study_label(case)) is not None:
+                material.unread.append(label)
         advance(max(1, len(case.slice_ids)))
     if not material.studies:
         material.no_studies_reason = "no studies: single slices only" if material.slices else ""

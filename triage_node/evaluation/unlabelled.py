@@ -17,9 +17,6 @@ from triage_node.datasets.folder import Folder
 from triage_node.domain.case import Case, HeadVolume, Labels
 from triage_node.domain.errors import CaseUnreadable, EvaluationError
 
-SIMULATED = ("SIMULATED",)
-"""Words with which simulated instances say what they are (simulation/scanners.py), in maker, issuer or patient id."""
-
 
 @dataclass(frozen=True, slots=True)
 class Unlabelled:
@@ -48,7 +45,8 @@ def open_unlabelled(path: Path) -> Unlabelled:
             cases.append(_case(study, dicom_studies.choose(study, files, ledger)))
         except CaseUnreadable as error:
             lost.append((study, str(error)))
-            ledger.skip_rest(str(error))
+            for file in files:
+                ledger.skip(file.name, str(error))
         else:
             ledger.use(*cases[-1].slice_ids)
     if by_study:
@@ -66,11 +64,9 @@ def open_unlabelled(path: Path) -> Unlabelled:
 def _case(study: str, files: list[DicomFile]) -> Case:
     header = files[0].header
     patient = f"{header.issuer_of_patient_id}/{header.patient_id}" if header.patient_id else study
-    case = dicom_studies.case_of(
+    return dicom_studies.case_of(
         files, Labels(), source="folder", patient=patient, study=study, licence="the site's own", family=""
     )
-    said = " ".join((header.manufacturer, header.issuer_of_patient_id, header.patient_id)).upper()
-    return replace(case, simulated=any(word in said for word in SIMULATED))
 
 
 def _one_file(path: Path) -> Case:

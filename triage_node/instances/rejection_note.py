@@ -6,7 +6,6 @@ study (PS3.3 C.17.2 and C.17.6.2.1). Source of the titles: IHE RAD TF-3 4.66.4.1
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +27,7 @@ _MOST_ITEMS = 5 * MOST_REFERENCES
 """Of all sequences: each reference takes three, and a library makes an object of every one."""
 _ITEM = b"\xfe\xff\x00\xe0"
 _EVIDENCE = "CurrentRequestedProcedureEvidenceSequence"
-_BROKEN = (InvalidDicomError, BytesLengthException, EOFError, OSError, struct.error, RecursionError, *UNREADABLE)
+_BROKEN = (InvalidDicomError, BytesLengthException, OSError, *UNREADABLE)
 _REASONS = {r.value: r for r in RejectionReason}
 
 

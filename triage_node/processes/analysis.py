@@ -69,6 +69,7 @@ from triage_node.store import (
     rejections,
     results,
     studies,
+    succession,
     uploads,
     worklist,
 )
@@ -230,7 +231,7 @@ class Analysis:
                 return self._end(
                     study, StudyEvent.RULED_OUT, f"not live, and rule {rule.name!r} leaves such studies out"
                 )
-            if reason := too_young(self.settings, held):
+            if reason := too_young(self.settings, held, studies.identity_corrections(self.store, uid)):
                 raise StudyRejected(reason)
             if iocm.judge_notes(self.store, self.received, uid, self.may_correct, held):
                 held = instances.of_study(self.store, uid)
@@ -438,10 +439,12 @@ class Analysis:
         decision: FindingDecision,
         detail: dict[str, Any],
     ) -> results.ResultRecord:
+        with self.store.read() as c:
+            at = succession.time_of_making(c, study.study_instance_uid, now())
         return results.ResultRecord(
             study_instance_uid=study.study_instance_uid,
             revision=study.revision + 1,
-            created_at=now(),
+            created_at=at,
             input_digest=input_digest,
             bundle_name=self.bundle.name,
             bundle_version=self.bundle.version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -38,7 +39,7 @@ def known_facts(store: Store, uid: str, held: list[ReceivedInstance], zone: tzin
     history = clinical.history_of(store, uid)
     stated = history[-1] if history else None
     counts = stated is not None and _is_of(store, stated, studies.get(store, uid), held)
-    facts = domain.merged(facts_of(held), stated if counts else None, scanned_at(held, zone))
+    facts = domain.merged(_facts(store, uid, held), stated if counts else None, scanned_at(held, zone))
     return KnownFacts(facts, stated.revision if stated else 0)
 
 
@@ -62,7 +63,7 @@ def take_in(
     if study.state is StudyState.QUARANTINED or _of_two(store, uid, held):
         raise StatementConflict("This study is in quarantine: it is not clear whose it is. Nothing can be entered.")
     entry = entry.completed()
-    found = domain.problems(entry, at, scanned_at(held, zone), facts_of(held).age_years)
+    found = domain.problems(entry, at, scanned_at(held, zone), _facts(store, uid, held).age_years)
     if found:
         raise StatementRefused(*found)
     statement = ClinicalRevision(uid, seen_revision + 1, at, by, via, patient_digest(study.identity), entry)
@@ -73,11 +74,17 @@ def take_in(
 
 
 def scanned_at(held: list[ReceivedInstance], zone: tzinfo) -> datetime | None:
-    """When the images were taken, by the first header that tells date and time."""
+    """When the images were taken: the first image of the series that has most, whatever came first (a localizer, a reformat)."""
+    taken: defaultdict[str, list[datetime]] = defaultdict(list)
     for header in (i.header for i in held if i.header is not None):
-        if header.acquisition_date.strip() and header.acquisition_time.strip():
-            return acquired_at(header.acquisition_date, header.acquisition_time, zone_of(header, zone))
-    return None
+        date, clock = header.acquisition_date.strip(), header.acquisition_time.strip()
+        if date and clock and (at := acquired_at(date, clock, zone_of(header, zone))) is not None:
+            taken[header.series_instance_uid].append(at)
+    return min(max(taken.values(), key=lambda times: (len(times), min(times)))) if taken else None
+
+
+def _facts(store: Store, uid: str, held: list[ReceivedInstance]) -> ClinicalFacts:
+    return facts_of(held, studies.identity_corrections(store, uid))
 
 
 def _of_two(store: Store, uid: str, held: list[ReceivedInstance]) -> bool:

@@ -51,12 +51,12 @@ def correct(store: Store, received: Shelf, uid: str, identity: StudyIdentity, ac
     can_read = all(received.has(i.sha256) for i in held)
     with store.write() as c:
         at = now()  # after the lock: what was queued before this instant carries the old identity
-        studies.correct_identity(c, uid, identity, at, actor)
+        corrected_at = studies.correct_identity(c, uid, identity, at, actor)
         stopped = outbox.hold_back(c, uid, HELD_BACK, at)
         state = studies.state_of(c, uid)
         if reissue and can_read and state in _ENDED:
             studies.advance(c, uid, StudyEvent.REOPENED, at, "identity corrected", actor)
-    left = len(orders.delivered_before(store, uid, at))
+    left = len(orders.delivered_before(store, uid, corrected_at))
     told = [f"{left} objects were delivered under the old identity"] if left else []
     if not can_read and (left or stopped):
         told.append("the images are gone, so nothing can be issued again")

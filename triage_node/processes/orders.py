@@ -178,7 +178,11 @@ class Orders:
         """The age on the day of the scan, when the images do not tell one."""
         held = instances.of_study(self._store, uid)
         scanned = clinical.scanned_at(held, self._zone)
-        if not facts.birth_date or scanned is None or facts_of(held).age_years is not None:
+        if (
+            not facts.birth_date
+            or scanned is None
+            or facts_of(held, studies.identity_corrections(self._store, uid)).age_years is not None
+        ):
             return facts.entry
         born, day = datetime.strptime(facts.birth_date, "%Y%m%d"), scanned.astimezone(self._zone)
         age = day.year - born.year - ((day.month, day.day) < (born.month, born.day))

@@ -11,6 +11,7 @@ from triage_node.blobs.opened import open_blobs
 from triage_node.blobs.places import Blobs
 from triage_node.config.schema import ArchiveSettings, Settings
 from triage_node.delivery.gate import Destination, may_send
+from triage_node.detection.operating_point import worded
 from triage_node.domain.delivery import BuiltObject, ObjectKind, OutboxState
 from triage_node.domain.finding import BundleIdentity, Detection, EvidenceLevel, FindingDecision
 from triage_node.domain.instance import ReceivedInstance
@@ -58,6 +59,13 @@ class Reporter:
     def level(self) -> EvidenceLevel:
         return self.bundle.level("ich")
 
+    @property
+    def least_level(self) -> EvidenceLevel:
+        """What an output needs to be in objects. Every archive gets the same ones, so a clinical one makes them strict."""
+        places = [_destination(a) for a in self.settings.archives]
+        sent_to = [d for d in places if may_send(d, self.level, self.mode, self.simulation)[0]]
+        return least_level(self.simulation) if any(d.clinical for d in sent_to) else EvidenceLevel.E0
+
     def may_tell_prognosis(self) -> bool:
         """Whether prognosis may leave the node at all: switched on, and this node acts (DESIGN.md section 4)."""
         return self.settings.prognosis.in_objects and self.mode is Mode.ACTIVE
@@ -100,10 +108,11 @@ class Reporter:
             node=self._node(),
             at=record.created_at,
             evidence=self.level,
+            least_level=self.least_level,
             simulation=self.simulation,
             volume=volume,
             detection=detection,
-            decision=decision,
+            decision=worded(decision, detection, self.least_level),
             predictions=self.told(predictions),
             predecessor=self._predecessor(record.study_instance_uid, record.revision),
             patient=patient,

@@ -14,7 +14,14 @@ from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.study import SelectedSeries
 from triage_node.domain.volume import Volume
 from triage_node.processes.limits.bounds import MOST_SCANS
-from triage_node.study.selection import AXIAL_COSINE, SelectionPolicy, SeriesHeaders, of_other_acquisitions, select
+from triage_node.study.selection import (
+    AXIAL_COSINE,
+    SelectionPolicy,
+    SeriesHeaders,
+    of_other_acquisitions,
+    refusal_of_frames,
+    select,
+)
 from triage_node.volume.assemble import assemble_volume
 from triage_node.volume.checks import check_head
 from triage_node.volume.decode import Decoder
@@ -124,6 +131,8 @@ class Scans:
         pixels = self._decoder.read_series([self._path(i.sha256) for i in chosen])
         by_uid = {i.sop_instance_uid: i.sha256 for i in chosen}
         self._told.pixels({by_uid[u]: d for u, d in pixels.pixel_digests.items() if u in by_uid})
+        if refusal := refusal_of_frames((s.contrast_bolus_agent, s.convolution_kernel) for s in pixels.slices):
+            raise VolumeError(refusal)
         volume = assemble_volume(pixels)
         _refuse_part_of_a_head(volume)
         self._told.assembled(volume)

@@ -13,9 +13,9 @@ from triage_node.blobs.places import Shelf
 from triage_node.console.deps import About, Delivery, Output, StudyDetails
 from triage_node.domain.delivery import ObjectKind, OutboxRow
 from triage_node.domain.errors import BlobError
-from triage_node.domain.finding import FINDINGS, EvidenceLevel, OperatingPoint
+from triage_node.domain.finding import FINDINGS, LOCATION_OUTPUT, VOLUME_OUTPUT, EvidenceLevel, OperatingPoint
 from triage_node.domain.prognosis import Prediction
-from triage_node.domain.study import StudyState
+from triage_node.domain.study import IdentityCorrection, StudyState
 from triage_node.processes.clinical import statements
 from triage_node.processes.corrections import to_correct
 from triage_node.processes.listing import study_label
@@ -28,6 +28,9 @@ from triage_node.worklist.wording import likelihood, percent
 
 log = logging.getLogger(__name__)
 
+_OF_THE_ORDER = {"accession_number"}
+"""Fields of an identity that say nothing of the patient."""
+
 
 def study_details(store: Store, objects_built: Shelf, uid: str, shows_names: bool) -> StudyDetails | None:
     """Everything about one study, None when the store does not know it."""
@@ -39,6 +42,7 @@ def study_details(store: Store, objects_built: Shelf, uid: str, shows_names: boo
     made = prognosis.latest(store, uid, record.revision) if record is not None else None
     label, rest = study_label(study.identity, study.description, shows_names)
     stated = statements(store, study)
+    corrections = studies.identity_corrections(store, uid)
     objects = results.objects_of(store, uid)
     reports = [o for o in objects if o.kind in (ObjectKind.FINDINGS_SR, ObjectKind.NOT_FLAGGED_SR)]
     report_file = object_file(store, objects_built, reports[-1].sop_instance_uid) if reports else None
@@ -65,7 +69,7 @@ def study_details(store: Store, objects_built: Shelf, uid: str, shows_names: boo
         was_flagged=record is not None and record.flagged,
         result_words=_result_words(record, listed),
         outputs=_outputs(record, _is_calibrated(store, record)),
-        predictions=_predictions(record, made),
+        predictions=() if _is_of_another(study, made, corrections) else _predictions(record, made),
         selection=study.selection,
         objects=tuple((o, tuple(_delivery(row) for row in sent.get(o.sop_instance_uid, []))) for o in objects),
         sr_text=_sr_text(report_file),
@@ -145,20 +149,29 @@ def _outputs(record: results.ResultRecord | None, calibrated: bool) -> tuple[Out
     found = [Output(FINDINGS[decided_by].name.capitalize(), words, model, point, _level(levels, decided_by))]
     if math.isfinite(record.hematoma_volume_ml) and record.hematoma_volume_ml > 0 and record.flagged:
         ml = f"{record.hematoma_volume_ml:.1f} mL"
-        found.append(Output("Volume", ml, model, "measured on the mask", _level(levels, "hematoma_volume_ml")))
+        found.append(Output("Volume", ml, model, "measured on the mask", _level(levels, VOLUME_OUTPUT)))
     if record.flagged:
         for component in detail.get("components") or ():
             name = FINDINGS[component["subtype"]].name.capitalize() if component.get("subtype") in FINDINGS else "Bleed"
             value = f"{float(component['volume_ml']):.1f} mL, {component['location']}"
-            found.append(
-                Output(name, value, model, "component of the mask", _level(levels, str(component.get("subtype"))))
-            )
+            told = (str(component.get("subtype")), VOLUME_OUTPUT, LOCATION_OUTPUT)
+            # the line is worth as much as the weakest of what it says
+            found.append(Output(name, value, model, "component of the mask", min(_level(levels, o) for o in told)))
     return tuple(found)
 
 
 def _level(levels: dict[str, str], output: str) -> str:
     level = EvidenceLevel(levels.get(output, EvidenceLevel.E0.value))
     return f"{level.value}: {level.in_words}"
+
+
+def _is_of_another(
+    study: studies.StudyRecord, made: PrognosisRecord | None, corrections: list[IdentityCorrection]
+) -> bool:
+    """Whether it is not clear that what was made is about the patient whom the study belongs to now."""
+    if study.state is StudyState.QUARANTINED:
+        return True
+    return made is not None and any(c.at > made.at and set(c.changed) - _OF_THE_ORDER for c in corrections)
 
 
 def _predictions(record: results.ResultRecord | None, made: PrognosisRecord | None) -> tuple[Prediction, ...]:

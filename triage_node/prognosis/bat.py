@@ -45,7 +45,7 @@ class Bat:
             clinical.item("hypodensity", _seen(hypodensity), (0, 2) if hypodensity is None else (2 * hypodensity,)),
             clinical.item(
                 "hours from onset to CT",
-                clinical.entered(facts, "onset_to_ct_h", f"{hours} h"),
+                clinical.entered(facts, "onset_to_ct_h", f"{hours:.1f} h" if hours is not None else ""),
                 (0, 2) if hours is None else (2 * (hours < EARLY_BELOW_H),),
             ),
         )

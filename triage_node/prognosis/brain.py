@@ -77,7 +77,7 @@ def _items(bleed: clinical.Hematoma, facts: ClinicalFacts) -> tuple[ScoreItem, .
         ),
         clinical.item(
             "hours from onset to CT",
-            clinical.entered(facts, "onset_to_ct_h", f"{hours} h"),
+            clinical.entered(facts, "onset_to_ct_h", f"{hours:.1f} h" if hours is not None else ""),
             range(6) if hours is None else (hours_points(hours),),
         ),
     )

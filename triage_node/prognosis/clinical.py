@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from triage_node.domain.clinical import EARLIEST_ONSET
 from triage_node.domain.finding import FINDINGS, Component, Detection, Location
 from triage_node.domain.prognosis import ClinicalFacts, Prediction, ScoreItem
 from triage_node.prognosis import envelope
@@ -20,6 +21,7 @@ SHARE_OF_LARGEST = 1 / 3
 """Smaller pieces say nothing of where the bleeding began: they are spread or noise of the mask."""
 
 NOT_COMPUTABLE = "not computable"
+LONGEST_H = EARLIEST_ONSET.total_seconds() / 3600
 TRAUMA_OPEN = "Holds only for a spontaneous hemorrhage: trauma is not ruled out."
 
 
@@ -45,7 +47,8 @@ def hematoma_of(detection: Detection) -> Hematoma:
     places = frozenset(c.location for c in pieces if c.volume_ml >= largest * SHARE_OF_LARGEST)
     bundle = detection.bundle
     return Hematoma(
-        volume_ml=round(float(volume), 1) if usable else None,
+        # results keep two digits: the same figure when a prognosis is made again from one
+        volume_ml=round(round(float(volume), 2), 1) if usable else None,
         places=places if usable and places <= PLACES else PLACES,
         in_ventricles=bool(_of_kind(detection, "ivh")),
         measured_by=f"{bundle.name} {bundle.version}, {bundle.level('iph').value}",
@@ -80,9 +83,9 @@ def usable_gcs(facts: ClinicalFacts) -> int | None:
 
 
 def usable_hours(facts: ClinicalFacts) -> float | None:
-    """Hours from onset to CT; a week at most."""
+    """Hours from onset to CT; as long as an onset may lie back (domain/clinical.py)."""
     hours = facts.onset_to_ct_h
-    usable = isinstance(hours, int | float) and not isinstance(hours, bool) and 0 <= hours <= 168
+    usable = isinstance(hours, int | float) and not isinstance(hours, bool) and 0 <= hours <= LONGEST_H
     return float(hours) if usable and hours is not None else None
 
 
@@ -100,7 +103,7 @@ def usable_glucose(facts: ClinicalFacts) -> float | None:
 
 def usable_pressure(facts: ClinicalFacts) -> int | None:
     """Systolic, mmHg."""
-    return _within(facts.systolic_mmhg, 40, 320)
+    return _within(facts.systolic_mmhg, 40, 350)
 
 
 def usable_warfarin(facts: ClinicalFacts) -> bool | None:

@@ -206,9 +206,15 @@ FIELDS = {
 """Variable -> field of ClinicalFacts. Variables of one field are missing together and vary together."""
 
 
+LATEST_H = 168.0
+"""Hours from onset that are still told to the models; the cohort that they learned from ends at 48."""
+
+
 def variables_of(facts: ClinicalFacts, ml: float | None, ivh: bool, place: str | None) -> dict[str, float | None]:
     """Every variable that the models may use but the score; None: not known. `place`: a Location's value or None."""
     hours, glucose = clinical.usable_hours(facts), clinical.usable_glucose(facts)
+    if hours is not None and hours > LATEST_H:  # nobody like that was learned from
+        hours = None
     return {
         "age_years": clinical.usable_age(facts),
         "male": None if facts.sex not in ("M", "F") else float(facts.sex == "M"),

@@ -49,12 +49,18 @@ class Agreement:
             found = cls(float(j["ml"]), float(j["share"]))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ManifestInvalid(f"{BOUND_FILE}: {type(error).__name__}: {error}") from error
-        if not all(math.isfinite(v) and v >= 0 for v in (found.ml, found.share)):
-            raise ManifestInvalid(f"{BOUND_FILE}: ml and share must be finite and not negative")
+        if not all(math.isfinite(v) and v >= 0 for v in (found.ml, found.share)) or found.share >= 1:
+            raise ManifestInvalid(f"{BOUND_FILE}: ml and share must be finite and not negative, and share below 1")
         return found
 
     def bound_ml(self, ml: float) -> float:
         return self.ml + self.share * max(0.0, ml)
+
+    def masks_ml(self, regressed_ml: float) -> tuple[float, float]:
+        """Least and largest volume of a mask with which it agrees."""
+        return max(0.0, (regressed_ml - self.ml) / (1 + self.share)), (max(0.0, regressed_ml) + self.ml) / (
+            1 - self.share
+        )
 
     def holds(self, regressed_ml: float, mask_ml: float) -> bool:
         return abs(regressed_ml - mask_ml) <= self.bound_ml(mask_ml)
@@ -100,13 +106,13 @@ class Quantification:
         if reason:
             return Prediction(self.name, self.label, abstained=reason)
         ml, image, mask_ml = float(measured["ml"]), float(measured["outcome"]), bleed.volume_ml or 0.0
-        bound = self._agreement.bound_ml(ml)
+        low, high = self._agreement.masks_ml(ml)
         estimates = [
             Estimate(
                 "Hematoma volume by regression, a second opinion (95 % of simulated patients)",
                 round(ml, 1),
-                round(max(0.0, ml - bound), 1),
-                round(ml + bound, 1),
+                round(low, 1),
+                round(high, 1),
                 "mL",
             )  # fmt: skip
         ]

@@ -12,7 +12,6 @@ from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.errors import UNREADABLE, ReportError, TriageNodeError
 from triage_node.domain.finding import FINDINGS, Detection, FindingDecision
 from triage_node.domain.volume import Volume
-from triage_node.report import codes
 from triage_node.report.heatmap_capture import build_heatmaps
 from triage_node.report.location_report import build_location_report
 from triage_node.report.measurement_report import (
@@ -69,7 +68,7 @@ def _flagged(draft: Draft, volume: Volume, detection: Detection, decision: Findi
     if detection.mask.shape != volume.hu.shape or detection.heat.shape != volume.hu.shape:
         raise ReportError("mask and heat must have the shape of the volume")
     kinds = draft.request.kinds
-    segments = segments_of(detection, volume, codes.root_finding(decision.finding))
+    segments = segments_of(detection, volume, decision)
     segmentation = build_segmentation(draft, detection, segments) if ObjectKind.SEG in kinds else None
     if segmentation is not None:
         yield segmentation

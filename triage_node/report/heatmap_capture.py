@@ -87,7 +87,7 @@ def _picture(
     name, version = draft.algorithm_name()
     below = [
         f"{wording.short_headline(decision)}: {wording.suspicion_words(decision, draft.request.calibrated)}",
-        f"{name} {version}. {wording.evidence_line(draft.request.evidence)}",
+        f"{name} {version}. {wording.evidence_line(draft.request.evidence, decision)}",
     ]
     y = rows - margin - drawing.text_height(below, size, width)
     for line in below:

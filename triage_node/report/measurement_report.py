@@ -43,7 +43,7 @@ def build_findings_report(
     root = codes.root_finding(decision.finding)
     groups += [_subtype_group(draft, detection, decision, key) for key in codes.subtypes_of(root)]
     if segmentation is not None:
-        groups += [_segment_group(draft, s, segmentation) for s in segments]
+        groups += [_segment_group(draft, s, segmentation, decision.hematoma_volume_ml > 0) for s in segments]
     groups += [_prediction_group(draft, p) for p in draft.request.predictions if p.score_range and not p.abstained]
     comments = [wording.headline(decision) + ", " + wording.suspicion_words(decision, draft.request.calibrated) + "."]
     comments += [line for p in draft.request.predictions for line in wording.prediction_lines(p)]
@@ -114,7 +114,7 @@ def write_report(
     request = draft.request
     said = [wording.NOT_FOR_DIAGNOSIS + ". Made by software, not read by a physician."]
     said += [wording.SIMULATED + "."] if request.simulation else []
-    said += [wording.evidence_line(request.evidence) + "."]
+    said += [wording.evidence_line(request.evidence, request.decision) + "."]
     for line in said + comments:
         content.ContentSequence.append(
             sr.TextContentItem(name=codes.COMMENT, value=without_control(line)[:1024], relationship_type="CONTAINS")
@@ -189,7 +189,8 @@ def _study_group(draft: Draft, detection: Detection, decision: FindingDecision, 
 
 
 def _subtype_group(draft: Draft, detection: Detection, decision: FindingDecision, key: str) -> StudyGroup:
-    probability = detection.subtype_probabilities.get(key)
+    is_told = detection.bundle.level(key) >= draft.request.least_level
+    probability = detection.subtype_probabilities.get(key) if is_told else None
     return StudyGroup(
         tracking_identifier=_tracking(draft, key, f"{FINDINGS[key].short} study"),
         finding_type=codes.finding_code(key),
@@ -215,7 +216,7 @@ def _volume(milliliters: float, algorithm: sr.AlgorithmIdentification | None = N
     return sr.Measurement(name=codes.VOLUME, value=value, unit=codes.MILLILITER, algorithm_id=algorithm)
 
 
-def _segment_group(draft: Draft, segment: Segment, segmentation: BuiltFile) -> VolumeGroup:
+def _segment_group(draft: Draft, segment: Segment, segmentation: BuiltFile, measured: bool) -> VolumeGroup:
     return VolumeGroup(
         tracking_identifier=_tracking(draft, str(segment.label), segment.tracking_id),
         referenced_segment=sr.ReferencedSegment(
@@ -226,7 +227,7 @@ def _segment_group(draft: Draft, segment: Segment, segmentation: BuiltFile) -> V
         ),
         finding_type=codes.finding_code(segment.finding),
         finding_sites=_site(),
-        measurements=[_volume(segment.volume_ml, draft.algorithm())],
+        measurements=[_volume(segment.volume_ml, draft.algorithm())] if measured else None,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 
 import highdicom as hd
 import numpy as np
@@ -21,7 +20,7 @@ def read(data: bytes) -> FileDataset:
     try:
         ds = dcmread(io.BytesIO(data))
         identified = all(ds.get(k) for k in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"))
-    except (InvalidDicomError, BytesLengthException, EOFError, OSError, struct.error, *UNREADABLE) as error:
+    except (InvalidDicomError, BytesLengthException, OSError, *UNREADABLE) as error:
         raise ReportError(f"not a DICOM file: {type(error).__name__}") from error
     if not identified:
         raise ReportError("not a DICOM file of ours: its identifiers are missing")
@@ -32,7 +31,7 @@ def read_report(data: bytes) -> sr.EnhancedSR | sr.ComprehensiveSR | sr.Comprehe
     """An SR with highdicom's view of its content. Raises: ReportError."""
     try:
         return sr.srread(io.BytesIO(data))
-    except (InvalidDicomError, BytesLengthException, EOFError, OSError, struct.error, *UNREADABLE) as error:
+    except (InvalidDicomError, BytesLengthException, OSError, *UNREADABLE) as error:
         raise ReportError(f"not a structured report: {type(error).__name__}") from error
 
 
@@ -40,7 +39,7 @@ def read_segmentation(data: bytes) -> hd.seg.Segmentation:
     """Raises: ReportError."""
     try:
         return hd.seg.segread(io.BytesIO(data))
-    except (InvalidDicomError, BytesLengthException, EOFError, OSError, struct.error, *UNREADABLE) as error:
+    except (InvalidDicomError, BytesLengthException, OSError, *UNREADABLE) as error:
         raise ReportError(f"not a segmentation: {type(error).__name__}") from error
 
 

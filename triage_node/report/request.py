@@ -67,6 +67,7 @@ class ReportRequest:
     `sources`: data sets of the selected series without pixels, or files to read them from; for a study that was not
     analysed one header of the study is enough. `at` is an aware instant that belongs to the result, not to the call: the same
     request gives the same bytes. `predictions` go into the findings SR; leave them empty where prognosis may not leave the node.
+    `evidence` is that of the finding; `least_level` what an output needs to be in the objects.
     `predecessor` is the findings SR that this one replaces. `calibrated` says whether a probability may be shown as a number.
     `patient` takes the place of what the sources say, where an identity was corrected without new images.
     `not_analysed_reason` is set instead of volume, detection and decision.
@@ -78,6 +79,7 @@ class ReportRequest:
     node: NodeIdentity
     at: datetime
     evidence: EvidenceLevel = EvidenceLevel.E0
+    least_level: EvidenceLevel = EvidenceLevel.E0
     simulation: bool = False
     volume: Volume | None = None
     detection: Detection | None = None

@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from triage_node.domain.finding import FINDINGS, Component, Detection, Location
+from triage_node.domain.finding import FINDINGS, Detection, FindingDecision, Location
 from triage_node.domain.volume import Volume
+from triage_node.report import codes
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One label of the mask. `number` counts from 1 without gaps, as PS3.3 C.8.20.4 wants it.
 
-    `component` is None for a label that the detector did not describe.
+    `finding` and `location` are as specific as the decision is, which knows what the evidence carries at this site.
     """
 
     number: int
@@ -24,7 +25,7 @@ class Segment:
     finding: str
     volume_ml: float
     key_slice_index: int
-    component: Component | None
+    location: Location
 
     @property
     def tracking_id(self) -> str:
@@ -33,12 +34,13 @@ class Segment:
     @property
     def name(self) -> str:
         """As a list of segments shows it; at most 64 characters."""
-        place = self.component.location if self.component else Location.UNKNOWN
-        return FINDINGS[self.finding].name.capitalize() + ("" if place is Location.UNKNOWN else f", {place.value}")
+        place = "" if self.location is Location.UNKNOWN else f", {self.location.value}"
+        return FINDINGS[self.finding].name.capitalize() + place
 
 
-def segments_of(detection: Detection, volume: Volume, root: str) -> tuple[Segment, ...]:
-    """Labels that occur in the mask, largest bleed first. `root` names a bleed whose subtype is not in the table."""
+def segments_of(detection: Detection, volume: Volume, decision: FindingDecision) -> tuple[Segment, ...]:
+    """Labels that occur in the mask, largest bleed first."""
+    root = codes.root_finding(decision.finding)
     described = {c.label: c for c in detection.components}
     pixels = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in detection.mask])
     labels = [int(label) for label in np.flatnonzero(pixels.sum(axis=0)) if label]
@@ -49,9 +51,10 @@ def segments_of(detection: Detection, volume: Volume, root: str) -> tuple[Segmen
     found = []
     for number, label in enumerate(sorted(labels, key=lambda k: (-milliliters[k], k)), start=1):
         component = described.get(label)
-        finding = component.subtype if component and component.subtype in FINDINGS else root
+        finding = component.subtype if component and component.subtype in decision.subtypes else root
+        place = component.location if component and component.location in decision.locations else Location.UNKNOWN
         key = int(pixels[:, label].argmax())
-        found.append(Segment(number, label, finding, milliliters[label], key, component))
+        found.append(Segment(number, label, finding, milliliters[label], key, place))
     return tuple(found)
 
 

@@ -177,7 +177,7 @@ def _band(canvas: drawing.Canvas, draft: Draft) -> None:
     canvas.paragraph(warning, MARGIN, top + 8, 44, drawing.BLACK, WIDTH - 2 * MARGIN)
     name, version = draft.algorithm_name()
     canvas.paragraph(
-        f"{name} {version}. {wording.evidence_line(draft.request.evidence)}",
+        f"{name} {version}. {wording.evidence_line(draft.request.evidence, draft.request.decision)}",
         MARGIN,
         top + 62,
         24,

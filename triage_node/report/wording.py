@@ -5,7 +5,14 @@ Every object says that it is not for diagnostic use; a flag is a suspicion, and 
 
 from __future__ import annotations
 
-from triage_node.domain.finding import FINDINGS, EvidenceLevel, FindingDecision, Location
+from triage_node.domain.finding import (
+    FINDINGS,
+    LOCATION_OUTPUT,
+    VOLUME_OUTPUT,
+    EvidenceLevel,
+    FindingDecision,
+    Location,
+)
 from triage_node.domain.prognosis import Prediction
 from triage_node.report.codes import root_finding
 
@@ -25,8 +32,19 @@ def series_description(what: str, simulation: bool) -> str:
     return f"AI {SUBJECT} triage {what} (not for diagnostic use)" + (" SIMULATED" if simulation else "")
 
 
-def evidence_line(level: EvidenceLevel) -> str:
-    return f"Evidence {level.value}: {level.in_words}"
+def evidence_line(level: EvidenceLevel, decision: FindingDecision | None = None) -> str:
+    """The level of the finding, and what a decision says beside it on less."""
+    line = f"Evidence {level.value}: {level.in_words}"
+    if decision is None or not decision.flagged:
+        return line
+    told = [(FINDINGS[key].short, key) for key in decision.subtypes if key in FINDINGS]
+    told += [("place", LOCATION_OUTPUT)] if decision.locations else []
+    told += [("volume", VOLUME_OUTPUT)] if decision.hematoma_volume_ml > 0 else []
+    weaker: dict[str, list[str]] = {}
+    for name, output in told:
+        if not (own := decision.bundle.level(output)) >= level:
+            weaker.setdefault(own.value, []).append(name)
+    return "; ".join([line, *(f"{', '.join(names)} {own}" for own, names in weaker.items())])
 
 
 def volume_words(milliliters: float) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, insert,
 
 from triage_node.domain.delivery import OUTBOX_FINAL, BuiltObject, ObjectKind, OutboxRow, OutboxState
 from triage_node.domain.study import Moment, StudyEvent, StudyState
-from triage_node.store import audit, leases, studies
+from triage_node.store import audit, leases, studies, succession
 from triage_node.store.engine import Store, insert_new
 from triage_node.store.schema import built_object, outbox, peer, study
 
@@ -60,7 +60,7 @@ def put(
             "fallback_sop_instance_uid": (fallbacks or {}).get(o.sop_instance_uid),
             "state": OutboxState.PENDING.value,
             "not_before": at,
-            "created_at": at,
+            "created_at": succession.time_of_making(c, o.study_instance_uid, at),
         }
         for o in objects
         if o.sop_instance_uid not in held

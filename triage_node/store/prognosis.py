@@ -16,7 +16,8 @@ from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
 from triage_node.store.schema import clinical_facts, prognosis, result, study
 
-_AT_REST = (StudyState.REPORTED.value, StudyState.DELIVERED.value)
+_AT_REST = (StudyState.REPORTED.value, StudyState.DELIVERED.value, StudyState.FAILED.value)
+"""Of a flagged study that failed the objects are missing; its prognosis stands on its page."""
 
 
 @dataclass(frozen=True, slots=True)

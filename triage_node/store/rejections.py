@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select
 
 from triage_node.domain.rejection import RejectedInstance, RejectionReason
-from triage_node.store import audit
+from triage_node.store import audit, succession
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
 from triage_node.store.schema import rejected_instance
@@ -33,7 +33,7 @@ def reject(
         "study_instance_uid": study_instance_uid,
         "reason": reason.value,
         "by": by,
-        "at": at,
+        "at": succession.time_of_change(c, study_instance_uid, at),
         "note_uid": note_uid,
     }
     c.execute(insert(rejected_instance), [told | {"sop_instance_uid": uid} for uid in new])

@@ -27,7 +27,7 @@ from triage_node.domain.study import (
     StudyState,
     TimelineEntry,
 )
-from triage_node.store import audit, uploads
+from triage_node.store import audit, succession, uploads
 from triage_node.store.engine import Store
 from triage_node.store.meta import touch_list
 from triage_node.store.schema import identity_correction, series, study, timeline, worklist_row
@@ -335,21 +335,26 @@ def set_selection(c: Connection, uid: str, selection: SelectedSeries) -> None:
     )
 
 
-def correct_identity(c: Connection, uid: str, identity: StudyIdentity, at: datetime, actor: str) -> None:
-    """Take over an identity from somebody who may correct it. The audit trail holds which fields changed, no values."""
+def correct_identity(c: Connection, uid: str, identity: StudyIdentity, at: datetime, actor: str) -> datetime:
+    """Take over an identity from somebody who may correct it. The audit trail holds which fields changed, no values.
+
+    Returns when: what has an earlier time was made under the identity before.
+    """
     held = identity_of(c, uid)
     if held == identity:
-        return
+        return at
+    corrected_at = succession.time_of_change(c, uid, at)
     values = {"identity": asdict(identity), "patient_id": identity.patient_id}
     c.execute(update(study).where(study.c.study_instance_uid == uid).values(**values))
-    correction = IdentityCorrection(at, actor, held, identity)
+    correction = IdentityCorrection(corrected_at, actor, held, identity)
     c.execute(
         insert(identity_correction).values(
-            study_instance_uid=uid, at=at, by=actor, old=asdict(held), new=asdict(identity)
+            study_instance_uid=uid, at=corrected_at, by=actor, old=asdict(held), new=asdict(identity)
         )
     )
     audit.record(c, at, actor, IDENTITY_CORRECTED, uid, new=", ".join(correction.changed))
     touch_list(c)
+    return corrected_at
 
 
 def state_of(c: Connection, uid: str) -> StudyState:

@@ -168,13 +168,12 @@ def _refusal_of_kind(
     values = {v.upper() for h in images for v in h.image_type[2:]}
     if rendering := values & {"MIP", "MAX_IP", "MINIP", "MIN_IP", "VRT", "SSD", "PROJECTION IMAGE", "VOLUME_RENDER"}:
         return f"projection or rendering ({', '.join(sorted(rendering))})"
-    kernel = vocabulary.kernel_kind(first.convolution_kernel)
-    if kernel is Kernel.SHARP:
-        return f"bone kernel {' '.join(first.convolution_kernel)[:32]}"
-    if kernel is Kernel.UNKNOWN and vocabulary.says_bone(*described):
+    if bone := _bone_kernel(first.convolution_kernel):
+        return bone
+    if vocabulary.kernel_kind(first.convolution_kernel) is Kernel.UNKNOWN and vocabulary.says_bone(*described):
         return "bone reconstruction by its description"
-    if agent := next((h.contrast_bolus_agent.strip() for h in images if _is_agent(h.contrast_bolus_agent)), ""):
-        return f"contrast agent given ({agent[:32]})"
+    if given := _agent_given(h.contrast_bolus_agent for h in images):
+        return given
     if vocabulary.says_contrast(*described):
         return "contrast, angiography or perfusion by its description"
     if part := _other_body_part(first):
@@ -186,6 +185,24 @@ def _refusal_of_kind(
     if abs(stack.normal[2]) < AXIAL_COSINE:
         return "not axial"
     return ""
+
+
+def refusal_of_frames(frames: Iterable[tuple[str, tuple[str, ...]]]) -> str:
+    """Why frames of a multi-frame image are not analysed, each told as contrast agent and convolution kernel; empty: they are.
+
+    Their places hold what single-frame images say in attributes that `judge` reads.
+    """
+    told = set(frames)
+    bones = (_bone_kernel(kernel) for _, kernel in sorted(told))
+    return next((b for b in bones if b), "") or _agent_given(agent for agent, _ in sorted(told))
+
+
+def _bone_kernel(names: tuple[str, ...]) -> str:
+    return f"bone kernel {' '.join(names)[:32]}" if vocabulary.kernel_kind(names) is Kernel.SHARP else ""
+
+
+def _agent_given(agents: Iterable[str]) -> str:
+    return next((f"contrast agent given ({a.strip()[:32]})" for a in agents if is_agent(a)), "")
 
 
 def _refusal_of_extent(stack: Stack, policy: SelectionPolicy) -> str:
@@ -221,7 +238,8 @@ def _is_derived(header: InstanceHeader) -> bool:
     return values[:1] == ("DERIVED",) or any("MPR" in v or "REFORMAT" in v for v in values[2:])
 
 
-def _is_agent(text: str) -> bool:
+def is_agent(text: str) -> bool:
+    """Whether a Contrast/Bolus Agent names one: scanners also write that there was none."""
     return text.strip().lower() not in (
         "",
         "none",

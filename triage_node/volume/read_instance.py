@@ -11,7 +11,7 @@ import io
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ _TAGS: list[Any] = [
     "HighBit",
     "PixelRepresentation",
     "LossyImageCompression",
+    "ContrastBolusAgentSequence",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
@@ -206,7 +207,10 @@ def slice_headers(instance: Instance) -> list[SliceHeader]:
     headers = []
     for number, own in enumerate(per_frame, start=1):
         groups = [_group(name, own, shared) for name in _GROUPS]
-        headers.append(_header(instance, number, *groups))
+        header = _header(instance, number, *groups)
+        headers.append(
+            replace(header, contrast_bolus_agent=_agent(data, own, shared), convolution_kernel=_kernel(own, shared))
+        )
     return headers
 
 
@@ -224,6 +228,30 @@ def _group(name: str, own: Dataset, shared: Dataset) -> Dataset:
         if len(item):
             return item
     raise DecodeError(f"a multi-frame image without {name.removesuffix('Sequence')} cannot be placed")
+
+
+_CONVERTED = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+"""Where a Legacy Converted Enhanced CT keeps what single-frame images said (PS3.3 C.7.6.16.2.25)."""
+
+
+def _agent(data: Dataset, own: Dataset, shared: Dataset) -> str:
+    """The agent a frame was taken with, or empty (PS3.3 C.7.6.4b; its usage per frame: C.7.6.16.2.12)."""
+    usage = own.get("ContrastBolusUsageSequence") or shared.get("ContrastBolusUsageSequence") or []
+    if usage and all(str(u.get("ContrastBolusAgentAdministered") or "") == "NO" for u in usage):
+        return ""
+    agents = list(data.get("ContrastBolusAgentSequence") or [])
+    if agents or usage:
+        return next((str(a.CodeMeaning) for a in agents if a.get("CodeMeaning")), "without a name")
+    converted = (_first(h, name).get("ContrastBolusAgent") for h, name in zip((own, shared), _CONVERTED, strict=True))
+    return next((str(c) for c in converted if c), "")
+
+
+def _kernel(own: Dataset, shared: Dataset) -> tuple[str, ...]:
+    """Names of the kernel and its group (PS3.3 C.8.15.3.7, CT Reconstruction)."""
+    places = [_first(h, "CTReconstructionSequence") for h in (own, shared)]
+    places += [_first(h, name) for h, name in zip((own, shared), _CONVERTED, strict=True)]
+    told = [p.get(k) for p in places for k in ("ConvolutionKernel", "ConvolutionKernelGroup")]
+    return tuple(str(v) for value in told if value for v in ([value] if isinstance(value, str) else value))
 
 
 def _first(holder: Dataset, name: str) -> Dataset:

@@ -13,6 +13,7 @@ class SliceHeader:
     """One frame. `frame_number` counts from 1 and is 0 for a single-frame instance.
 
     Units: mm; `rescale_*` None when absent; `pixel_padding` is (Pixel Padding Value, Range Limit or the value again).
+    `contrast_bolus_agent` and `convolution_kernel` of frames only: a single-frame image says them in its own header.
     """
 
     sop_instance_uid: str
@@ -34,6 +35,8 @@ class SliceHeader:
     study_instance_uid: str
     series_instance_uid: str
     lossy: bool
+    contrast_bolus_agent: str = ""
+    convolution_kernel: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

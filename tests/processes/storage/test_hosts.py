@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.support.analysed import analysis, close
+from triage_node.blobs import shared
 from triage_node.blobs.opened import open_blobs
 from triage_node.cli import check
 from triage_node.delivery.retry import Outcome, Verdict
@@ -55,7 +56,8 @@ def reading(hosts):
         yield role
 
 
-def test_study_is_read_sent_shown_and_removed_from_other_hosts(hosts, reading, phantoms):
+def test_study_is_read_sent_shown_and_removed_from_other_hosts(hosts, reading, phantoms, monkeypatch):
+    monkeypatch.setattr(shared, "LOOKED_AT_S", 0.0)  # a page asks at most once a second whether a file is still there
     uid = arrive(hosts, reading, phantoms[0])
     hosts.upload("receiving")
     assert reading.work()

@@ -22,8 +22,12 @@ async function refreshPrognosis() {
 
 function swapPrognosis(shown, html) {
   const fresh = new DOMParser().parseFromString(html, "text/html").getElementById("prognosis");
+  if (fresh === null) {
+    shown.replaceChildren(); // there is none any more: old figures must not stand
+    return;
+  }
   // words that did not change stay, so that a selection or a place in them does
-  if (fresh === null || fresh.isEqualNode(shown)) return;
+  if (fresh.isEqualNode(shown)) return;
   const isNew = "behind" in shown.dataset && !("behind" in fresh.dataset);
   shown.replaceWith(fresh);
   if (isNew) document.getElementById("prognosis-said").textContent = "The prognosis takes in the facts now.";

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from triage_node.blobs.places import Blobs
 from triage_node.console.viewer import Shown, ViewerDeps
+from triage_node.domain.display import HeatMap
 from triage_node.domain.finding import EvidenceLevel
 from triage_node.domain.study import StudyState
 from triage_node.report import display
-from triage_node.store import results, studies
+from triage_node.store import prognosis, results, studies
 from triage_node.store.engine import Store
 
 
@@ -26,6 +27,12 @@ def viewer_deps(store: Store, blobs: Blobs, built_folder: Path) -> ViewerDeps:
         """In quarantine it is not clear whose slices they are."""
         study = studies.get(store, uid)
         return study is not None and study.state is not StudyState.QUARANTINED
+
+    def idle(uid: str, revision: int, maps: tuple[HeatMap, ...]) -> frozenset[int]:
+        """Maps of prognosis networks that abstain, or were not asked (a study that is not raised)."""
+        made = prognosis.latest(store, uid, revision)
+        told = {p.name for p in made.predictions if not p.abstained} if made is not None else set()
+        return frozenset(i for i, m in enumerate(maps) if m.prognosis and m.prognosis not in told)
 
     def shown(uid: str) -> Shown | None:
         held = display.read(path(uid)) if is_shown(uid) else None
@@ -48,6 +55,7 @@ def viewer_deps(store: Store, blobs: Blobs, built_folder: Path) -> ViewerDeps:
             evidence=EvidenceLevel(detail.get("evidence") or EvidenceLevel.E0),
             apart=bool(detail.get("apart")),
             maps=maps.maps if maps is not None else (),
+            idle=idle(uid, held.revision, maps.maps) if maps is not None else frozenset(),
             silent=maps.silent if maps is not None else (),
             maps_come=maps is None and bool(detail.get("unsure") or (record is not None and record.flagged)),
         )

@@ -76,7 +76,7 @@ class Replay:
         detector = detector_of()
         model = detector.identity
         nothing = Reading(model.name, model.version, model.digest, thresholds.version)
-        if why := too_young(self._settings, held):
+        if why := too_young(self._settings, held, studies.identity_corrections(self._store, study_instance_uid)):
             return replace(nothing, why_not=why)
         yield
         try:
