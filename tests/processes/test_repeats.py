@@ -9,8 +9,10 @@ import pytest
 
 from tests.support.deciding import ACTIVE, DIGEST, E0, Site
 from triage_node.blobs.opened import open_blobs
+from triage_node.config.contacts import ContactSettings
 from triage_node.config.worklist_peers import Hl7PeerSettings
 from triage_node.domain.finding import BundleIdentity, Component, Detection, FindingDecision, Location, OperatingPoint
+from triage_node.domain.message import MessageKind
 from triage_node.domain.priority import ReadingState, Urgency
 from triage_node.processes import repeats, withdrawal
 from triage_node.processes.decision import commit_decision, flag_of
@@ -39,14 +41,15 @@ def scan(
     empty = np.zeros((1, 4, 4), np.uint8)
     found = Detection(p, np.array([p], np.float32), {}, empty, empty, ml, parts, 0, bundle)
     decision = FindingDecision(flagged, "ich", p, point, ml, tuple(subtypes), (), bundle, E0)
-    repeat = repeats.find(site.store, now().tzinfo, uid, instances.of_study(site.store, uid), decision)
+    held, notifies = instances.of_study(site.store, uid), bool(site.settings.contacts)
+    repeat = repeats.find(site.store, now().tzinfo, uid, held, decision, notifies)
     flag = flag_of(decision, found, E0, now(), repeat)
     earlier = results.latest(site.store, uid)
     record = ResultRecord(
         uid, earlier.revision + 1 if earlier else 1, now(), "i" * 64, "bloodnet", "1", DIGEST, "cpu", 1, "c" * 64, p, ml, flagged,
         {"subtypes": list(subtypes), "repeat": {"of": repeat.of, "is_news": repeat.is_news} if repeat else None},
     )  # fmt: skip
-    commit_decision(site.store, record, decision, flag, ACTIVE, now(), False, "", Teller(site.settings, True))
+    commit_decision(site.store, record, decision, flag, ACTIVE, now(), False, "", Teller(site.settings, True), repeat)
     return repeat
 
 
@@ -144,3 +147,19 @@ def test_a_repeat_remembers_whether_it_was_news_so_that_small_steps_add_up(site)
     assert [r and r.is_news for r in news] == [None, False, True, False, True]
     again = scan(site, "1.2.0", 5, 99.0)
     assert again is None, "a second look at the first scan is no repeat of later ones"
+
+
+def test_the_first_of_whom_people_can_be_told_is_told_although_it_repeats_one_that_they_were_not(tmp_path):
+    """An import is never notified: that its bleed has not grown since is no reason to be silent about the patient of tonight."""
+    (tmp_path / "url").write_text("json://127.0.0.1:9")
+    site = Site(tmp_path, [ContactSettings(name="on call", url_file=tmp_path / "url")])
+    taken = now() - timedelta(days=3)
+    when = {"acquisition_date": f"{taken:%Y%m%d}", "acquisition_time": f"{taken:%H%M%S}"}
+    site.arrive("1.2.1", live=False, **PATIENT | when)
+    scan(site, "1.2.1", 3)
+    assert site.told("1.2.1") == []
+    assert scan(site, "1.2.2", 0.02).is_news
+    assert [m.kind for m in site.told("1.2.2")] == [MessageKind.NOTIFY]
+    assert not scan(site, "1.2.3", 0.01).is_news
+    assert site.told("1.2.3") == []
+    site.store.close()

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from tests.volume.ct import ct_dataset, enhanced, picture, saved
 from triage_node.datasets.dicom_slices import read_header
-from triage_node.domain.errors import VolumeError
+from triage_node.domain.errors import NotAHead, VolumeError
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.processes import scans
 from triage_node.simulation.phantom import head
@@ -78,6 +78,71 @@ def test_part_of_a_head_and_other_planes_are_refused_when_their_frames_are_read(
     up = np.array([0.0, 0.0, 1.0])
     with pytest.raises(VolumeError, match="not axial"):
         scans._refuse_part_of_a_head(replace(whole, row_cosine=whole.column_cosine, column_cosine=up))
+
+
+def at(held: list[ReceivedInstance], time: str) -> list[ReceivedInstance]:
+    """The same images, acquired at another time."""
+    return [
+        replace(i, header=replace(i.header, acquisition_date="20261124", acquisition_time=time))
+        for i in held
+        if i.header
+    ]
+
+
+def numbered(folder: Path, count: int) -> list[list[ReceivedInstance]]:
+    """So many scans of one study, a minute apart."""
+    made = []
+    for k in range(count):
+        place = folder / str(k)
+        place.mkdir()
+        one = at(held(place, f"1.2.3.{k}", 30, 5.0), f"1{k}0000")
+        made.append([replace(i, sha256=f"{k}/{i.sha256}") for i in one])
+    return made
+
+
+def told_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, no_heads: set[int], scans_held: list
+) -> tuple[list, list[str]]:
+    """(which are read, what is said of those that are not) of scans some of which are no heads."""
+
+    def check(volume: object) -> None:
+        if current[-1] in no_heads:
+            raise NotAHead("not a patient's head")
+
+    current: list[int] = []
+
+    def fetch(digests: object) -> None:
+        current.append(int(next(iter(digests)).partition("/")[0]))  # type: ignore[call-overload]
+
+    monkeypatch.setattr(scans, "check_head", check)
+    said: list[str] = []
+    with Decoder() as decoder:
+        way = scans.Scans(decoder, lambda name: folder / f"{name}.dcm", scans.Told(unread=said.append), fetch)
+        found = way.read([i for one in scans_held for i in one])
+    return [int(s.series_instance_uid.rpartition(".")[2]) for s in found], said
+
+
+def test_a_best_scan_that_is_no_head_gives_way_to_another_one(tmp_path, monkeypatch):
+    found, said = told_of(tmp_path, monkeypatch, {0}, numbered(tmp_path, 2))
+    assert found == [1]
+    assert said == ["series without number not read: not a patient's head"]
+
+
+def test_a_further_scan_that_is_no_head_does_not_hide_the_next_one(tmp_path, monkeypatch):
+    found, said = told_of(tmp_path, monkeypatch, {2}, numbered(tmp_path, 3))
+    assert found == [0, 1]
+    assert len(said) == 1
+
+
+def test_of_many_scans_the_newest_are_read_and_the_others_are_named(tmp_path, monkeypatch):
+    found, said = told_of(tmp_path, monkeypatch, set(), numbered(tmp_path, 6))
+    assert found == [0, 5, 4]
+    assert said == ["3 further scans not read: more than 3"]
+
+
+def test_no_head_at_all_is_declined_with_the_reason_of_the_best(tmp_path, monkeypatch):
+    with pytest.raises(NotAHead):
+        told_of(tmp_path, monkeypatch, {0, 1}, numbered(tmp_path, 2))
 
 
 def frames_of(folder: Path, uid: str, number: int, **changes: object) -> list[ReceivedInstance]:

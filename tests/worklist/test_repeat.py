@@ -21,9 +21,9 @@ def patient(patient_id: str = "P4711", issuer: str = "KH", born: str = "19500312
 
 
 def scan(
-    uid: str = "1.2.9", at: datetime = NOON, ml: float = 20.0, subtypes=("iph",), bundle="b", is_news=True
+    uid: str = "1.2.9", at: datetime = NOON, ml: float = 20.0, subtypes=("iph",), bundle="b", is_told=True
 ) -> Scan:
-    return Scan(uid, at, at + timedelta(minutes=5), ml, tuple(subtypes), bundle, is_news)
+    return Scan(uid, at, at + timedelta(minutes=5), ml, tuple(subtypes), bundle, is_told)
 
 
 def test_the_same_id_issuer_and_birth_date_are_one_patient_whatever_the_name():
@@ -96,13 +96,20 @@ def test_a_new_subtype_is_news_and_one_seen_in_any_earlier_scan_is_not():
     assert not repeat_of(scan(subtypes=("sah",)), before).is_news
 
 
+def test_what_nobody_was_told_of_is_news_although_it_has_not_grown():
+    before = [scan("1.2.1", NOON - 2 * DAY, is_told=False), scan("1.2.2", NOON - DAY, is_told=False)]
+    found = repeat_of(scan(), before)
+    assert (found.growth, found.is_news) == (False, True)
+    assert not repeat_of(scan(), [*before, scan("1.2.0", NOON - 3 * DAY)]).is_news
+
+
 def test_a_bleed_that_grows_in_small_steps_is_news_in_the_end():
     history, news = [scan("1.2.0", NOON - 5 * DAY, 20.0)], []
     for step in range(1, 5):
         now = scan(f"1.2.{step}", NOON - (5 - step) * DAY, 20.0 + 4 * step)
         found = repeat_of(now, history)
         news.append(found.is_news)
-        history.append(scan(now.study_instance_uid, now.scanned_at, now.volume_ml, is_news=found.is_news))
+        history.append(scan(now.study_instance_uid, now.scanned_at, now.volume_ml, is_told=found.is_news))
     assert news == [False, True, False, True]
 
 
@@ -114,7 +121,7 @@ def test_a_bleed_that_grows_in_small_steps_is_news_in_the_end():
     st.floats(-1, 1000) | st.sampled_from((math.nan, math.inf)),
 )
 def test_a_repeat_lies_within_two_weeks_and_only_proven_sameness_is_silent(history, ml):
-    flagged = [scan(f"1.2.{i}", NOON - h * HOUR, v, is_news=n) for i, (h, v, n) in enumerate(history)]
+    flagged = [scan(f"1.2.{i}", NOON - h * HOUR, v, is_told=n) for i, (h, v, n) in enumerate(history)]
     found = repeat_of(scan(ml=ml), flagged)
     within = [f for f in flagged if timedelta(0) < NOON - f.scanned_at <= WITHIN]
     assert (found is None) is (not within)

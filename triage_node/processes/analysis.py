@@ -24,8 +24,9 @@ from triage_node.detection.detector import FindingDetector
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.operating_point import decide
 from triage_node.domain.errors import BlobMissing, BlobsAway, LeaseLost, StoreUnavailable, StudyRejected
-from triage_node.domain.finding import Detection, FindingDecision, OperatingPoint
+from triage_node.domain.finding import Detection, EvidenceLevel, FindingDecision, OperatingPoint
 from triage_node.domain.instance import ReceivedInstance
+from triage_node.domain.policy import Policy
 from triage_node.domain.priority import Mode
 from triage_node.domain.prognosis import Prediction
 from triage_node.domain.rejection import KEY_OBJECT_SELECTION
@@ -39,6 +40,7 @@ from triage_node.processes.console.display import Displays
 from triage_node.processes.decision import commit_decision, flag_of
 from triage_node.processes.hosts import lease
 from triage_node.processes.intake import rule_for, rules_of, too_young
+from triage_node.processes.judged import Judged
 from triage_node.processes.limits.bounds import turn
 from triage_node.processes.limits.passing import may_pass
 from triage_node.processes.operations import drift, sink
@@ -245,9 +247,8 @@ class Analysis:
             study, corrections = self._as_corrected(study)
         with self._at("volume"):
             scans = self._scans(uid, held)
-            chosen, volume = scans[0].instances, scans[0].volume
             input_digest = digest_of_all(scans)
-            told = instances.identity_of(chosen[0].header)  # type: ignore[arg-type]
+            told = instances.identity_of(scans[0].instances[0].header)  # type: ignore[arg-type]
             patient = identity.issued_under(told, study.identity, corrections)
             identity_digest = identity.digest(patient)
         with self._at("detection"):
@@ -269,23 +270,17 @@ class Analysis:
             same = same and not was_corrected
             if earlier is not None and same and self._is_reported(uid, earlier):
                 return self._end(study, StudyEvent.REPORTED, "")
-            detection = self.detector.detect(volume)
-            for other in scans[1:]:
-                found = self.detector.detect(other.volume)
-                if found.study_probability > detection.study_probability:
-                    chosen, volume, detection = other.instances, other.volume, found
-            scan = source_of(i.header for i in chosen)
-            point, others = points.points_for(scan, study.calling_ae_title)
-            self._stand(scan, point)
-            detection = replace(detection, bundle=self.standing.bundle)
             least = least_level(self.simulation)
-            decision = decide(detection, point, least, others)
+            judged = max((self._judged(s, points, study.calling_ae_title, least) for s in scans), key=Judged.strength)
+            self._stand(judged.source, judged.point)
+            chosen, volume = judged.scan.instances, judged.scan.volume
+            detection, decision = judged.detection, judged.decision
         if self.is_synthetic:
             return self._answer_heartbeat(study, decision, detection, chosen, volume, input_digest, identity_digest)
         with self._at("decision"):
             record = earlier
             if record is None or not same:
-                repeat = repeats.find(self.store, self.zone, uid, held, decision)
+                repeat = repeats.find(self.store, self.zone, uid, held, decision, bool(self.settings.contacts))
                 flag = flag_of(decision, detection, least, now(), repeat, self.standing.calibrated)
                 detail = reporting.detail_of(detection, decision, flag, identity_digest, facts_digest)
                 detail["apart"] = self.standing.why if self.standing.apart else ""
@@ -305,24 +300,26 @@ class Analysis:
         with self._at("prognosis"):
             predictions = self._predictions(record, volume, detection, held, chosen) if decision.flagged else ()
         with self._at("report"):
-            reported = None if same else earlier
-            if reported is not None and not was_corrected and not reporting.is_worth_sending(reported, record):
-                return self._end(
-                    study, StudyEvent.REPORTED, f"0 objects, revision {record.revision}: nothing new to say"
-                )
+            kinds = reporting.FLAGGED if decision.flagged else reporting.NOT_FLAGGED
+            last = self.reporter.last_told(record)
+            if last is not None and not was_corrected and (why := self.reporter.why_silent(last, record, kinds)):
+                return self._end(study, StudyEvent.REPORTED, f"0 objects, revision {record.revision}: {why}")
             issued = patient if corrections else None
             self._until_uploaded(uid)
             files = self.reporter.build(
                 record, predictions, identity_digest, chosen, volume, detection, decision, issued
             )
-            notes = self.reporter.withdraw(record)
+            is_void = last is not None and reporting.is_void(last, record)
+            outlasting = (
+                frozenset[str]() if is_void else self.reporter.outlasting(record, kinds if files else frozenset())
+            )
+            notes = self.reporter.withdraw(record, outlasting)
             self.reporter.keep((*files, *(note for _, note in notes)))
-            kinds = reporting.FLAGGED if decision.flagged else reporting.NOT_FLAGGED
             with self._writing(uid) as c:
                 if self._is_another(c, study):
                     return None
                 self.reporter.queue(c, files, kinds)
-                self.reporter.queue_withdrawals(c, record, notes)
+                self.reporter.queue_withdrawals(c, record, notes, outlasting)
                 studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects, revision {record.revision}")
                 self._finish(c, study, StudyEvent.REPORTED, "")
 
@@ -362,6 +359,14 @@ class Analysis:
         else:
             self.displays.keep(uid, self.unread, None, 0)
             self.unread = None
+
+    def _judged(self, scan: Scan, points: Policy, sender: str, least: EvidenceLevel) -> Judged:
+        """What one scan of the study at hand says, under the thresholds and the evidence that hold for its scanner."""
+        source = source_of(i.header for i in scan.instances)
+        point, others = points.points_for(source, sender)
+        self._stand(source, point)
+        detection = replace(self.detector.detect(scan.volume), bundle=self.standing.bundle)
+        return Judged(scan, source, point, detection, decide(detection, point, least, others), self.standing.apart)
 
     def _stand(self, scan: ScanSource | None = None, point: OperatingPoint | None = None) -> None:
         """Ask anew what may be done: evidence, thresholds and scan decide, and they change while the node runs."""
@@ -428,7 +433,13 @@ class Analysis:
                 words = "; ".join((f"{len(volume.hu)} slices", *volume.notes))
                 studies.mark(c, uid, Moment.VOLUME, now(), words)
 
-        told = Told(selected, lambda digests: instances.set_pixel_digests(self.store, digests), assembled, checked)
+        def unread(words: str) -> None:
+            if not self.is_synthetic:
+                studies.notice(self.store, uid, words, now(), gives_way=True)
+
+        told = Told(
+            selected, lambda digests: instances.set_pixel_digests(self.store, digests), assembled, checked, unread
+        )
         return Scans(self.decoder, self.received.path, told, self.received.fetch).read(held)
 
     def _record(

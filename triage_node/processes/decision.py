@@ -12,8 +12,8 @@ from triage_node.domain.finding import Detection, EvidenceLevel, FindingDecision
 from triage_node.domain.priority import Flag, ListPolicy, Mode, Placed, Urgency
 from triage_node.domain.study import Moment
 from triage_node.processes.telling import Teller
-from triage_node.store import messages, orders, results, studies, worklist
-from triage_node.store.engine import Store
+from triage_node.store import audit, messages, orders, results, studies, worklist
+from triage_node.store.engine import Connection, Store
 from triage_node.worklist.leaving import as_readers_see
 from triage_node.worklist.moves import moves, would_move
 from triage_node.worklist.order import order
@@ -72,9 +72,7 @@ def commit_decision(
             before = order(as_readers_see([listed.row for listed in worklist.rows(c)], policy), at, policy)
         results.save(c, record, decision)
         studies.mark(c, uid, Moment.DECIDED, at, decision.answer)
-        worklist.set_unsure(c, uid, decision.unsure, at)
-        worklist.set_apart(c, uid, apart, at, why)
-        is_raised = flag is not None and worklist.raise_flag(c, uid, flag)
+        is_raised = _raise(c, uid, decision, flag, policy, at, apart, why)
         # a repeat that is not flagged by itself has no finding that others could be told
         tells = flag is not None and decision.flagged
         if tells and teller is not None and (listed := worklist.row_of(c, uid)) is not None:
@@ -100,3 +98,33 @@ def commit_decision(
                 for m in found
             ],
         )
+
+
+def _raise(
+    c: Connection,
+    uid: str,
+    decision: FindingDecision,
+    flag: Flag | None,
+    policy: ListPolicy,
+    at: datetime,
+    apart: bool,
+    why: str,
+) -> bool:
+    """Answer and flag on the row. True when a flag was raised or became more urgent.
+
+    What readers see already, no scan takes away whose scanner nobody has evaluated here, nor does it add to it; and what they
+    must not see does not appear because another scan of the study was covered, unless that one is raised itself.
+    """
+    listed = worklist.row_of(c, uid)
+    stands = listed is not None and listed.row.flag is not None
+    was_apart = listed is not None and listed.row.apart
+    if stands and apart and not was_apart:
+        audit.record(c, at, "node", "gate", uid, new=f"{why}; the flag that stands is left as it is")
+        return False
+    worklist.set_unsure(c, uid, decision.unsure, at)
+    if stands and was_apart and not apart:
+        if flag is None or policy.mode is not Mode.ACTIVE:
+            return False
+        worklist.forget_hidden_flag(c, uid, at)
+    worklist.set_apart(c, uid, apart, at, why)
+    return flag is not None and worklist.raise_flag(c, uid, flag)

@@ -6,16 +6,25 @@ from datetime import datetime, tzinfo
 
 from triage_node.domain.finding import FindingDecision
 from triage_node.domain.instance import ReceivedInstance
-from triage_node.store import instances, results, worklist
+from triage_node.domain.message import MessageKind, MessageState
+from triage_node.store import instances, messages, results, worklist
 from triage_node.store.engine import Store
 from triage_node.study.liveness import CLOCK_TOLERANCE, acquired_at, zone_of
 from triage_node.worklist.repeat import WITHIN, Repeat, Scan, names_somebody, repeat_of, same_patient
 
 
 def find(
-    store: Store, zone: tzinfo, study_instance_uid: str, held: list[ReceivedInstance], decision: FindingDecision
+    store: Store,
+    zone: tzinfo,
+    study_instance_uid: str,
+    held: list[ReceivedInstance],
+    decision: FindingDecision,
+    notifies: bool = False,
 ) -> Repeat | None:
-    """The flagged scan that this study repeats. A flag that a person ended makes no repeat; one that was read still does."""
+    """The flagged scan that this study repeats. A flag that a person ended makes no repeat; one that was read still does.
+
+    `notifies`: this node notifies people. Of what was imported, or found while it observed, they were not.
+    """
     own = worklist.row_of(store, study_instance_uid)
     if own is None or not names_somebody(own.identity):
         return None
@@ -37,6 +46,7 @@ def find(
         record = results.latest_flagged(store, uid)
         if record is None:
             continue  # raised only as a repeat of another one
+        is_news = bool((record.detail.get("repeat") or {}).get("is_news", True))
         taken = scanned_at(instances.of_study(store, uid), zone, earlier.row.arrived_at)
         flagged.append(
             Scan(
@@ -46,10 +56,15 @@ def find(
                 record.hematoma_volume_ml,
                 tuple(record.detail.get("subtypes") or ()),
                 record.bundle_digest,
-                bool((record.detail.get("repeat") or {}).get("is_news", True)),
+                is_news and (not notifies or _is_notified(store, uid)),
             )
         )
     return repeat_of(scan, flagged)
+
+
+def _is_notified(store: Store, uid: str) -> bool:
+    told = messages.of_study(store, uid)
+    return any(m.kind is MessageKind.NOTIFY and m.state is not MessageState.NOT_SENT for m in told)
 
 
 def scanned_at(held: list[ReceivedInstance], zone: tzinfo, arrived_at: datetime) -> datetime:

@@ -163,15 +163,54 @@ class Reporter:
             fallbacks = _fallbacks(mine)
             outbox.put(c, name, [o for o in mine if o.sop_instance_uid not in fallbacks.values()], now(), fallbacks)
 
-    def withdraw(self, record: results.ResultRecord) -> list[tuple[str, BuiltFile]]:
+    def last_told(self, record: results.ResultRecord) -> results.ResultRecord | None:
+        """The newest earlier revision whose objects stand. None: nothing was built before, or it is withdrawn."""
+        uid = record.study_instance_uid
+        built = [o.revision for o in self._earlier(record).values() if o.kind in FLAGGED | NOT_FLAGGED]
+        return results.of_revision(self.store, uid, max(built)) if built else None
+
+    def why_silent(self, last: results.ResultRecord, record: results.ResultRecord, kinds: frozenset[ObjectKind]) -> str:
+        """Why no objects follow from a revision where those of `last` stand; empty when they do follow."""
+        if last.flagged and not record.flagged and not is_void(last, record):
+            return "what was raised before stands"
+        mine = {u for u, o in self._earlier(record).items() if o.revision == last.revision}
+        told = {
+            row.peer for row in outbox.of_study(self.store, record.study_instance_uid) if row.sop_instance_uid in mine
+        }
+        is_told_everywhere = told >= self.wanted(kinds).keys()
+        return "nothing new to say" if is_told_everywhere and not is_worth_sending(last, record) else ""
+
+    def outlasting(self, record: results.ResultRecord, sent: frozenset[ObjectKind]) -> frozenset[str]:
+        """Archives that have a flag of an earlier revision, and of `sent` get nothing in its place: what they have stands."""
+        raised = {u for u, o in self._earlier(record).items() if o.kind in FLAGGED}
+        rows = outbox.of_study(self.store, record.study_instance_uid)
+        return frozenset(row.peer for row in rows if row.sop_instance_uid in raised) - self.wanted(sent).keys()
+
+    def _earlier(self, record: results.ResultRecord) -> dict[str, BuiltObject]:
+        """Objects of earlier revisions that are not withdrawn, by SOP Instance UID; notes are none."""
+        built = results.objects_of(self.store, record.study_instance_uid)
+        return {
+            o.sop_instance_uid: o
+            for o in built
+            if o.revision < record.revision and o.kind is not ObjectKind.REJECTION_NOTE
+        }
+
+    def withdraw(
+        self, record: results.ResultRecord, outlasting: frozenset[str] = frozenset()
+    ) -> list[tuple[str, BuiltFile]]:
         """(archive, IOCM rejection note) for every archive that holds objects of earlier revisions (STANDARDS.md 1.16)."""
         uid = record.study_instance_uid
-        old = {o.sop_instance_uid: o for o in results.objects_of(self.store, uid) if o.revision < record.revision}
-        old = {u: o for u, o in old.items() if o.kind is not ObjectKind.REJECTION_NOTE}
+        old, rows = self._earlier(record), outbox.of_study(self.store, uid)
+        notes = {o.sop_instance_uid: o.revision for o in results.rejection_notes(self.store, uid)}
+        # where another archive keeps an object, it counts as standing, though this one was told that it does not
+        done = {row.peer: notes[row.sop_instance_uid] for row in rows if row.sop_instance_uid in notes}
         held: dict[str, list[BuiltObject]] = {}
-        for row in outbox.of_study(self.store, uid):
-            if row.sop_instance_uid in old and row.state in _HELD_THERE:
-                held.setdefault(row.peer, []).append(old[row.sop_instance_uid])
+        for row in rows:
+            o = old.get(row.sop_instance_uid)
+            if o is None or row.state not in _HELD_THERE or row.peer in outlasting:
+                continue
+            if o.revision >= done.get(row.peer, 0):
+                held.setdefault(row.peer, []).append(o)
         rejection, why = self._why_withdrawn(uid)
         return [
             (
@@ -201,14 +240,18 @@ class Reporter:
         return Rejection.QUALITY, "Replaced by a later result."
 
     def queue_withdrawals(
-        self, c: Connection, record: results.ResultRecord, notes: list[tuple[str, BuiltFile]]
+        self,
+        c: Connection,
+        record: results.ResultRecord,
+        notes: list[tuple[str, BuiltFile]],
+        outlasting: frozenset[str] = frozenset(),
     ) -> None:
-        """Send the notes; what earlier revisions have still to send is not sent any more."""
+        """Send the notes; what earlier revisions have still to send is not sent any more, except to `outlasting` archives."""
         for peer, note in notes:
             results.save_objects(c, [note.built], now())
             outbox.put(c, peer, [note.built], now())
-        outbox.supersede(c, record.study_instance_uid, record.revision, now())
-        results.withdraw_before(c, record.study_instance_uid, record.revision, now())
+        outbox.supersede(c, record.study_instance_uid, record.revision, now(), outlasting)
+        results.withdraw_before(c, record.study_instance_uid, record.revision, now(), outlasting)
 
     def path(self, o: BuiltObject) -> Path:
         return self.blobs.built.path(o.sha256)
@@ -263,6 +306,12 @@ def is_worth_sending(earlier: results.ResultRecord, record: results.ResultRecord
     if earlier.detail.get("unsure", False) != record.detail["unsure"]:
         return True
     return earlier.flagged != record.flagged or abs(new - old) > _OTHER_VOLUME * max(old, new)
+
+
+def is_void(earlier: results.ResultRecord, record: results.ResultRecord) -> bool:
+    """Whether objects of `earlier` must not stand, whatever is found now: another's identity, or images that were rejected."""
+    named = ("identity_digest", "rejected")
+    return any(earlier.detail.get(k, "") != record.detail.get(k, "") for k in named)
 
 
 def detail_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from triage_node.study.selection import (
     AXIAL_COSINE,
     SelectionPolicy,
     SeriesHeaders,
+    of_newest_acquisition,
     of_other_acquisitions,
     refusal_of_frames,
     select,
@@ -25,8 +25,6 @@ from triage_node.study.selection import (
 from triage_node.volume.assemble import assemble_volume
 from triage_node.volume.checks import check_head
 from triage_node.volume.decode import Decoder
-
-log = logging.getLogger(__name__)
 
 _FINAL = (NotAHead, NoImageContent)
 """What another series of the same scan would show too."""
@@ -42,6 +40,10 @@ class Scan:
     digest: str
 
 
+_Refused = tuple[str, int | None, str]
+"""Series Instance UID, Series Number, why it is not read."""
+
+
 def _nothing(_: Any) -> None: ...
 
 
@@ -49,13 +51,14 @@ def _nothing(_: Any) -> None: ...
 class Told:
     """What is told on the way. `selected`: each choice of the first scan; `pixels`: SHA-256 of a blob to its pixel digest;
 
-    `assembled`: a volume before it is checked, `checked`: after.
+    `assembled`: a volume before it is checked, `checked`: after; `unread`: which scans were left out, and why.
     """
 
     selected: Callable[[SelectedSeries], None] = _nothing
     pixels: Callable[[dict[str, str]], None] = _nothing
     assembled: Callable[[Volume], None] = _nothing
     checked: Callable[[Volume], None] = _nothing
+    unread: Callable[[str], None] = _nothing
 
 
 class Scans:
@@ -71,57 +74,82 @@ class Scans:
         self._decoder, self._path, self._told, self._fetch = decoder, path, told, fetch
 
     def read(self, held: Sequence[ReceivedInstance]) -> list[Scan]:
-        """The best series of each acquisition, best first: what a study shows is what its worst scan shows.
+        """The best series of each acquisition: what a study shows is what its worst scan shows. Raises: StudyRejected without any.
 
-        Raises: StudyRejected when there is none.
+        First the best one, then the newest ones, since a patient is scanned again because something has changed. One that is
+        no head, or does not make a volume, gives way to those of other acquisitions.
         """
         by_series: dict[str, list[ReceivedInstance]] = {}
         for i in held:
             if i.header is not None:
                 by_series.setdefault(i.header.series_instance_uid, []).append(i)
         series = {s: SeriesHeaders(s, tuple(i.header for i in members if i.header)) for s, members in by_series.items()}
-        scan = self._best(list(series.values()), by_series, is_first=True)
-        if not isinstance(scan, Scan):
-            raise scan
-        scans = [scan]
-        left = list(series.values())
-        while len(scans) < MOST_SCANS:
-            left = of_other_acquisitions(left, series[scans[-1].series_instance_uid])
-            try:
-                scan = self._best(left, by_series, is_first=False)
-            except StudyRejected as rejected:  # the first scan stands, whatever is wrong with this one
-                scan = rejected
-            if not isinstance(scan, Scan):
-                log.info("series=%s no further scan: %s", scans[0].series_instance_uid, scan.reason)
-                break
-            scans.append(scan)
+        left, scans, refused = list(series.values()), list[Scan](), list[_Refused]()
+        first_words: StudyRejected | None = None
+        while left and len(scans) < MOST_SCANS and len(refused) < MOST_SCANS:
+            candidates = of_newest_acquisition(left) if scans else left
+            tried, found = self._best(candidates, by_series, None if scans else refused)
+            if tried is None:  # by their headers none of them is to be read
+                first_words = first_words or found
+                left = [s for s in left if s not in candidates]
+                continue
+            if isinstance(found, Scan):
+                scans.append(found)
+            else:
+                header = by_series[tried][0].header
+                refused.append((tried, header.series_number if header else None, found.reason))
+                first_words = first_words or found
+            left = [s for s in of_other_acquisitions(left, series[tried]) if s.series_instance_uid != tried]
+        if not scans:
+            raise first_words or StudyRejected(select([]).reason)
+        self._tell_of_unread(left, refused)
         return scans
 
-    def _best(
-        self, series: list[SeriesHeaders], by_series: dict[str, list[ReceivedInstance]], is_first: bool
-    ) -> Scan | StudyRejected:
-        """The best series that makes a volume, or the first reason why none does.
+    def _tell_of_unread(self, left: list[SeriesHeaders], refused: list[_Refused]) -> None:
+        """Scans that look as if they should be read and were not: whoever reads the study must not take them for read."""
+        beyond = 0
+        while left and (uid := select(left).series_instance_uid) is not None:
+            beyond += 1
+            best = next(s for s in left if s.series_instance_uid == uid)
+            left = [s for s in of_other_acquisitions(left, best) if s is not best]
+        said = [
+            f"series {'without number' if number is None else number} not read: {why}" for _, number, why in refused
+        ]
+        if beyond:
+            said.append(f"{beyond} further {'scan' if beyond == 1 else 'scans'} not read: more than {MOST_SCANS}")
+        if said:
+            self._told.unread("; ".join(said))
 
-        A series whose slices do not fit together gives way to the next one. Raises: StudyRejected for what is no head.
+    def _best(
+        self,
+        series: list[SeriesHeaders],
+        by_series: dict[str, list[ReceivedInstance]],
+        refused: list[_Refused] | None,
+    ) -> tuple[str | None, Scan] | tuple[str | None, StudyRejected]:
+        """(series that was tried last, the scan or why there is none); no series where headers refuse each of them.
+
+        A series whose slices do not fit together gives way to the next one. `refused`: scans that were tried before this one,
+        which is to be the first of its study; None: another one was read already, and stands whatever is wrong with this.
         """
-        unfit: list[tuple[str, int | None, str]] = []
-        first_reason: StudyRejected | None = None
+        unfit: list[_Refused] = []
+        first: tuple[str, StudyRejected] | None = None
         while True:
             selection = select([s for s in series if s.series_instance_uid not in {u for u, _, _ in unfit}])
-            selection = replace(selection, rejected=(*unfit, *selection.rejected))
             chosen_uid = selection.series_instance_uid
-            if is_first:
-                self._told.selected(selection)
+            if refused is not None and (chosen_uid is not None or not (refused or unfit)):
+                before = (*unfit, *refused)
+                rejected = (*before, *selection.rejected)
+                self._told.selected(replace(selection, rejected=rejected))
             if chosen_uid is None:
-                return first_reason or StudyRejected(selection.reason)
+                return first or (None, StudyRejected(selection.reason))
             chosen = by_series[chosen_uid]
             try:
                 volume, digest = self._volume(chosen)
-                return Scan(chosen_uid, chosen, volume, digest)
+                return chosen_uid, Scan(chosen_uid, chosen, volume, digest)
             except VolumeError as error:
                 if isinstance(error, _FINAL):
-                    raise
-                first_reason = first_reason or error
+                    return chosen_uid, error
+                first = first or (chosen_uid, error)
                 header = chosen[0].header
                 unfit.append((chosen_uid, header.series_number if header else None, error.reason))
 

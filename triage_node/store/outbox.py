@@ -244,12 +244,15 @@ def record_peer(store: Store, name: str, now: datetime, failure: str = "") -> No
             c.execute(insert_new(c, peer), {"name": name, **values})  # another host may have been first
 
 
-def supersede(c: Connection, study_instance_uid: str, revision: int, now: datetime) -> None:
-    """Park what an earlier revision still has to send: a later one has taken its place."""
+def supersede(
+    c: Connection, study_instance_uid: str, revision: int, now: datetime, outlasting: frozenset[str] = frozenset()
+) -> None:
+    """Park what an earlier revision still has to send, but to the `outlasting` peers: a later one has taken its place."""
     older = select(built_object.c.sop_instance_uid).where(
         built_object.c.study_instance_uid == study_instance_uid, built_object.c.revision < revision
     )
-    _park(c, outbox.c.sop_instance_uid.in_(older), f"{SUPERSEDED} {revision}", now)
+    replaced = outbox.c.sop_instance_uid.in_(older) & outbox.c.peer.not_in(outlasting)
+    _park(c, replaced, f"{SUPERSEDED} {revision}", now)
 
 
 def hold_back(c: Connection, study_instance_uid: str, why: str, now: datetime) -> int:

@@ -12,7 +12,7 @@ from triage_node.domain.delivery import BuiltObject, ObjectKind
 from triage_node.domain.finding import FindingDecision
 from triage_node.store import audit
 from triage_node.store.engine import Store
-from triage_node.store.schema import built_object, finding, result, study
+from triage_node.store.schema import built_object, finding, outbox, result, study
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,10 @@ def latest_flagged(store: Store, study_instance_uid: str) -> ResultRecord | None
     return _latest(store, (result.c.study_instance_uid == study_instance_uid) & result.c.flagged.is_(True))
 
 
+def of_revision(store: Store, study_instance_uid: str, revision: int) -> ResultRecord | None:
+    return _latest(store, (result.c.study_instance_uid == study_instance_uid) & (result.c.revision == revision))
+
+
 def _latest(store: Store, which: ColumnElement[bool]) -> ResultRecord | None:
     with store.read() as c:
         query = select(result).where(which)
@@ -128,14 +132,23 @@ def object_by_uid(store: Store, sop_instance_uid: str) -> BuiltObject | None:
         return None if row is None else _object(row)
 
 
-def withdraw_before(c: Connection, study_instance_uid: str, revision: int, at: datetime) -> None:
-    """Mark objects of earlier revisions as withdrawn; the rejection notes that tell the peers are queued by the caller."""
+def withdraw_before(
+    c: Connection, study_instance_uid: str, revision: int, at: datetime, outlasting: frozenset[str] = frozenset()
+) -> None:
+    """Mark objects of earlier revisions as withdrawn, unless one of the `outlasting` peers keeps them.
+
+    The rejection notes that tell the peers are queued by the caller.
+    """
+    kept = select(outbox.c.sop_instance_uid).where(
+        outbox.c.study_instance_uid == study_instance_uid, outbox.c.peer.in_(outlasting)
+    )
     c.execute(
         update(built_object)
         .where(
             built_object.c.study_instance_uid == study_instance_uid,
             built_object.c.revision < revision,
             built_object.c.withdrawn_at.is_(None),
+            built_object.c.sop_instance_uid.not_in(kept),
         )
         .values(withdrawn_at=at)
     )

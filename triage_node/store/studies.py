@@ -385,10 +385,16 @@ def identity_was_corrected(store: Store, uid: str) -> bool:
     return any(action == IDENTITY_CORRECTED for _, _, action in audit.entries(store, uid))
 
 
-def notice(store: Store, uid: str, words: str, at: datetime) -> None:
-    """Show on the list what a person has to settle; it stays whatever state the study goes to."""
+def notice(store: Store, uid: str, words: str, at: datetime, gives_way: bool = False) -> None:
+    """Show on the list what a person has to settle; it stays whatever state the study goes to.
+
+    `gives_way`: not in the place of a notice that stands.
+    """
     with store.write() as c:
-        c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(notice=words))
+        row = worklist_row.c.study_instance_uid == uid
+        if gives_way and c.execute(select(worklist_row.c.notice).where(row)).scalar():
+            return
+        c.execute(update(worklist_row).where(row).values(notice=words))
         audit.record(c, at, "node", "notice", uid, new=words)
         touch_list(c)
 

@@ -122,6 +122,15 @@ def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
     return True
 
 
+def forget_hidden_flag(c: Connection, uid: str, at: datetime) -> None:
+    """Of a study that was only observed: no reader saw its flag, and what is raised now stands by itself."""
+    where = worklist_row.c.study_instance_uid == uid
+    words = c.execute(select(worklist_row.c.flag_words).where(where)).scalar()
+    nothing = {"flag_finding": None, "flag_urgency": None, "flag_words": None, "flagged_at": None}
+    c.execute(update(worklist_row).where(where).values(**nothing))
+    audit.record(c, at, "node", "flag of an observed scan", uid, words or "", "replaced by one that readers may see")
+
+
 def end_flag(c: Connection, uid: str, by: str, at: datetime) -> bool:
     """A person disagrees: the flag counts no more. False when there was none."""
     row = c.execute(

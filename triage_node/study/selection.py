@@ -6,7 +6,7 @@ matters. Derived axial reformats are taken when nothing better is there (DESIGN.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from triage_node.domain.instance import InstanceHeader
@@ -134,6 +134,12 @@ def of_other_acquisitions(series: Iterable[SeriesHeaders], analysed: SeriesHeade
     """
     seen = {*_acquisitions(analysed), ("", "")}
     return [s for s in series if _acquisitions(s).isdisjoint(seen)]
+
+
+def of_newest_acquisition(series: Sequence[SeriesHeaders]) -> list[SeriesHeaders]:
+    """What shows the scan that was made last."""
+    newest = max(at for s in series for at in _acquisitions(s))
+    return [s for s in series if newest in _acquisitions(s)]
 
 
 def _acquisitions(series: SeriesHeaders) -> set[tuple[str, str]]:

@@ -4,7 +4,8 @@ Decided here, from the words of issue 9 ("a scan within 14 days of a flagged one
 (1) the scan is raised whether or not the model raises it by itself; where it does not, the flag is `moderate`, says so, and
     stays on the node's own list, since there is no finding that another worklist could be told;
 (2) only a scan that the model itself flagged makes repeats, so that one flag does not go on for ever;
-(3) what cannot be compared is news: volumes of two models, or a volume that is no number or not proven at this site.
+(3) what cannot be compared is news: volumes of two models, or a volume that is no number or not proven at this site; and so is
+    a bleed of whose earlier scans nobody was notified.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ _DATE = re.compile(r"[0-9]{8}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One analysed scan. `volume_ml` counts as not known when it is no number or not over 0; `is_news`: people were to be
-    notified of it. `subtypes` are those that may be named at this site."""
+    """One analysed scan. `volume_ml` counts as not known when it is no number or not over 0; `is_told`: people were notified
+    of it. `subtypes` are those that may be named at this site."""
 
     study_instance_uid: str
     scanned_at: datetime
@@ -43,23 +44,27 @@ class Scan:
     volume_ml: float
     subtypes: tuple[str, ...]
     bundle_digest: str
-    is_news: bool = True
+    is_told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A scan `after` a flagged one, `of`. `growth` is None when it cannot be computed."""
+    """A scan `after` a flagged one, `of`. `growth` is None when it cannot be computed.
+
+    `is_first_told`: nobody was notified of the scans before (imported, or found while the node observed).
+    """
 
     of: str
     after: timedelta
     earlier_ml: float | None
     growth: bool | None
     new_subtypes: tuple[str, ...]
+    is_first_told: bool = False
 
     @property
     def is_news(self) -> bool:
-        """Whether people are notified: growth, a new subtype, or growth that cannot be computed."""
-        return self.growth is not False or bool(self.new_subtypes)
+        """Whether people are notified: growth, a new subtype, growth that cannot be computed, or a bleed nobody was told of."""
+        return self.growth is not False or bool(self.new_subtypes) or self.is_first_told
 
     @property
     def words(self) -> str:
@@ -104,7 +109,8 @@ def names_somebody(identity: StudyIdentity) -> bool:
 def repeat_of(scan: Scan, flagged: Sequence[Scan]) -> Repeat | None:
     """What `scan` repeats among the flagged scans of its patient, None when it repeats none.
 
-    Volumes are compared with the last scan that was news, so that a bleed cannot grow unseen in steps that are each too small.
+    Volumes are compared with the last scan that people were told of, so that a bleed cannot grow unseen in steps that are each
+    too small.
     """
     order = (scan.scanned_at, scan.arrived_at)
     before = sorted(
@@ -120,7 +126,8 @@ def repeat_of(scan: Scan, flagged: Sequence[Scan]) -> Repeat | None:
     if not before:
         return None
     last = before[-1]
-    base = next((f for f in reversed(before) if f.is_news), last)
+    told = next((f for f in reversed(before) if f.is_told), None)
+    base = told or last
     known = {s for f in before for s in f.subtypes}
     comparable = scan.bundle_digest == base.bundle_digest and _is_volume(scan.volume_ml) and _is_volume(base.volume_ml)
     return Repeat(
@@ -129,6 +136,7 @@ def repeat_of(scan: Scan, flagged: Sequence[Scan]) -> Repeat | None:
         earlier_ml=base.volume_ml if comparable else None,
         growth=has_grown(base.volume_ml, scan.volume_ml) if comparable else None,
         new_subtypes=tuple(s for s in dict.fromkeys(scan.subtypes) if s not in known),
+        is_first_told=told is None,
     )
 
 

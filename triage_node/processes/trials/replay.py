@@ -24,6 +24,7 @@ from triage_node.domain.scan_source import source_of
 from triage_node.domain.trial import Reading
 from triage_node.processes import gate
 from triage_node.processes.intake import too_young
+from triage_node.processes.judged import Judged
 from triage_node.processes.scans import Scan, Scans, Told, digest_of_all
 from triage_node.processes.trials.stored import why_not
 from triage_node.processes.wiring import bundle_folder, least_level
@@ -100,20 +101,20 @@ class Replay:
         limits = self._settings.model
         with closing(Decoder(limits.decode_memory_mb << 20, limits.decode_timeout_s)) as decoder:
             scans = Scans(decoder, path, told).read(held)
-        best, detection = scans[0], None
+        judged = []
         for scan in scans:
             yield
-            seen = detector.detect(scan.volume)
-            if detection is None or seen.study_probability > detection.study_probability:
-                best, detection = scan, seen
-        assert detection is not None
-        return Found(tuple(scans), best, detection, self._decided(best, detection, thresholds, calling_ae_title))
+            judged.append(self._judged(scan, detector.detect(scan.volume), thresholds, calling_ae_title))
+        best = max(judged, key=Judged.strength)
+        return Found(tuple(scans), best.scan, best.detection, best.decision)
 
-    def _decided(self, scan: Scan, detection: Detection, thresholds: Policy, calling_ae_title: str) -> FindingDecision:
+    def _judged(self, scan: Scan, detection: Detection, thresholds: Policy, calling_ae_title: str) -> Judged:
         made_by = source_of(i.header for i in scan.instances)
         point, others = thresholds.points_for(made_by, calling_ae_title)
-        known = gate.standing(self._store, self._settings, self._simulation, detection.bundle, made_by, point).bundle
-        return decide(replace(detection, bundle=known), point, least_level(self._simulation), others)
+        stands = gate.standing(self._store, self._settings, self._simulation, detection.bundle, made_by, point)
+        detection = replace(detection, bundle=stands.bundle)
+        decision = decide(detection, point, least_level(self._simulation), others)
+        return Judged(scan, made_by, point, detection, decision, stands.apart)
 
 
 def whole(steps: Steps) -> Reading:

@@ -1,0 +1,197 @@
+"""What was raised and sent stands until something of the same kind takes its place: a later revision never takes it away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from tests.journeys import modality
+from tests.processes.test_evidence_gate import evaluate, flagged_for_readers, made_by, site
+from tests.support.analysed import Painted, analysis, close, receive, settings_in, take_in
+from triage_node.domain.delivery import ObjectKind, OutboxState
+from triage_node.domain.priority import Mode
+from triage_node.domain.study import StudyState
+from triage_node.processes import reporting
+from triage_node.processes.analysis import Analysis
+from triage_node.processes.running import now
+from triage_node.store import outbox, results, studies, worklist
+
+TEXT = """
+[worklist]
+mode = "{mode}"
+[prognosis]
+bundles = []
+[[archives]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = 9
+kinds = ["findings_sr", "summary_sc", "not_flagged_sr"]
+"""
+
+
+@pytest.fixture(scope="module")
+def bleed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    folder = tmp_path_factory.mktemp("stands")
+    return modality.phantom(folder, "stands", modality.now(), seed=9087, slices=24, thickness_mm=6.0, size=128).files
+
+
+@pytest.fixture
+def role(tmp_path: Path) -> Iterator[Analysis]:
+    with analysis(settings_in(tmp_path / "site", text=TEXT.format(mode="active"))) as made:
+        yield made
+
+
+def finds(role: Analysis, probability: float) -> None:
+    role.detector = Painted(role.bundle, probability)  # type: ignore[assignment]
+
+
+def delivered(role: Analysis, peer: str = "pacs") -> list[ObjectKind]:
+    """The archive takes what waits for it."""
+    kinds: list[ObjectKind] = []
+    # what refers to others is to be had after them
+    while taken := outbox.claim_batch(role.store, peer, "test", now(), timedelta(minutes=1), 100):
+        for row in taken:
+            outbox.record_outcome(role.store, row.id, OutboxState.DELIVERED, now())
+            kinds.append(row.kind)
+    return sorted(kinds)
+
+
+def later(role: Analysis, files: Sequence[Path]) -> None:
+    """More images of the study arrive and are read with the others."""
+    uid = take_in(role, files)[0].header.study_instance_uid  # type: ignore[union-attr]
+    close(role, uid)
+    assert role.work()
+
+
+FLAGGED = [ObjectKind.FINDINGS_SR, ObjectKind.SUMMARY_SC]
+
+
+@pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "waiting"])
+def test_a_late_slice_after_which_nothing_is_found_withdraws_nothing_and_says_nothing_else(role, bleed, is_sent):
+    uid = receive(role, bleed[:-1])
+    role.work()
+    sent = delivered(role) if is_sent else []
+    finds(role, 0.01)
+    later(role, bleed[-1:])
+    assert results.latest(role.store, uid).revision == 2
+    assert sorted([*sent, *delivered(role)]) == FLAGGED
+    assert {o.kind for o in results.objects_of(role.store, uid)} == set(FLAGGED)
+    assert studies.get(role.store, uid).state is StudyState.DELIVERED
+
+
+def test_what_is_raised_once_more_is_compared_with_what_was_sent(role, bleed):
+    uid = receive(role, bleed[:-2])
+    role.work()
+    delivered(role)
+    for probability, slices in ((0.01, bleed[-2:-1]), (0.97, bleed[-1:])):
+        finds(role, probability)
+        later(role, slices)
+    assert results.latest(role.store, uid).revision == 3
+    assert delivered(role) == []
+
+
+def test_a_late_slice_before_the_first_report_was_out_does_not_keep_it_in(role, bleed, monkeypatch):
+    def fails(request: object) -> None:
+        raise RuntimeError("the first report is not to be had")
+
+    uid = receive(role, bleed[:-1])
+    with monkeypatch.context() as broken:
+        broken.setattr(reporting, "build_objects", fails)
+        role.work()
+    assert results.latest(role.store, uid).revision == 1
+    assert delivered(role) == []
+    later(role, bleed[-1:])
+    assert results.latest(role.store, uid).revision == 2
+    assert delivered(role) == FLAGGED
+
+
+def test_what_was_found_while_the_node_observed_is_sent_with_the_next_revision(tmp_path, bleed):
+    at = tmp_path / "site"
+    with analysis(
+        settings_in(at, text=TEXT.format(mode="active").replace('host = "127.0.0.1"', 'host = "192.0.2.1"'))
+    ) as role:
+        uid = receive(role, bleed[:-1])
+        role.work()
+        assert delivered(role) == []
+    with analysis(settings_in(at, text=TEXT.format(mode="active"))) as role:
+        later(role, bleed[-1:])
+        assert results.latest(role.store, uid).revision == 2
+        assert delivered(role) == FLAGGED
+
+
+def foreign(files: Sequence[Path], folder: Path) -> list[Path]:
+    """The same images once more as a later scan of the same study by another scanner."""
+    folder.mkdir()
+    made = []
+    for k, file in enumerate(files):
+        ds = pydicom.dcmread(file)
+        ds.Manufacturer, ds.SeriesInstanceUID, ds.SeriesNumber = "OTHER", f"{ds.SeriesInstanceUID}.9", 9
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SOPInstanceUID[:50]}.9.{k}"
+        ds.AcquisitionTime = "0000" + str(ds.AcquisitionTime)[4:]
+        made.append(folder / file.name)
+        ds.save_as(made[-1])
+    return made
+
+
+class ByScanner:
+    """Says something else of each scan, in the order in which they are read: the surer, the larger."""
+
+    def __init__(self, role: Analysis, *probabilities: float) -> None:
+        self.says = iter(probabilities)
+        self.identity = role.bundle
+
+    def detect(self, volume):  # type: ignore[no-untyped-def]
+        found = Painted(self.identity, next(self.says)).detect(volume)
+        return replace(found, hematoma_volume_ml=100 * found.study_probability)
+
+
+def test_a_later_scan_that_the_evaluation_does_not_cover_takes_no_flag_from_the_readers(tmp_path, bleed):
+    with site(tmp_path) as role:
+        evaluate(role, made_by(bleed))
+        uid = receive(role, bleed)
+        role.work()
+        before = worklist.row_of(role.store, uid).row
+        assert flagged_for_readers(role, Mode.ACTIVE) == [uid]
+        sent = delivered(role)
+        delivered(role, "research")
+        role.detector = ByScanner(role, 0.01, 0.99)  # type: ignore[assignment]
+        later(role, foreign(bleed, tmp_path / "foreign"))
+        assert (results.latest(role.store, uid).revision, role.standing.apart) == (2, True)
+        assert flagged_for_readers(role, Mode.ACTIVE) == [uid]
+        assert worklist.row_of(role.store, uid).row.flag == before.flag
+        assert delivered(role) == []
+        assert {o.kind for o in results.objects_of(role.store, uid)} >= set(sent)
+        # the archive that takes what is only observed has both, one after the other
+        assert ObjectKind.REJECTION_NOTE in delivered(role, "research")
+
+
+def test_what_only_an_observed_scan_raised_does_not_appear_with_another_one(tmp_path, bleed):
+    with site(tmp_path) as role:
+        evaluate(role, made_by(bleed))
+        role.detector = ByScanner(role, 0.01, 0.99)  # type: ignore[assignment]
+        uid = receive(role, [*bleed[:-1], *foreign(bleed, tmp_path / "foreign")])
+        role.work()
+        hidden = worklist.row_of(role.store, uid).row
+        assert (hidden.apart, hidden.flag is not None) == (True, True)
+        role.detector = ByScanner(role, 0.02, 0.01)  # type: ignore[assignment]
+        later(role, bleed[-1:])
+        assert role.standing.apart is False
+        assert flagged_for_readers(role, Mode.ACTIVE) == []
+        assert worklist.row_of(role.store, uid).row.flag == hidden.flag
+
+
+@pytest.mark.parametrize("observed", [0.99, 0.5])
+def test_a_flag_that_readers_may_see_goes_before_a_stronger_one_that_they_may_not(tmp_path, bleed, observed):
+    with site(tmp_path) as role:
+        evaluate(role, made_by(bleed))
+        role.detector = ByScanner(role, 0.9, observed)  # type: ignore[assignment]
+        uid = receive(role, [*bleed, *foreign(bleed, tmp_path / "foreign")])
+        role.work()
+        assert flagged_for_readers(role, Mode.ACTIVE) == [uid]
+        assert results.latest(role.store, uid).probability == pytest.approx(0.9)
