@@ -211,6 +211,8 @@ def test_api_worklist_of_observe_mode_has_no_flag_and_would_move_has():
     assert plain["mode"] == "observe"
     assert all(r["flag"] is None for r in plain["rows"])
     assert plain["late_flags"] == plain["not_confirmed"] == []
+    # what is raised has objects to send, and is reported for longer
+    assert "reported" not in {r["study_state"] for r in plain["rows"]}
     moved = client.get("/api/worklist?view=would-move").json()
     assert (moved["rows"][0]["position_without_flags"], moved["rows"][0]["position"]) == (37, 1)
 

@@ -163,3 +163,11 @@ def test_the_first_of_whom_people_can_be_told_is_told_although_it_repeats_one_th
     assert not scan(site, "1.2.3", 0.01).is_news
     assert site.told("1.2.3") == []
     site.store.close()
+
+
+def test_a_scan_that_the_node_only_observed_makes_no_repeat_that_would_betray_its_flag(site):
+    scan(site, "1.2.1", 3)
+    with site.store.write() as c:
+        worklist.set_apart(c, "1.2.1", True, now(), "its scanner is not covered")
+    assert scan(site, "1.2.2", 0.01, p=0.1) is None
+    assert flag(site, "1.2.2") is None

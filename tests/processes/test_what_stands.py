@@ -14,12 +14,14 @@ from tests.journeys import modality
 from tests.processes.test_evidence_gate import evaluate, flagged_for_readers, made_by, site
 from tests.support.analysed import Painted, analysis, close, receive, settings_in, take_in
 from triage_node.domain.delivery import ObjectKind, OutboxState
-from triage_node.domain.priority import Mode
-from triage_node.domain.study import StudyState
+from triage_node.domain.priority import ListPolicy, Mode, ReadingState
+from triage_node.domain.study import StudyEvent, StudyState
 from triage_node.processes import reporting
 from triage_node.processes.analysis import Analysis
+from triage_node.processes.listing import reading_list
 from triage_node.processes.running import now
-from triage_node.store import outbox, results, studies, worklist
+from triage_node.store import outbox, policy, results, studies, worklist
+from triage_node.worklist.leaving import departures
 
 TEXT = """
 [worklist]
@@ -195,3 +197,70 @@ def test_a_flag_that_readers_may_see_goes_before_a_stronger_one_that_they_may_no
         role.work()
         assert flagged_for_readers(role, Mode.ACTIVE) == [uid]
         assert results.latest(role.store, uid).probability == pytest.approx(0.9)
+
+
+LEAVES = pytest.mark.parametrize("state", [ReadingState.READ, ReadingState.STATUS_UNKNOWN, ReadingState.NOT_CONFIRMED])
+
+
+def left(role: Analysis, uid: str, state: ReadingState) -> None:
+    with role.store.write() as c:
+        worklist.set_reading_state(c, uid, state, now(), "dr. lee")
+
+
+def shown(role: Analysis) -> list[str]:
+    reading = reading_list(role.store, ListPolicy(mode=Mode.ACTIVE), now(), False, shows_names=False)
+    return [p.row.study_instance_uid for p in reading.placed]
+
+
+@LEAVES
+@pytest.mark.parametrize("first", [0.01, 0.97], ids=["nothing before", "flagged before"])
+def test_images_that_come_after_a_study_was_read_bring_it_back_when_they_are_flagged(role, bleed, first, state):
+    finds(role, first)
+    uid = receive(role, bleed[:-1])
+    role.work()
+    left(role, uid, state)
+    assert shown(role) == []
+    finds(role, 0.99)
+    later(role, bleed[-1:])
+    assert shown(role) == [uid]
+    row = worklist.row_of(role.store, uid).row
+    assert (row.reading_state, row.flag is not None) == (ReadingState.WAITING, True)
+    assert departures([row], row.arrived_at + timedelta(hours=23), ListPolicy(mode=Mode.ACTIVE)) == []
+
+
+@LEAVES
+def test_images_of_which_nothing_is_raised_bring_nothing_back(role, bleed, state):
+    uid = receive(role, bleed[:-1])
+    role.work()
+    left(role, uid, state)
+    finds(role, 0.01)
+    later(role, bleed[-1:])
+    assert shown(role) == []
+
+
+def test_a_new_model_brings_nothing_back_that_was_read(role, bleed):
+    finds(role, 0.01)
+    uid = receive(role, bleed)
+    role.work()
+    left(role, uid, ReadingState.READ)
+    role.bundle = replace(role.bundle, version="9.9.9", digest="9" * 64)
+    policy.add(
+        role.store, list(policy.current(role.store, "").values()), "node", "its own", now(), bundle_digest="9" * 64
+    )
+    finds(role, 0.99)
+    with role.store.write() as c:
+        studies.advance(c, uid, StudyEvent.REOPENED, now(), "another model")
+    close(role, uid)
+    role.work()
+    assert results.latest(role.store, uid).revision == 2
+    assert worklist.row_of(role.store, uid).row.reading_state is ReadingState.READ
+
+
+def test_in_observe_mode_no_row_comes_back_which_would_betray_its_flag(tmp_path, bleed):
+    with analysis(settings_in(tmp_path / "site", text=TEXT.format(mode="observe"))) as role:
+        uid = receive(role, bleed[:-1])
+        role.work()
+        left(role, uid, ReadingState.READ)
+        later(role, bleed[-1:])
+        assert results.latest(role.store, uid).flagged
+        assert worklist.row_of(role.store, uid).row.reading_state is ReadingState.READ

@@ -23,6 +23,12 @@ def test_an_unflagged_row_leaves_as_status_unknown_after_a_day():
     ]
 
 
+def test_what_somebody_pinned_stays_for_as_long_again():
+    late = row("1.1", flag=flag(), pinned_at=at(3 * DAY))
+    assert changed(late, 4 * DAY - 1) == []
+    assert changed(late, 4 * DAY) == [(S.WAITING, S.NOT_CONFIRMED)]
+
+
 def test_a_flagged_row_becomes_reading_not_confirmed_and_stays_so():
     assert changed(row("1.1", flag=flag()), DAY) == [(S.WAITING, S.NOT_CONFIRMED)]
     assert changed(row("1.1", flag=flag(), reading_state=S.NOT_CONFIRMED), 90 * DAY) == []

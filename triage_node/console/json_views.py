@@ -8,7 +8,7 @@ from typing import Any
 
 from triage_node.console.deps import ReadingList, StudyDetails, ToldAt
 from triage_node.console.freshness import Staleness
-from triage_node.console.texts import NOT_FOR_DIAGNOSIS, SILENCE
+from triage_node.console.texts import NOT_FOR_DIAGNOSIS, SILENCE, state_shown
 from triage_node.domain.priority import Mode, WorklistRow
 from triage_node.domain.study import TimelineEntry
 
@@ -40,7 +40,7 @@ def worklist(reading: ReadingList, now: datetime, simulation: bool, stale: Stale
 
 
 def study(details: StudyDetails, mode: Mode, simulation: bool, shows_result: bool) -> dict[str, Any]:
-    """`shows_result` is false for readers in observe mode: what was found is then left out, the state is not."""
+    """`shows_result` is false for readers in observe mode: what was found is then left out, and what the state betrays of it."""
     found: dict[str, Any] = {}
     if shows_result:
         found = {
@@ -68,7 +68,7 @@ def study(details: StudyDetails, mode: Mode, simulation: bool, shows_result: boo
         "study_instance_uid": details.study_instance_uid,
         "label": details.about.label,
         "description": details.about.description,
-        "state": details.about.state.value,
+        "state": state_shown(details.about.state, shows_result).value,
         "reason": details.reason,
         "revision": details.about.revision,
         "arrived_at": _instant(details.arrived_at),
@@ -117,7 +117,7 @@ def _row(row: WorklistRow, reading: ReadingList) -> dict[str, Any]:
         "live": row.live,
         "pinned_at": _instant(row.pinned_at),
         "reading_state": row.reading_state.value,
-        "study_state": about.state.value,
+        "study_state": state_shown(about.state, reading.policy.mode is Mode.ACTIVE and not row.apart).value,
         "status": row.status_words,
         "reordered_at": list(told.reordered),
         "not_told": list(told.failed),

@@ -23,6 +23,7 @@ from triage_node.console.pages import Pages, media_type, needs, study_of, told_m
 from triage_node.console.pictures import picture
 from triage_node.console.rows import study_head
 from triage_node.console.security import known_of
+from triage_node.console.texts import state_shown
 from triage_node.domain.delivery import ObjectKind
 from triage_node.domain.errors import StatementConflict, StatementRefused
 from triage_node.domain.finding import EvidenceLevel
@@ -56,6 +57,7 @@ def routes(deps: ConsoleDeps, pages: Pages) -> APIRouter:
             details=details,
             head=study_head(details, shows_result),
             shows_result=shows_result,
+            state=state_shown(details.about.state, shows_result),
             picture=picture_uid if picture_uid and deps.object_file(picture_uid) is not None else "",
             timeline=_as_seen(deps.timeline(uid) or [], shows_result),
             statements=clinical.shown(statements, deps.time_zone),

@@ -7,6 +7,7 @@ from datetime import datetime, tzinfo
 
 from triage_node.domain.durations import in_words
 from triage_node.domain.finding import EvidenceLevel
+from triage_node.domain.study import StudyState
 
 NOT_FOR_DIAGNOSIS = "Not for diagnostic use."
 SILENCE = "Silence in the PACS means nothing: a study without a flag may still bleed, and one not analysed may too."
@@ -23,6 +24,11 @@ def displayable(text: str, longest: int = _LONGEST) -> str:
     kept = "".join(c for c in kept if unicodedata.category(c) not in ("Cf", "Cs", "Co", "Cn"))
     line = " ".join(kept.split())
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def state_shown(state: StudyState, shows_result: bool) -> StudyState:
+    """One word for reported and delivered where no result may be seen: what is raised has more to send, and takes longer."""
+    return StudyState.DELIVERED if state is StudyState.REPORTED and not shows_result else state
 
 
 def person_name(text: str) -> str:

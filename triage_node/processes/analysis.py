@@ -289,8 +289,20 @@ class Analysis:
                 record = self._record(study, input_digest, detection, decision, detail)
                 how = list_policy(self.settings, self.standing.mode)
                 apart, why = self.standing.apart, self.standing.why
+                images_at = max(i.received_at for i in chosen)
                 commit_decision(
-                    self.store, record, decision, flag, how, now(), apart, why, self.teller, repeat, self.owner
+                    self.store,
+                    record,
+                    decision,
+                    flag,
+                    how,
+                    now(),
+                    apart,
+                    why,
+                    self.teller,
+                    repeat,
+                    self.owner,
+                    images_at,
                 )
                 self._follow_scanner(record, chosen, volume)
         self.running.beat()

@@ -55,12 +55,14 @@ def commit_decision(
     teller: Teller | None = None,
     repeat: Repeat | None = None,
     owner: str = "",
+    images_at: datetime | None = None,
 ) -> None:
     """Store the result and raise the study. In observe mode the flag is kept and the move recorded as "would move".
 
     `apart`: the node observes this study only, and `why`; `policy` is then the one of observe mode. `teller` writes what
     other worklists and people are told; None where there are none. Of a `repeat` without news no person is notified.
-    `owner`: who has the study at work. Raises: LeaseLost, and nothing is stored, when somebody else has it by now.
+    `owner`: who has the study at work. `images_at`: when the last image came that the decision rests on.
+    Raises: LeaseLost, and nothing is stored, when somebody else has the study by now.
     """
     uid = record.study_instance_uid
     with store.write() as c:
@@ -73,6 +75,10 @@ def commit_decision(
         results.save(c, record, decision)
         studies.mark(c, uid, Moment.DECIDED, at, decision.answer)
         is_raised = _raise(c, uid, decision, flag, policy, at, apart, why)
+        # in observe mode a row that comes back would betray its flag
+        may_return = decision.flagged and images_at is not None and policy.mode is Mode.ACTIVE
+        if may_return and worklist.bring_back(c, uid, images_at, at):
+            is_raised = True
         # a repeat that is not flagged by itself has no finding that others could be told
         tells = flag is not None and decision.flagged
         if tells and teller is not None and (listed := worklist.row_of(c, uid)) is not None:

@@ -43,6 +43,8 @@ def find(
         uid = earlier.row.study_instance_uid
         if uid == study_instance_uid or not same_patient(own.identity, earlier.identity):
             continue
+        if earlier.row.apart:
+            continue  # to call this one a repeat would tell readers of a flag that they must not see
         record = results.latest_flagged(store, uid)
         if record is None:
             continue  # raised only as a repeat of another one

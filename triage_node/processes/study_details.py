@@ -38,6 +38,7 @@ def study_details(store: Store, objects_built: Shelf, uid: str, shows_names: boo
     if study is None:
         return None
     listed = next((item for item in worklist.rows(store) if item.row.study_instance_uid == uid), None)
+    kept = worklist.row_of(store, uid)  # also when it has left: only a flag would keep it in sight
     record = results.latest(store, uid)
     made = prognosis.latest(store, uid, record.revision) if record is not None else None
     label, rest = study_label(study.identity, study.description, shows_names)
@@ -55,7 +56,7 @@ def study_details(store: Store, objects_built: Shelf, uid: str, shows_names: boo
             label,
             rest,
             study.state,
-            listed.live_words if listed else "",
+            kept.live_words if kept else "",
             study.revision,
             study.calling_ae_title,
             study.identity.accession_number,

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from triage_node.domain.finding import FINDINGS
-from triage_node.domain.priority import Flag, OrderClass, ReadingState, Urgency, WorklistRow
+from triage_node.domain.priority import ON_THE_LIST, Flag, OrderClass, ReadingState, Urgency, WorklistRow
 from triage_node.domain.study import Moment, StudyIdentity, StudyState
 from triage_node.store import audit, messages, studies
 from triage_node.store.engine import Store
@@ -118,6 +118,26 @@ def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
         c, flag.raised_at, "node", "flag raised", uid, row.flag_words or "", f"{flag.words} ({flag.urgency.value})"
     )
     studies.mark(c, uid, Moment.FLAGGED, flag.raised_at, flag.words)
+    touch_list(c)
+    return True
+
+
+def bring_back(c: Connection, uid: str, images_at: datetime, at: datetime) -> bool:
+    """A row with a flag that left the list before these images came waits again, as if it had arrived with them.
+
+    Whoever read the study, or let it expire, has not seen them. What came before then, a new model or a new threshold bring
+    nothing back. True when the row is on the list again.
+    """
+    row = c.execute(select(worklist_row).where(worklist_row.c.study_instance_uid == uid).with_for_update()).one()
+    stands = row.flag_urgency is not None and row.flag_ended_at is None
+    if not stands or row.apart or row.left_at is None or images_at <= row.left_at:
+        return False
+    if ReadingState(row.reading_state) in ON_THE_LIST:
+        return False
+    values = {"reading_state": ReadingState.WAITING.value, "left_at": None, "arrived_at": images_at}
+    c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(**values))
+    why = "flagged on images that came after it had left the list"
+    audit.record(c, at, "node", "reading state", uid, row.reading_state, f"{ReadingState.WAITING.value}: {why}")
     touch_list(c)
     return True
 
@@ -254,7 +274,6 @@ def set_reading_state(
     """Change who reads what. Only `actor` other than the node may set `read` (DESIGN.md section 2, Leaving)."""
     old = c.execute(select(worklist_row.c.reading_state).where(worklist_row.c.study_instance_uid == uid)).scalar_one()
     claimed = state is ReadingState.BEING_READ
-    left = state in (ReadingState.READ, ReadingState.STATUS_UNKNOWN)
     c.execute(
         update(worklist_row)
         .where(worklist_row.c.study_instance_uid == uid)
@@ -262,7 +281,7 @@ def set_reading_state(
             reading_state=state.value,
             claimed_by=claimed_by if claimed else "",
             claimed_at=at if claimed else None,
-            left_at=at if left else None,
+            left_at=None if state in ON_THE_LIST else at,
         )
     )
     audit.record(c, at, actor, "reading state", uid, old, state.value)

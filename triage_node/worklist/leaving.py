@@ -44,7 +44,9 @@ def _next(row: WorklistRow, now: datetime, policy: ListPolicy) -> tuple[ReadingS
         return ReadingState.NOT_CONFIRMED, "flagged after the row had left the list"
     if state not in (ReadingState.WAITING, ReadingState.BEING_READ) or is_claimed(row, now, policy):
         return state, ""
-    if now - row.arrived_at >= policy.expires_after:
+    # whoever pins a row wants it in sight from now on, however long ago it came
+    since = max(row.arrived_at, row.pinned_at or row.arrived_at)
+    if now - since >= policy.expires_after:
         after = f"not reported as read within {in_words(policy.expires_after)}"
         return (ReadingState.NOT_CONFIRMED if row.flag is not None else ReadingState.STATUS_UNKNOWN), after
     if state is ReadingState.BEING_READ:
