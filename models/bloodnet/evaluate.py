@@ -198,9 +198,8 @@ if __name__ == "__main__":
     figures = Figures(scoring_of(bundle.manifest), Thresholds(flag, point.notify_probability, unsure, of_slice))
     measure(studies, figures)
     manifest = json.loads((Path(settings.bundle) / "configs" / "metadata.json").read_text())
-    others = [
-        f for f in manifest["evaluation"] if f["name"].startswith(("ablation_", "stress_", "runtime_", "baseline_"))
-    ]
+    kept_rows = ("ablation_", "stress_", "runtime_", "baseline_", "naming_")
+    others = [f for f in manifest["evaluation"] if f["name"].startswith(kept_rows)]
     if settings.ablation:
         others = [f for f in others if not f["name"].startswith("ablation_")]
         others += json.loads(Path(settings.ablation).read_text())["rows"]

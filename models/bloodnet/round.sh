@@ -27,7 +27,9 @@ GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $python -m models.bloodnet.train --pool="$
   --start=models/bloodnet/models/model.safetensors --minutes="${MINUTES:-45}" --threads="$cores" --bfloat16="$half"
 $python -m models.bloodnet.export --checkpoint="$build/run/last.pt" --version="$VERSION" --change="$CHANGE"
 $python -m models.bloodnet.choose --pool="$pool" --jobs="$cores"
+$python -m models.bloodnet.naming --pool="$pool" --jobs="$cores"
 both "$(run evaluate --pool="$pool") && $(run stress --pool="$pool" --out="$build/picture" --levels=picture)" \
   "$(run stress --pool="$pool" --out="$build/hu" --levels=hu) && $(run ablate --pool="$pool" --out="$build/ablation.json")"
 $python -m models.bloodnet.evaluate --pool="$pool" --scores="$pool/held_out.json" --ablation="$build/ablation.json"
+$python -m models.bloodnet.naming --pool="$pool" --jobs="$cores" --measure
 $python -m triage_node.evaluation.card models/bloodnet

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.detection.heads import volume_of
-from triage_node.detection.components import connected, location_of, measured, subtype_of
+from triage_node.detection.components import connected, location_of, measured
 from triage_node.domain.finding import Location
 
 
@@ -16,15 +16,6 @@ def test_pieces_that_touch_at_a_corner_of_neighbouring_slices_are_one():
     labels = connected(blood)
     assert labels.max() == 2
     assert labels[0, 1, 1] == labels[1, 2, 2] != labels[2, 6, 6]
-
-
-def test_subtype_is_the_one_with_the_greatest_mean_share_over_the_piece():
-    piece = np.zeros((1, 4, 4), bool)
-    piece[0, :2] = True
-    share = np.zeros((5, 1, 4, 4), np.float32)
-    share[0, 0, 0, 0] = 1.0  # iph surest in one pixel
-    share[3, 0, :2] = 0.6  # sdh everywhere
-    assert subtype_of(piece, share) == ("sdh", pytest.approx(0.6))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +32,7 @@ def test_subtype_is_the_one_with_the_greatest_mean_share_over_the_piece():
         ("iph", 30, 85, True, Location.UNKNOWN),
         ("iph", 25, 50, False, Location.UNKNOWN),
         ("iph", 35, None, False, Location.UNKNOWN),
+        ("", 12, 40, True, Location.UNKNOWN),
     ],
 )
 def test_location_by_geometry_is_unknown_where_geometry_does_not_decide(subtype, depth, below, behind, expected):

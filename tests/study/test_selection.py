@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.study.headers import FLAT, HEAD, read_series, series
 from tests.support.unpacked import ge_head, geometry_trap, philips
 from triage_node.study.selection import SelectionPolicy, SeriesHeaders, judge, of_other_acquisitions, select
+from triage_node.study.vocabulary import says_agent
 
 SC = "1.2.840.10008.5.1.4.1.1.7"
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -281,3 +282,22 @@ def test_long_hostile_description_is_judged_quickly() -> None:
     began = time.process_time()
     select([series(2, series_description="post " * 100_000 + "contrast" * 10_000)])
     assert time.process_time() - began < 5.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "-", "0", "none", "NO", "N/A", "n.a.", "nativ", "NATIVE", "No contrast", "NO IV CONTRAST", "NO_CONTRAST",
+     "NON-CONTRAST", "W/O CONTRAST", "WO IV CONTRAST", "without contrast medium", "ohne KM", "Kein Kontrastmittel",
+     "sans injection", "sans produit de contraste", "unenhanced"],
+)  # fmt: skip
+def test_a_text_that_only_denies_an_agent_is_none(text):
+    assert not says_agent(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["OMNIPAQUE 350", "NON-IONIC", "nonionic", "Non ionic iodinated", "W/WO CONTRAST", "WITH AND WITHOUT", "IV", "ORAL",
+     "CONTRAST", "Iopamidol", "NO REACTION TO ULTRAVIST", "WITHOUT REACTION", "YES", "1", "KM", "NOVOPAQUE", "non-diluted"],
+)  # fmt: skip
+def test_everything_else_names_an_agent(text):
+    assert says_agent(text)

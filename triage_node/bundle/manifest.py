@@ -123,6 +123,17 @@ class Calibration(Lines):
     chosen_on: Words
 
 
+_Row = Annotated[tuple[float, ...], Field(min_length=12, max_length=12)]
+
+
+class Naming(Part):
+    """How pieces of the mask are named (detection/naming.py): a row for "none" and one for each type, over twelve features."""
+
+    coefficients: tuple[_Row, ...] = Field(min_length=6, max_length=6)
+    intercepts: tuple[float, ...] = Field(min_length=6, max_length=6)
+    fitted_on: Words
+
+
 class Figure(Part):
     """One measured figure. `low` and `high`: its interval (by patient, 95 %) or None; `n` counts studies."""
 
@@ -159,6 +170,7 @@ class Manifest(Part):
     evidence: dict[str, EvidenceLevel]
     operating_points: dict[str, OperatingPointEntry]
     calibration: dict[str, Calibration] = {}
+    naming: Naming | None = Field(None, description="None: a piece is named by its largest mask channel.")
     evaluation: tuple[Figure, ...]
     training: dict[str, str | int | float | dict[str, str]]
     network: FileName

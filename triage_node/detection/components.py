@@ -1,4 +1,4 @@
-"""Connected bleeds out of a mask: which subtype, where, how much.
+"""Connected bleeds out of a mask: where, and how much. Which type: `naming.py`.
 
 Location by simple geometry in the patient's axes, and UNKNOWN where it does not decide:
 ventricular and extra-axial follow from the subtype. A parenchymal bleed is infratentorial when it lies more than
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from triage_node.domain.finding import SUBTYPES, Component, Location
+from triage_node.domain.finding import Component, Location
 from triage_node.domain.volume import Volume
 
 LEAST_ML = 0.05
@@ -33,15 +33,13 @@ def connected(blood: Bools) -> NDArray[np.int32]:
     return labels
 
 
-def subtype_of(piece: Bools, subtype_share: Array) -> tuple[str, float]:
-    """Subtype with the greatest mean share over the piece, and that mean. Shape: subtype_share (5, block, row, column)."""
-    means = subtype_share[:, piece].mean(axis=1)
-    best = int(means.argmax())
-    return SUBTYPES[best], float(means[best])
-
-
 def location_of(subtype: str, depth_mm: float, below_vertex_mm: float | None, behind_middle: bool) -> Location:
-    """`depth_mm`: mean distance of the piece from the inner table; `below_vertex_mm` None when the vertex is not seen."""
+    """`depth_mm`: mean distance of the piece from the inner table; `below_vertex_mm` None when the vertex is not seen.
+
+    What has no type, "", has no place either: the limits are those of a parenchymal bleed.
+    """
+    if not subtype:
+        return Location.UNKNOWN
     if subtype == "ivh":
         return Location.VENTRICULAR
     if subtype in ("sah", "sdh", "edh"):

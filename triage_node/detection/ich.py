@@ -10,7 +10,8 @@ from scipy.special import expit
 
 from triage_node.bundle.load import Bundle
 from triage_node.detection import preprocess
-from triage_node.detection.components import LEAST_ML, MOST_COMPONENTS, connected, location_of, measured, subtype_of
+from triage_node.detection.components import LEAST_ML, MOST_COMPONENTS, connected, location_of, measured
+from triage_node.detection.naming import features_of, name_of
 from triage_node.detection.preprocess import GRID, GridStudy, network_input, on_grid
 from triage_node.detection.study_score import scoring_of
 from triage_node.domain.errors import ManifestInvalid
@@ -43,6 +44,8 @@ class BloodNetDetector:
         )
         self.scoring = scoring_of(bundle.manifest)
         self.picture_scoring = scoring_of(bundle.manifest, picture=True)
+        self._naming = bundle.manifest.naming
+        self.preprocessing = bundle.manifest.preprocessing
         self.identity = bundle.identity(f"onnxruntime {onnxruntime.__version__} cpu")
         self.run(np.zeros((1, preprocess.CHANNELS, GRID, GRID), np.float32))
 
@@ -50,7 +53,7 @@ class BloodNetDetector:
         """Read one volume. Deterministic for a volume and a bundle."""
         study = on_grid(volume)
         share, logits = self.read(study)
-        labels, components = self._bleeds(volume, study, share)
+        labels, components = self._bleeds(volume, study, share, logits)
         heat = _heat(study, share[:, 0], volume.hu.shape)
         slice_probabilities = self.scoring.slices(logits[:, 0])[study.block_of_slice]
         main = max(components, key=lambda c: c.volume_ml, default=None)
@@ -79,13 +82,17 @@ class BloodNetDetector:
         logits[bone] = np.minimum(logits[bone], NOTHING_TO_JUDGE)
         return share, logits
 
+    def name(self, piece: NDArray[np.bool_], share: Array, logits: Array, volume_ml: float) -> str:
+        """The type of one piece of the mask of `read`, "" for none. Shape: piece (block, row, column)."""
+        return name_of(features_of(piece, share[:, 1:], logits, volume_ml), self._naming)
+
     def run(self, pictures: Array) -> tuple[Array, Array]:
         """Logits as the network gives them. Shape: (n, CHANNELS, GRID, GRID) -> mask (n, 6, GRID, GRID), slices (n, 6)."""
         mask, slices = self._session.run(["mask", "slices"], {"picture": pictures})
         return mask, slices
 
     def _bleeds(
-        self, volume: Volume, study: GridStudy, share: Array
+        self, volume: Volume, study: GridStudy, share: Array, logits: Array
     ) -> tuple[NDArray[np.uint8], tuple[Component, ...]]:
         """Mask at native resolution and its pieces, largest first."""
         pieces = connected(share[:, 0] > MASK_PROBABILITY)
@@ -108,7 +115,7 @@ class BloodNetDetector:
             if not (native == label).any():
                 continue
             piece = pieces == piece_number
-            kind, _ = subtype_of(piece, share[:, 1:].transpose(1, 0, 2, 3))
+            kind = self.name(piece, share, logits, float(ml[piece_number]))
             place = _location(volume, study, piece, kind)
             components.append(measured(volume, native, label, kind, place, float(share[:, 0][piece].max())))
         return native, tuple(components)

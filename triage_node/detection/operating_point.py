@@ -66,7 +66,7 @@ def worded(decision: FindingDecision, detection: Detection, least_level: Evidenc
     root = FINDINGS[point.finding].parent or point.finding
     largest = sorted(detection.components, key=lambda c: c.volume_ml, reverse=True)
     told = largest if decision.flagged and bundle.level(root) >= least_level else []
-    subtypes = tuple(dict.fromkeys(c.subtype for c in told if bundle.level(c.subtype) >= least_level))
+    subtypes = tuple(dict.fromkeys(c.subtype for c in told if c.subtype and bundle.level(c.subtype) >= least_level))
     is_located = decision.flagged and bundle.level(LOCATION_OUTPUT) >= least_level
     places = (c.location for c in largest if is_located and c.location is not Location.UNKNOWN)
     specific = subtypes[0] if subtypes and FINDINGS[subtypes[0]].parent == point.finding else point.finding

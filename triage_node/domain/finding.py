@@ -88,7 +88,7 @@ class BundleIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One connected bleed. Index order (slice, row, column); centroid in LPS mm."""
+    """One connected bleed. Index order (slice, row, column); centroid in LPS mm. `subtype` is empty where no type fits."""
 
     label: int
     volume_ml: float

@@ -248,15 +248,17 @@ def _reason(
     without = np.stack([_painted(seen.inputs, where) for where in (*(labels == piece for piece in kept), blood)])
     _, after = detector.run(without)
     pieces = []
+    grid = detector.preprocessing
+    pixel_ml = grid.pixel_mm**2 * grid.slice_mm / 1000  # about: a picture does not tell
     for piece, logits in zip(kept, after[:-1], strict=True):
         where = labels == piece
         row, column = np.argwhere(where).mean(axis=0)
-        kind = SUBTYPES[int(seen.share[1:, where].mean(axis=1).argmax())]
+        kind = detector.name(where[None], seen.share[None], seen.logits[None], int(sizes[piece]) * pixel_ml)
         pieces.append(Piece(kind, int(sizes[piece]), round(row), round(column), logit - float(logits[0])))
     most, whole = max(pieces, key=lambda p: p.costs), logit - float(after[-1, 0])
     least = DECIDED * max(logit - lowest, 1.0)
     if most.costs >= least:
-        decided = f"piece {pieces.index(most) + 1} ({most.subtype}): without it {logit - most.costs:.1f} instead of {logit:.1f}"
+        decided = f"piece {pieces.index(most) + 1} ({most.subtype or 'no type'}): without it {logit - most.costs:.1f} instead of {logit:.1f}"
     elif whole >= least:
         decided = f"the mask together, no piece alone: without it {logit - whole:.1f} instead of {logit:.1f}"
     else:

@@ -42,7 +42,7 @@ from triage_node.store import instances, prognosis, results
 from triage_node.store.engine import Store
 from triage_node.store.evaluations import site_levels
 from triage_node.store.prognosis import PrognosisRecord
-from triage_node.study.selection import is_agent
+from triage_node.study.vocabulary import says_agent
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def image_facts(volume: Volume, chosen: list[ReceivedInstance]) -> ImageFacts:
     """What the envelope asks of the images. That they show a head was checked before anything was detected."""
     steps = np.diff(volume.positions_mm)
     told = (i.header.contrast_bolus_agent for i in chosen if i.header)
-    agent = next((a for a in told if is_agent(a)), "")
+    agent = next((a for a in told if says_agent(a)), "")
     return ImageFacts(
         slices=len(volume.hu),
         thickness_mm=float(volume.slice_thickness_mm.max()),

@@ -155,7 +155,7 @@ def _outputs(record: results.ResultRecord | None, calibrated: bool) -> tuple[Out
         for component in detail.get("components") or ():
             name = FINDINGS[component["subtype"]].name.capitalize() if component.get("subtype") in FINDINGS else "Bleed"
             value = f"{float(component['volume_ml']):.1f} mL, {component['location']}"
-            told = (str(component.get("subtype")), VOLUME_OUTPUT, LOCATION_OUTPUT)
+            told = (str(component.get("subtype") or "ich"), VOLUME_OUTPUT, LOCATION_OUTPUT)
             # the line is worth as much as the weakest of what it says
             found.append(Output(name, value, model, "component of the mask", min(_level(levels, o) for o in told)))
     return tuple(found)

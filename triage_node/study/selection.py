@@ -208,7 +208,7 @@ def _bone_kernel(names: tuple[str, ...]) -> str:
 
 
 def _agent_given(agents: Iterable[str]) -> str:
-    return next((f"contrast agent given ({a.strip()[:32]})" for a in agents if is_agent(a)), "")
+    return next((f"contrast agent given ({a.strip()[:32]})" for a in agents if vocabulary.says_agent(a)), "")
 
 
 def _refusal_of_extent(stack: Stack, policy: SelectionPolicy) -> str:
@@ -242,23 +242,6 @@ def _is_derived(header: InstanceHeader) -> bool:
     """Reformats say DERIVED; some only say so in the third value. SECONDARY alone is a copy, not a reformat."""
     values = tuple(v.upper() for v in header.image_type)
     return values[:1] == ("DERIVED",) or any("MPR" in v or "REFORMAT" in v for v in values[2:])
-
-
-def is_agent(text: str) -> bool:
-    """Whether a Contrast/Bolus Agent names one: scanners also write that there was none."""
-    return text.strip().lower() not in (
-        "",
-        "none",
-        "no",
-        "n",
-        "0",
-        "without",
-        "no contrast",
-        "non",
-        "nein",
-        "ohne",
-        "-",
-    )
 
 
 def _other_body_part(header: InstanceHeader) -> str:

@@ -106,3 +106,26 @@ def says_head(*texts: str) -> bool:
 
 def says_other_body_part(*texts: str) -> bool:
     return bool(_OTHER_PART.search(_words(texts)))
+
+
+_NO_AGENT = frozenset(
+    "NONE NO N 0 WITHOUT NON NEIN OHNE SANS SENZA SIN NIL NATIV NATIVE NA UNENHANCED NONCONTRAST NOCONTRAST PLAIN".split()
+)
+"""What scanners and their operators write where no agent was given; the whole of the text."""
+_DENIES = frozenset("NO NON WITHOUT OHNE SANS SENZA SIN KEIN KEINE W/O WO".split())
+_DENIED = frozenset(
+    "IV INTRAVENOUS ORAL CONTRAST CONTRASTE CONTRASTO KONTRAST KONTRASTMITTEL KM AGENT MEDIUM MEDIA INJECTION INJECTED GIVEN "
+    "ADMINISTERED APPLICATION ENHANCEMENT DE PRODUIT PDC MDC".split()
+)
+
+
+def says_agent(text: str) -> bool:
+    """Whether a Contrast/Bolus Agent names one: scanners also write that there was none.
+
+    Only a text that says nothing else denies it: "non-ionic", "W/WO" and "no reaction to Omnipaque" name an agent.
+    """
+    said = text.upper().replace("N/A", "NA").replace("N.A", "NA")
+    words = re.findall(r"W/O|[^\W_]+", said)
+    if not words or "".join(words) in _NO_AGENT:
+        return False
+    return not (words[0] in _DENIES and len(words) > 1 and all(w in _DENIED for w in words[1:]))

@@ -301,7 +301,7 @@ def _decision(told: _Told, record: results.ResultRecord) -> Json:
         "components": [
             {
                 "volume_ml": told.number(c["volume_ml"]),
-                "subtype": told.word(c["subtype"]),
+                "subtype": c["subtype"] and told.word(c["subtype"]),
                 "location": told.word(c["location"]),
                 "key_slice_index": told.number(c["key_slice_index"]),
                 "probability": told.number(c["probability"]),
