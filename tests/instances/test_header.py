@@ -115,3 +115,20 @@ def test_any_values_make_a_header_that_json_and_a_database_can_hold(values):
 @pytest.mark.parametrize("value", [b"../x", b"1..2", b"1.2.3;rm", b"9" * 65, b"", b"\xff", b"1.2\0.3"])
 def test_what_is_no_uid_is_empty(value):
     assert uid_text(value) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"20261124031500.250+0100", ("20261124", "031500.250", "+0100")),
+        (b"202611240315", ("20261124", "0315", "")),
+        (b"20261124", ("20261124", "", "")),
+        (b"2026", ("", "", "")),
+        (b"tomorrow", ("", "", "")),
+    ],
+)
+def test_the_time_of_enhanced_images_is_read_where_they_have_no_other(value, expected):
+    header = header_from(UIDS | {0x0008002A: value}, EXPLICIT)
+    assert (header.acquisition_date, header.acquisition_time, header.timezone_offset_from_utc) == expected
+    other = header_from(UIDS | {0x0008002A: value, 0x00080022: b"20250101", 0x00080032: b"1200"}, EXPLICIT)
+    assert (other.acquisition_date, other.acquisition_time) == ("20250101", "1200")

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from tests.journeys import modality
-from tests.study.headers import HEAD
+from tests.study.headers import HEAD, series
 from tests.support.analysed import Painted, analysis, close, receive, settings_in, take_in
 from tests.support.arriving import STUDY, come
 from triage_node.domain.priority import ListPolicy, Mode, OrderClass, WorklistRow
@@ -19,7 +19,7 @@ from triage_node.processes.analysis import Analysis
 from triage_node.processes.arrival import Arrivals
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import now
-from triage_node.store import policy, results, worklist
+from triage_node.store import policy, results, studies, worklist
 
 ACTIVE = '[worklist]\nmode = "active"\n[prognosis]\nbundles = []\n'
 
@@ -99,3 +99,29 @@ def test_a_bleed_without_a_time_that_can_be_is_live_and_stands_first(role, bleed
     assert row.live
     assert row.flag is not None
     assert places(role) == [uid, STUDY]
+
+
+DOSE_REPORT = "1.2.840.10008.5.1.4.1.1.88.67"
+
+
+@pytest.mark.parametrize("first_is_old", [True, False])
+def test_a_report_that_comes_first_does_not_tell_when_the_scan_was_made(role, first_is_old):
+    """A dose report of last year beside a scan of now, and the other way round."""
+    fresh = {
+        "acquisition_date": f"{now():%Y%m%d}",
+        "acquisition_time": f"{now():%H%M%S}",
+        "timezone_offset_from_utc": "+0000",
+    }
+    of_report, of_scan = ({}, fresh) if first_is_old else (fresh, {})
+    report = replace(
+        HEAD, sop_class_uid=DOSE_REPORT, sop_instance_uid="1.2.3.9", series_instance_uid="1.2.3.99", **of_report
+    )
+    come(role, [report], seconds_ago=30)
+    Arrivals(role.store, role.settings).tick()
+    assert worklist.row_of(role.store, STUDY).live_words == "no image yet, treated as live"
+    come(role, [replace(h, **of_scan) for h in series().headers], seconds_ago=30)
+    Arrivals(role.store, role.settings).tick()
+    assert studies.get(role.store, STUDY).closed_at is not None
+    row = worklist.row_of(role.store, STUDY)
+    assert row.row.live is first_is_old
+    assert "acquired" in row.live_words

@@ -8,6 +8,7 @@ behind to say.
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -150,6 +151,8 @@ _FIELDS: dict[int, tuple[str, _Reader]] = {
     0x00280030: ("pixel_spacing_mm", _numbers(2)),
     0x00280301: ("burned_in_annotation", _text),
 }
+ACQUISITION_DATE_TIME = 0x0008002A
+_DT = re.compile(r"([0-9]{8})([0-9]{4}(?:[0-9]{2})?(?:\.[0-9]{1,6})?)?([+-][0-9]{4})?\Z")
 FRAME_OF_REFERENCE_UID = 0x00200052
 
 WANTED = frozenset(_FIELDS) | {
@@ -159,6 +162,7 @@ WANTED = frozenset(_FIELDS) | {
     STUDY_INSTANCE_UID,
     SERIES_INSTANCE_UID,
     FRAME_OF_REFERENCE_UID,
+    ACQUISITION_DATE_TIME,
 }
 
 
@@ -170,6 +174,8 @@ def header_from(values: Mapping[int, bytes], transfer_syntax_uid: str) -> Instan
         if tag in _FIELDS:
             name, read = _FIELDS[tag]
             fields[name] = read(value, decode)
+    if not fields.get("acquisition_date"):
+        fields |= _acquired(_clean(values.get(ACQUISITION_DATE_TIME, b"").decode("ascii", "replace")))
     if (fields.get("number_of_frames") or 0) < 1:
         fields["number_of_frames"] = 1
     return InstanceHeader(
@@ -182,3 +188,12 @@ def header_from(values: Mapping[int, bytes], transfer_syntax_uid: str) -> Instan
         frame_of_reference_uid=uid_text(values.get(FRAME_OF_REFERENCE_UID, b"")),
         **fields,
     )
+
+
+def _acquired(date_time: str) -> dict[str, str]:
+    """What Enhanced CT says in one value (0008,002A), as the fields of other images; its own offset holds (PS3.5 6.2, DT)."""
+    if (told := _DT.match(date_time)) is None:
+        return {}
+    date, time, offset = told.groups(default="")
+    found = {"acquisition_date": date, "acquisition_time": time}
+    return found | ({"timezone_offset_from_utc": offset} if offset else {})

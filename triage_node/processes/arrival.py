@@ -24,7 +24,8 @@ from triage_node.study.completeness import (
     SeriesProgress,
     evaluate_study,
 )
-from triage_node.study.liveness import liveness
+from triage_node.study.liveness import NO_IMAGE, Liveness, liveness
+from triage_node.study.selection import CT_CLASSES
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Arrivals:
         if study is None or not held or held[0].header is None:
             return
         rule = rule_for(self._rules, held)
-        live = liveness(held[0].header, study.arrived_at, rule.live_within, self._zone)
+        live = self._judged(held, study.arrived_at) or Liveness(True, False, NO_IMAGE)
         row = WorklistRow(
             study_instance_uid=uid,
             order_class=rule.order_class,
@@ -97,6 +98,13 @@ class Arrivals:
         )
         with self._store.write() as c:
             worklist.add_row(c, row, live.words)
+
+    def _judged(self, held: list[ReceivedInstance], arrived_at: datetime) -> Liveness | None:
+        """By the first image of the scan itself; None while only reports, dose pages and the like have come."""
+        image = next((i.header for i in held if i.header is not None and i.sop_class_uid in CT_CLASSES), None)
+        if image is None:
+            return None
+        return liveness(image, arrived_at, rule_for(self._rules, held).live_within, self._zone)
 
     def _close_at_deadline(self, study: studies.StudyRecord, why: str) -> None:
         if now() - study.last_instance_at < self._policy.deadline:
@@ -123,7 +131,10 @@ class Arrivals:
             )
             self._looks[uid] = _Look(study.instances, mine, told_at, at, outcome.due_at)
             return
+        live = self._judged(held, study.arrived_at)
         with self._store.write() as c:
+            if live is not None:
+                worklist.judge_live(c, uid, live.live, live.words, NO_IMAGE)
             studies.close_series(c, outcome.series_instance_uid, outcome.signal.value, outcome.incomplete, at)
             closed = studies.close(c, uid, outcome.signal.value, outcome.incomplete, at, study.instances)
         if closed:

@@ -93,6 +93,13 @@ def is_live(store: Store, uid: str) -> bool:
         return True if live is None else bool(live)
 
 
+def judge_live(c: Connection, uid: str, live: bool, words: str, instead_of: str) -> None:
+    """What an image tells of a row that was listed without one; what was judged before, or by a person, stands."""
+    row = (worklist_row.c.study_instance_uid == uid) & (worklist_row.c.live_words == instead_of)
+    if c.execute(update(worklist_row).where(row).values(live=live, live_words=words)).rowcount:
+        touch_list(c)
+
+
 def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
     """Set or strengthen a flag; never lowers one (invariant 4). True when something changed.
 

@@ -15,6 +15,8 @@ from triage_node.domain.instance import InstanceHeader
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """A scanner's clock may go ahead by this without a word."""
 EARLIEST_YEAR = 1975
+NO_IMAGE = "no image yet, treated as live"
+"""Until the first one comes: reports and dose pages tell when something else was made."""
 
 _DA = re.compile(r"([0-9]{4})[.-]?([0-9]{2})[.-]?([0-9]{2})\Z")
 _TM = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(?:\.[0-9]{1,6})?)?)?\Z")
