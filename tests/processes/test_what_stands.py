@@ -264,3 +264,39 @@ def test_in_observe_mode_no_row_comes_back_which_would_betray_its_flag(tmp_path,
         later(role, bleed[-1:])
         assert results.latest(role.store, uid).flagged
         assert worklist.row_of(role.store, uid).row.reading_state is ReadingState.READ
+
+
+@pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "waiting"])
+def test_the_page_that_a_study_was_not_analysed_does_not_stand_beside_its_result(tmp_path, bleed, is_sent):
+    asks = TEXT.format(mode="active").replace('"not_flagged_sr"', '"not_analysed_sc"')
+    with analysis(settings_in(tmp_path / "site", text=asks)) as role:
+        uid = receive(role, bleed[:5])
+        role.work()
+        assert studies.get(role.store, uid).state is StudyState.DECLINED
+        assert not is_sent or delivered(role) == [ObjectKind.NOT_ANALYSED_SC]
+        later(role, bleed[5:])
+        sent = delivered(role)
+        assert sent == sorted([*FLAGGED, *([ObjectKind.REJECTION_NOTE] if is_sent else [])])
+        kinds = {o.kind for o in results.objects_of(role.store, uid)}
+        assert ObjectKind.NOT_ANALYSED_SC not in kinds
+
+
+def test_an_archive_is_told_once_that_an_object_does_not_stand(tmp_path, bleed):
+    """Another one keeps the first revision, so that it stands; the third replaces it there too."""
+    with site(tmp_path) as role:
+        evaluate(role, made_by(bleed))
+        uid = receive(role, bleed[:-1])
+        role.work()
+        for peer in ("pacs", "research"):
+            delivered(role, peer)
+        notes = []
+        for says, more in (((0.01, 0.99), foreign(bleed, tmp_path / "foreign")), ((0.6, 0.01), bleed[-1:])):
+            role.detector = ByScanner(role, *says)  # type: ignore[assignment]
+            later(role, more)
+            notes.append([delivered(role, peer).count(ObjectKind.REJECTION_NOTE) for peer in ("pacs", "research")])
+        assert notes == [[0, 1], [1, 1]]
+        withdrawn = [r for r in outbox.of_study(role.store, uid) if r.reason == outbox.WITHDRAWN]
+        assert {(r.peer, r.state) for r in withdrawn} == {
+            ("pacs", OutboxState.DELIVERED),
+            ("research", OutboxState.DELIVERED),
+        }

@@ -23,6 +23,7 @@ from triage_node.bundle.load import load_bundle
 from triage_node.detection.detector import FindingDetector
 from triage_node.detection.ich import BloodNetDetector
 from triage_node.detection.operating_point import decide
+from triage_node.domain.delivery import BuiltObject
 from triage_node.domain.errors import BlobMissing, BlobsAway, LeaseLost, StoreUnavailable, StudyRejected
 from triage_node.domain.finding import Detection, EvidenceLevel, FindingDecision, OperatingPoint
 from triage_node.domain.instance import ReceivedInstance
@@ -314,25 +315,27 @@ class Analysis:
         with self._at("report"):
             kinds = reporting.FLAGGED if decision.flagged else reporting.NOT_FLAGGED
             last = self.reporter.last_told(record)
-            if last is not None and not was_corrected and (why := self.reporter.why_silent(last, record, kinds)):
-                return self._end(study, StudyEvent.REPORTED, f"0 objects, revision {record.revision}: {why}")
+            silence = "" if last is None or was_corrected else self.reporter.why_silent(last, record, kinds)
             issued = patient if corrections else None
             self._until_uploaded(uid)
-            files = self.reporter.build(
-                record, predictions, identity_digest, chosen, volume, detection, decision, issued
-            )
-            is_void = last is not None and reporting.is_void(last, record)
-            outlasting = (
-                frozenset[str]() if is_void else self.reporter.outlasting(record, kinds if files else frozenset())
-            )
-            notes = self.reporter.withdraw(record, outlasting)
+            files: tuple[BuiltFile, ...] = ()
+            old, outlasting = self.reporter.pages(uid), frozenset[str]()
+            if not silence:
+                files = self.reporter.build(
+                    record, predictions, identity_digest, chosen, volume, detection, decision, issued
+                )
+                old |= self.reporter.earlier(record)
+                if last is not None and not reporting.is_void(last, record):
+                    outlasting = self.reporter.outlasting(record, kinds if files else frozenset())
+            notes = self.reporter.withdraw(record, old, outlasting)
             self.reporter.keep((*files, *(note for _, note in notes)))
             with self._writing(uid) as c:
                 if self._is_another(c, study):
                     return None
                 self.reporter.queue(c, files, kinds)
-                self.reporter.queue_withdrawals(c, record, notes, outlasting)
-                studies.mark(c, uid, Moment.REPORTED, now(), f"{len(files)} objects, revision {record.revision}")
+                self.reporter.queue_withdrawals(c, record, notes, old, outlasting)
+                words = f"{len(files)} objects, revision {record.revision}" + (f": {silence}" if silence else "")
+                studies.mark(c, uid, Moment.REPORTED, now(), words)
                 self._finish(c, study, StudyEvent.REPORTED, "")
 
     def _follow_scanner(self, record: results.ResultRecord, chosen: list[ReceivedInstance], volume: Volume) -> None:
@@ -491,6 +494,7 @@ class Analysis:
         uid = study.study_instance_uid
         files: tuple[BuiltFile, ...] = ()
         notes: list[tuple[str, BuiltFile]] = []
+        old: dict[str, BuiltObject] = {}
         self._until_uploaded(uid)
         earlier = results.latest(self.store, uid)
         if event is StudyEvent.DECLINED:
@@ -499,14 +503,15 @@ class Analysis:
             if earlier is not None and rejections.of_study(self.store, uid):
                 # what others rejected gives no result any more, so none of ours may stand
                 earlier = replace(earlier, revision=earlier.revision + 1, created_at=now())
-                notes = self.reporter.withdraw(earlier)
+                old = self.reporter.earlier(earlier)
+                notes = self.reporter.withdraw(earlier, old)
             self.reporter.keep((*files, *(note for _, note in notes)))
         with self._writing(uid) as c:
             if self._is_another(c, study):
                 return
             self.reporter.queue(c, files, reporting.NOT_ANALYSED)
             if notes and earlier is not None:
-                self.reporter.queue_withdrawals(c, earlier, notes)
+                self.reporter.queue_withdrawals(c, earlier, notes, old)
             if event is StudyEvent.REPORTED and words:
                 studies.mark(c, uid, Moment.REPORTED, now(), words)
             self._finish(c, study, event, "" if event is StudyEvent.REPORTED else words)

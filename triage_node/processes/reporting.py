@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,14 +167,14 @@ class Reporter:
     def last_told(self, record: results.ResultRecord) -> results.ResultRecord | None:
         """The newest earlier revision whose objects stand. None: nothing was built before, or it is withdrawn."""
         uid = record.study_instance_uid
-        built = [o.revision for o in self._earlier(record).values() if o.kind in FLAGGED | NOT_FLAGGED]
+        built = [o.revision for o in self.earlier(record).values()]
         return results.of_revision(self.store, uid, max(built)) if built else None
 
     def why_silent(self, last: results.ResultRecord, record: results.ResultRecord, kinds: frozenset[ObjectKind]) -> str:
         """Why no objects follow from a revision where those of `last` stand; empty when they do follow."""
         if last.flagged and not record.flagged and not is_void(last, record):
             return "what was raised before stands"
-        mine = {u for u, o in self._earlier(record).items() if o.revision == last.revision}
+        mine = {u for u, o in self.earlier(record).items() if o.revision == last.revision}
         told = {
             row.peer for row in outbox.of_study(self.store, record.study_instance_uid) if row.sop_instance_uid in mine
         }
@@ -182,34 +183,32 @@ class Reporter:
 
     def outlasting(self, record: results.ResultRecord, sent: frozenset[ObjectKind]) -> frozenset[str]:
         """Archives that have a flag of an earlier revision, and of `sent` get nothing in its place: what they have stands."""
-        raised = {u for u, o in self._earlier(record).items() if o.kind in FLAGGED}
+        raised = {u for u, o in self.earlier(record).items() if o.kind in FLAGGED}
         rows = outbox.of_study(self.store, record.study_instance_uid)
         return frozenset(row.peer for row in rows if row.sop_instance_uid in raised) - self.wanted(sent).keys()
 
-    def _earlier(self, record: results.ResultRecord) -> dict[str, BuiltObject]:
-        """Objects of earlier revisions that are not withdrawn, by SOP Instance UID; notes are none."""
+    def earlier(self, record: results.ResultRecord) -> dict[str, BuiltObject]:
+        """Objects of earlier results that are not withdrawn, by SOP Instance UID."""
         built = results.objects_of(self.store, record.study_instance_uid)
-        return {
-            o.sop_instance_uid: o
-            for o in built
-            if o.revision < record.revision and o.kind is not ObjectKind.REJECTION_NOTE
-        }
+        of_results = FLAGGED | NOT_FLAGGED
+        return {o.sop_instance_uid: o for o in built if o.revision < record.revision and o.kind in of_results}
+
+    def pages(self, uid: str) -> dict[str, BuiltObject]:
+        """What says that the study was not analysed, by SOP Instance UID: untrue from the first result on."""
+        return {o.sop_instance_uid: o for o in results.objects_of(self.store, uid) if o.kind in NOT_ANALYSED}
 
     def withdraw(
-        self, record: results.ResultRecord, outlasting: frozenset[str] = frozenset()
+        self, record: results.ResultRecord, old: Mapping[str, BuiltObject], outlasting: frozenset[str] = frozenset()
     ) -> list[tuple[str, BuiltFile]]:
-        """(archive, IOCM rejection note) for every archive that holds objects of earlier revisions (STANDARDS.md 1.16)."""
+        """(archive, IOCM rejection note) for every archive that holds some of `old` (STANDARDS.md 1.16)."""
         uid = record.study_instance_uid
-        old, rows = self._earlier(record), outbox.of_study(self.store, uid)
-        notes = {o.sop_instance_uid: o.revision for o in results.rejection_notes(self.store, uid)}
-        # where another archive keeps an object, it counts as standing, though this one was told that it does not
-        done = {row.peer: notes[row.sop_instance_uid] for row in rows if row.sop_instance_uid in notes}
         held: dict[str, list[BuiltObject]] = {}
-        for row in rows:
+        for row in outbox.of_study(self.store, uid):
             o = old.get(row.sop_instance_uid)
-            if o is None or row.state not in _HELD_THERE or row.peer in outlasting:
+            # where another archive keeps an object, it stands, though this one was told already that it does not
+            if o is None or row.state not in _HELD_THERE or row.reason == outbox.WITHDRAWN:
                 continue
-            if o.revision >= done.get(row.peer, 0):
+            if o.kind in NOT_ANALYSED or row.peer not in outlasting:
                 held.setdefault(row.peer, []).append(o)
         rejection, why = self._why_withdrawn(uid)
         return [
@@ -244,14 +243,19 @@ class Reporter:
         c: Connection,
         record: results.ResultRecord,
         notes: list[tuple[str, BuiltFile]],
+        old: Mapping[str, BuiltObject],
         outlasting: frozenset[str] = frozenset(),
     ) -> None:
-        """Send the notes; what earlier revisions have still to send is not sent any more, except to `outlasting` archives."""
+        """Send the notes; what of `old` has still to be sent is not sent any more, except results to `outlasting` archives."""
         for peer, note in notes:
             results.save_objects(c, [note.built], now())
             outbox.put(c, peer, [note.built], now())
-        outbox.supersede(c, record.study_instance_uid, record.revision, now(), outlasting)
-        results.withdraw_before(c, record.study_instance_uid, record.revision, now(), outlasting)
+        pages = [u for u, o in old.items() if o.kind in NOT_ANALYSED]
+        of_results = [u for u in old if u not in pages]
+        for uids, kept_by in ((pages, frozenset[str]()), (of_results, outlasting)):
+            outbox.supersede(c, uids, record.revision, now(), kept_by)
+            outbox.mark_withdrawn(c, uids, kept_by)
+            results.withdraw(c, uids, now(), kept_by)
 
     def path(self, o: BuiltObject) -> Path:
         return self.blobs.built.path(o.sha256)

@@ -8,7 +8,7 @@ goes out as its fallback object, built without the reference. A study is `delive
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from triage_node.store.schema import built_object, outbox, peer, study
 
 SUPERSEDED = "superseded by revision"
 """How the reason of what a later revision replaced begins."""
+WITHDRAWN = "withdrawn by a rejection note"
 _FINAL = [s.value for s in OUTBOX_FINAL]
 # an archive that never commits must not be sent to without a pause
 LONGEST_COMMITMENT = timedelta(hours=6)
@@ -245,14 +246,18 @@ def record_peer(store: Store, name: str, now: datetime, failure: str = "") -> No
 
 
 def supersede(
-    c: Connection, study_instance_uid: str, revision: int, now: datetime, outlasting: frozenset[str] = frozenset()
+    c: Connection, uids: Collection[str], revision: int, now: datetime, outlasting: frozenset[str] = frozenset()
 ) -> None:
-    """Park what an earlier revision still has to send, but to the `outlasting` peers: a later one has taken its place."""
-    older = select(built_object.c.sop_instance_uid).where(
-        built_object.c.study_instance_uid == study_instance_uid, built_object.c.revision < revision
-    )
-    replaced = outbox.c.sop_instance_uid.in_(older) & outbox.c.peer.not_in(outlasting)
+    """Park what of these objects has still to be sent, but to the `outlasting` peers: a later revision took their place."""
+    replaced = outbox.c.sop_instance_uid.in_(uids) & outbox.c.peer.not_in(outlasting)
     _park(c, replaced, f"{SUPERSEDED} {revision}", now)
+
+
+def mark_withdrawn(c: Connection, uids: Collection[str], outlasting: frozenset[str] = frozenset()) -> None:
+    """Say of what arrived that a rejection note takes it back, but at the `outlasting` peers."""
+    arrived = outbox.c.state.in_([s.value for s in _ARRIVED])
+    told = outbox.c.sop_instance_uid.in_(uids) & outbox.c.peer.not_in(outlasting) & arrived
+    c.execute(update(outbox).where(told).values(reason=WITHDRAWN))
 
 
 def hold_back(c: Connection, study_instance_uid: str, why: str, now: datetime) -> int:

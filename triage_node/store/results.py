@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -132,26 +133,14 @@ def object_by_uid(store: Store, sop_instance_uid: str) -> BuiltObject | None:
         return None if row is None else _object(row)
 
 
-def withdraw_before(
-    c: Connection, study_instance_uid: str, revision: int, at: datetime, outlasting: frozenset[str] = frozenset()
-) -> None:
-    """Mark objects of earlier revisions as withdrawn, unless one of the `outlasting` peers keeps them.
+def withdraw(c: Connection, uids: Collection[str], at: datetime, outlasting: frozenset[str] = frozenset()) -> None:
+    """Mark objects as withdrawn, unless one of the `outlasting` peers keeps them.
 
     The rejection notes that tell the peers are queued by the caller.
     """
-    kept = select(outbox.c.sop_instance_uid).where(
-        outbox.c.study_instance_uid == study_instance_uid, outbox.c.peer.in_(outlasting)
-    )
-    c.execute(
-        update(built_object)
-        .where(
-            built_object.c.study_instance_uid == study_instance_uid,
-            built_object.c.revision < revision,
-            built_object.c.withdrawn_at.is_(None),
-            built_object.c.sop_instance_uid.not_in(kept),
-        )
-        .values(withdrawn_at=at)
-    )
+    kept = select(outbox.c.sop_instance_uid).where(outbox.c.sop_instance_uid.in_(uids), outbox.c.peer.in_(outlasting))
+    gone = built_object.c.sop_instance_uid.in_(uids) & built_object.c.sop_instance_uid.not_in(kept)
+    c.execute(update(built_object).where(gone, built_object.c.withdrawn_at.is_(None)).values(withdrawn_at=at))
 
 
 def _object(r: Row[Any]) -> BuiltObject:
