@@ -137,7 +137,7 @@ def test_a_further_scan_that_is_no_head_does_not_hide_the_next_one(tmp_path, mon
 def test_of_many_scans_the_newest_are_read_and_the_others_are_named(tmp_path, monkeypatch):
     found, said = told_of(tmp_path, monkeypatch, set(), numbered(tmp_path, 6))
     assert found == [0, 5, 4]
-    assert said == ["3 further scans not read: more than 3"]
+    assert said == ["3 further scans not read: too many"]
 
 
 def test_no_head_at_all_is_declined_with_the_reason_of_the_best(tmp_path, monkeypatch):

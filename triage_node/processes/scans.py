@@ -12,7 +12,7 @@ from triage_node.domain.errors import NoImageContent, NotAHead, StudyRejected, V
 from triage_node.domain.instance import ReceivedInstance
 from triage_node.domain.study import SelectedSeries
 from triage_node.domain.volume import Volume
-from triage_node.processes.limits.bounds import MOST_SCANS
+from triage_node.processes.limits.bounds import MOST_SCANS, MOST_TRIED
 from triage_node.study.selection import (
     AXIAL_COSINE,
     SelectionPolicy,
@@ -86,7 +86,7 @@ class Scans:
         series = {s: SeriesHeaders(s, tuple(i.header for i in members if i.header)) for s, members in by_series.items()}
         left, scans, refused = list(series.values()), list[Scan](), list[_Refused]()
         first_words: StudyRejected | None = None
-        while left and len(scans) < MOST_SCANS and len(refused) < MOST_SCANS:
+        while left and len(scans) < MOST_SCANS and len(scans) + len(refused) < MOST_TRIED:
             candidates = of_newest_acquisition(left) if scans else left
             tried, found = self._best(candidates, by_series, None if scans else refused)
             if tried is None:  # by their headers none of them is to be read
@@ -116,7 +116,7 @@ class Scans:
             f"series {'without number' if number is None else number} not read: {why}" for _, number, why in refused
         ]
         if beyond:
-            said.append(f"{beyond} further {'scan' if beyond == 1 else 'scans'} not read: more than {MOST_SCANS}")
+            said.append(f"{beyond} further {'scan' if beyond == 1 else 'scans'} not read: too many")
         if said:
             self._told.unread("; ".join(said))
 

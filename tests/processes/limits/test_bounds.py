@@ -33,7 +33,7 @@ def test_bounds_follow_the_settings():
     short = Settings(completeness=CompletenessSettings(deadline_s=10), model=ModelSettings(decode_timeout_s=20))
     usual = {b.of: b.longest for b in bounds.bounds(Settings())}
     assert usual["arriving"] - bounds.arriving(short) == timedelta(seconds=50)
-    assert usual["waiting and analysed"] - bounds.analysed(short) == 3 * 3 * timedelta(seconds=40)
+    assert usual["waiting and analysed"] - bounds.analysed(short) == 3 * bounds.MOST_TRIED * timedelta(seconds=40)
     assert bounds.analysed(short, ahead=2) == 3 * bounds.analysed(short)
 
 

@@ -20,7 +20,9 @@ from triage_node.store.engine import Store
 
 MOST_SCANS = 3
 """Acquisitions of one study that are read; each costs as much as the first."""
-_BESIDE_DECODING = timedelta(minutes=7)
+MOST_TRIED = MOST_SCANS + 2
+"""Acquisitions that are decoded for that, those among them that are no head or make no volume."""
+_BESIDE_DECODING = timedelta(minutes=5)
 _START = timedelta(seconds=60)
 AWAY = timedelta(seconds=BACKOFF_CAP_S) + _START
 """A role that was killed works again: the supervisor's longest wait, and its start on a slow machine."""
@@ -37,7 +39,7 @@ class Bound:
 
 def turn(settings: Settings) -> timedelta:
     """The longest that one try of one study lasts; analysis ends itself after it, and the next one begins anew."""
-    return MOST_SCANS * timedelta(seconds=settings.model.decode_timeout_s) + _BESIDE_DECODING
+    return MOST_TRIED * timedelta(seconds=settings.model.decode_timeout_s) + _BESIDE_DECODING
 
 
 def arriving(settings: Settings) -> timedelta:
@@ -62,7 +64,7 @@ def bounds(settings: Settings) -> tuple[Bound, ...]:
         Bound(
             "waiting and analysed",
             analysed(settings),
-            f"{tries} tries of {turn(settings).total_seconds():.0f} s ({MOST_SCANS} x model.decode_timeout_s, and {_BESIDE_DECODING.total_seconds():.0f} s), "
+            f"{tries} tries of {turn(settings).total_seconds():.0f} s ({MOST_TRIED} x model.decode_timeout_s, and {_BESIDE_DECODING.total_seconds():.0f} s), "
             f"each after a restart ({AWAY.total_seconds():.0f} s); as long again for each study before it; then it reads failed, with the reason",
         ),
         Bound(
