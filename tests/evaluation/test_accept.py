@@ -68,6 +68,42 @@ def test_e2_needs_every_condition_that_can_be_computed(changes, level):
     assert found["level"] in ("E0", "E1"), "a draft itself is never more"
 
 
+def record_of_volume(n: int = 60, high: float | None = 0.9, silver: int = 0, **data: object) -> dict:
+    known = {"simulated_cases": 0, "picture_cases": 0, "cases": n, "scans": MADE_BY, "digest": "0" * 64}
+    known["received"] = {"all": True, "words": "all"}
+    error = {"n": n, "median": 0.7, "median_ci": None if high is None else [0.5, high]}
+    agreement = {"n": n, "bias": 0.4, "low": -3.0, "high": 3.8, "median_error": 1.1}
+    overlap = {"volume_error": error, "volume_ml": agreement, "silver": silver}
+    identity = BundleIdentity("bloodnet", "0.1.0", DIGEST, "onnxruntime")
+    return evidence.volume_draft(identity, 1, {**known, **data}, overlap)
+
+
+@pytest.mark.parametrize(
+    ("changes", "level"),
+    [
+        ({}, "E2"),
+        ({"n": 49}, "E1"),
+        ({"high": 1.01}, "E1"),
+        ({"high": None}, "E1"),
+        ({"silver": 1}, "E1"),
+        ({"picture_cases": 1}, "E1"),
+        ({"simulated_cases": 1}, "E0"),
+    ],
+)
+def test_a_volume_needs_studies_and_an_error_that_may_pass(changes, level):
+    found = record_of_volume(**changes)
+    assert (found["output"], found["level_when_signed"]) == ("hematoma_volume_ml", level)
+
+
+def test_a_signed_volume_counts_whatever_the_thresholds_and_gives_the_finding_nothing(node, tmp_path):
+    config, store = node
+    accept(file_of(tmp_path, record_of_volume()), TWO, config, Console(file=io.StringIO()))
+    assert site_levels(store, DIGEST) == {"hematoma_volume_ml": EvidenceLevel.E2}
+    point = policy.current(store)["ich"]
+    policy.add(store, [replace(point, raise_probability=point.raise_probability - 0.01)], "a test", "shift", now())
+    assert site_levels(store, DIGEST) == {"hematoma_volume_ml": EvidenceLevel.E2}
+
+
 def test_nothing_measured_is_e0():
     found = record(n=0, positives=0, low=0.0)
     assert (found["level"], found["level_when_signed"]) == ("E0", "E0")

@@ -113,3 +113,11 @@ def test_the_slope_of_separated_classes_is_not_given():
     assert found["slope"] is None
     assert "any steep slope" in found["slope_reason"]
     assert found["brier"] == pytest.approx(0.01)
+
+
+def test_the_error_of_a_volume_is_told_in_shares_of_what_is_allowed():
+    reference, patients = np.tile([5.0, 10.0, 40.0], 10), np.arange(30)
+    found = metrics.volume_error(reference, reference + np.tile([1.0, 2.0, 8.0], 10), patients)
+    assert (found["n"], found["median"]) == (30, 1.0)
+    assert found["median_ci"][0] <= 1.0 <= found["median_ci"][1]
+    assert metrics.volume_error(np.zeros(0), np.zeros(0), patients[:0]) == {"n": 0, "median": None, "median_ci": None}

@@ -108,6 +108,15 @@ def test_simulated_cases_are_level_e0_and_never_e2(written):
     ]
 
 
+def test_volumes_have_a_draft_of_their_own_where_references_are_known(written):
+    report, files, out, _ = written
+    told = json.loads((out / "evidence_volume.json").read_text())
+    assert told == report["evidence_of_volume"]
+    assert (told["output"], told["level_when_signed"]) == ("hematoma_volume_ml", "E0")
+    assert told["figures"]["n"] == report["overlap"]["volume_ml"]["n"]
+    assert all("Volume, which counts only when" in f.read_text() for f in files if f.suffix in (".html", ".md"))
+
+
 def test_files_hold_the_same_figures_and_need_nothing_from_outside(written):
     report, files, out, _ = written
     names = {f.name for f in files}

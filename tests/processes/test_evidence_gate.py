@@ -15,7 +15,7 @@ from tests.journeys import modality
 from tests.support.analysed import analysis, receive, settings_in
 from triage_node.config.schema import ArchiveSettings, Settings, WorklistSettings
 from triage_node.domain.delivery import ObjectKind
-from triage_node.domain.finding import EvidenceLevel, OperatingPoint
+from triage_node.domain.finding import VOLUME_OUTPUT, EvidenceLevel, OperatingPoint
 from triage_node.domain.mode_switch import ModeAction, ModeChange
 from triage_node.domain.policy import Scope, ScopedPoint
 from triage_node.domain.priority import ListPolicy, Mode
@@ -251,3 +251,20 @@ def test_observe_is_the_mode_of_a_configuration_that_says_nothing():
     assert Settings().worklist.mode is Mode.OBSERVE
     assert (least_level(False), least_level(True)) == (E2, E0)
     assert Settings().prognosis.in_objects is False
+
+
+@pytest.mark.parametrize("is_covered", [True, False])
+def test_milliliters_go_to_a_clinical_archive_where_the_volume_was_measured_on_this_scanner(
+    tmp_path, bleed, is_covered
+):
+    made = made_by(bleed)
+    scan = made if is_covered else replace(made, scanner="Another Maker Model 1")
+    with site(tmp_path) as role:
+        evaluate(role, made)
+        key = {"scans": [asdict(scan)], "operating_point": {}}
+        evaluations.add(role.store, role.bundle.digest, VOLUME_OUTPUT, E2, {"key": key}, TWO, now())
+        uid = receive(role, bleed)
+        role.work()
+        assert flagged_for_readers(role, Mode.ACTIVE) == [uid]
+        assert ("Volume" in reports(role, uid)) is is_covered
+        assert (" mL" in worklist.row_of(role.store, uid).row.flag.words) is is_covered

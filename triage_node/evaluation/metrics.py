@@ -17,6 +17,9 @@ ECE_BINS = 10
 LEAST_FOR_CALIBRATION = 20
 """Of each class; a slope from fewer is noise."""
 
+ALLOWED_ML, ALLOWED_SHARE = 2.0, 0.10
+"""Error of a volume that may pass: whichever is more."""
+
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Figures = dict[str, Any]
@@ -204,6 +207,15 @@ def bland_altman(reference: Array, measured: Array) -> Figures:
     bias, half = float(gap.mean()), 1.96 * float(gap.std(ddof=1))
     error = float(np.median(np.abs(gap)))
     return {"n": len(gap), "bias": bias, "low": bias - half, "high": bias + half, "median_error": error}
+
+
+def volume_error(reference: Array, measured: Array, patients: NDArray[np.intp]) -> Figures:
+    """Median error in shares of what is allowed, 2 mL or 10 % of the reference, whichever is more; its 95 % interval by patient."""
+    if not len(reference):
+        return {"n": 0, "median": None, "median_ci": None}
+    share = np.abs(measured - reference) / np.maximum(ALLOWED_ML, ALLOWED_SHARE * reference)
+    ends = interval(lambda rows: float(np.median(share[rows])), patients)
+    return {"n": len(share), "median": float(np.median(share)), "median_ci": _listed(ends)}
 
 
 def logit(probability: Array) -> Array:

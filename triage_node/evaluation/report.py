@@ -117,6 +117,11 @@ def build(
         report["study"],
         report["calibration"]["study"],
     )
+    report["evidence_of_volume"] = (
+        evidence.volume_draft(identity, bundle["preprocessing_version"], report["data"], report["overlap"])
+        if report["overlap"]["volume_error"]["n"]
+        else None
+    )
     report["checklists"] = {"CLAIM": checklists.claim(report), "TRIPOD+AI": checklists.tripod_ai(report)}
     return report
 
@@ -173,12 +178,13 @@ def _as_used(studies: Sequence[Scored], unread: Sequence[int], threshold: float 
 
 def _overlap(studies: Sequence[Scored]) -> dict[str, Any]:
     dice = np.array([s.dice for s in studies if s.dice is not None])
-    pairs = [(s.volume_ml, s.predicted_ml) for s in studies if s.volume_ml is not None and s.predicted_ml is not None]
-    reference, measured = np.array(pairs, np.float64).reshape(-1, 2).T
+    with_volume = [s for s in studies if s.volume_ml is not None and s.predicted_ml is not None]
+    reference, measured = np.array([(s.volume_ml, s.predicted_ml) for s in with_volume], np.float64).reshape(-1, 2).T
     with_dice = [s for s in studies if s.dice is not None]
     found: dict[str, Any] = {
         "dice": {"n": len(dice), "median": None, "quartiles": None, "reason": "no masks of blood in this set"},
         "volume_ml": metrics.bland_altman(reference, measured),
+        "volume_error": metrics.volume_error(reference, measured, answers(with_volume).patients),
         "silver": sum(s.mask_is_silver for s in with_dice),
     }
     if len(dice):
@@ -207,6 +213,9 @@ def write(report: Report, material: Material, points: dict[str, Points], out: Pa
         out / "report.md": _render("report.md.j2", report),
         out / "report.html": _html(report, material, points),
     }
+    if report["evidence_of_volume"] is not None:
+        of_volume = json.dumps(report["evidence_of_volume"], indent=1, allow_nan=False)
+        files[out / "evidence_volume.json"] = of_volume + "\n"
     for path, text in files.items():
         # a name of a file may hold bytes that are no text
         path.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -56,4 +56,7 @@ def standing(
         if not covered and scans_covered(store, shipped.digest, "ich"):
             reason = "was not made at the thresholds of this scanner or sender"
         return Standing(shipped, Mode.OBSERVE, f"observe: this site's evaluation {reason}", apart=True)
+    # what was measured apart, as the volume, may cover other scans than the finding does
+    apart = [o for o in site if o != "ich" and not_covered(scan, scans_covered(store, shipped.digest, o))]
+    bundle = replace(bundle, evidence={**bundle.evidence, **{o: shipped.level(o) for o in apart}})
     return Standing(bundle, mode, why, calibrated=is_calibrated(store, shipped.digest, "ich"))
