@@ -16,11 +16,11 @@ from tests.support.analysed import Painted, analysis, close, receive, settings_i
 from triage_node.domain.delivery import ObjectKind, OutboxState
 from triage_node.domain.priority import ListPolicy, Mode, ReadingState
 from triage_node.domain.study import StudyEvent, StudyState
-from triage_node.processes import reporting
+from triage_node.processes import reporting, withdrawal
 from triage_node.processes.analysis import Analysis
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import now
-from triage_node.store import outbox, policy, results, studies, worklist
+from triage_node.store import audit, outbox, policy, results, studies, worklist
 from triage_node.worklist.leaving import departures
 
 TEXT = """
@@ -225,6 +225,8 @@ def test_images_that_come_after_a_study_was_read_bring_it_back_when_they_are_fla
     assert shown(role) == [uid]
     row = worklist.row_of(role.store, uid).row
     assert (row.reading_state, row.flag is not None) == (ReadingState.WAITING, True)
+    with role.store.read() as c:
+        assert not audit.looked_at(c, uid, row.arrived_at), "the node brought it back, and nobody looked"
     assert departures([row], row.arrived_at + timedelta(hours=23), ListPolicy(mode=Mode.ACTIVE)) == []
 
 
@@ -300,3 +302,35 @@ def test_an_archive_is_told_once_that_an_object_does_not_stand(tmp_path, bleed):
             ("pacs", OutboxState.DELIVERED),
             ("research", OutboxState.DELIVERED),
         }
+
+
+def disagreed(role: Analysis, uid: str) -> bool:
+    with role.store.write() as c:
+        return withdrawal.withdraw(c, uid, "dr. lee", now())
+
+
+def test_a_disagreement_says_nothing_of_images_that_came_after_it(role, bleed):
+    uid = receive(role, bleed[:-1])
+    role.work()
+    assert disagreed(role, uid)
+    assert worklist.row_of(role.store, uid).row.flag is None
+    later(role, bleed[-1:])
+    assert worklist.row_of(role.store, uid).row.flag is not None
+    assert ("node", "flag restored") in {(by, what) for _, by, what in audit.entries(role.store, uid)}
+
+
+def test_what_was_disagreed_with_does_not_come_back_by_another_look_at_the_same_images(role, bleed):
+    uid = receive(role, bleed)
+    role.work()
+    assert disagreed(role, uid)
+    role.bundle = replace(role.bundle, version="9.9.9", digest="9" * 64)
+    policy.add(
+        role.store, list(policy.current(role.store, "").values()), "node", "its own", now(), bundle_digest="9" * 64
+    )
+    finds(role, 0.99)
+    with role.store.write() as c:
+        studies.advance(c, uid, StudyEvent.REOPENED, now(), "another model")
+    close(role, uid)
+    role.work()
+    assert results.latest(role.store, uid).revision == 2
+    assert worklist.row_of(role.store, uid).row.flag is None

@@ -11,6 +11,7 @@ from triage_node.domain.durations import in_words
 from triage_node.domain.finding import Detection, EvidenceLevel, FindingDecision
 from triage_node.domain.priority import Flag, ListPolicy, Mode, Placed, Urgency
 from triage_node.domain.study import Moment
+from triage_node.processes import withdrawal
 from triage_node.processes.telling import Teller
 from triage_node.store import audit, messages, orders, results, studies, worklist
 from triage_node.store.engine import Connection, Store
@@ -74,7 +75,7 @@ def commit_decision(
             before = order(as_readers_see([listed.row for listed in worklist.rows(c)], policy), at, policy)
         results.save(c, record, decision)
         studies.mark(c, uid, Moment.DECIDED, at, decision.answer)
-        is_raised = _raise(c, uid, decision, flag, policy, at, apart, why)
+        is_raised = _raise(c, uid, decision, flag, policy, at, apart, why, images_at)
         # in observe mode a row that comes back would betray its flag
         may_return = decision.flagged and images_at is not None and policy.mode is Mode.ACTIVE
         if may_return and worklist.bring_back(c, uid, images_at, at):
@@ -115,12 +116,18 @@ def _raise(
     at: datetime,
     apart: bool,
     why: str,
+    images_at: datetime | None,
 ) -> bool:
     """Answer and flag on the row. True when a flag was raised or became more urgent.
 
     What readers see already, no scan takes away whose scanner nobody has evaluated here, nor does it add to it; and what they
     must not see does not appear because another scan of the study was covered, unless that one is raised itself.
     """
+    ended = worklist.disagreed_at(c, uid)
+    is_back = False
+    if decision.flagged and not apart and ended is not None and images_at is not None and images_at > ended:
+        # the person had not seen these images: that the others showed no bleed says nothing of them
+        is_back = withdrawal.undo(c, uid, "node", at, policy.expires_after)
     listed = worklist.row_of(c, uid)
     stands = listed is not None and listed.row.flag is not None
     was_apart = listed is not None and listed.row.apart
@@ -133,4 +140,4 @@ def _raise(
             return False
         worklist.forget_hidden_flag(c, uid, at)
     worklist.set_apart(c, uid, apart, at, why)
-    return flag is not None and worklist.raise_flag(c, uid, flag)
+    return (flag is not None and worklist.raise_flag(c, uid, flag)) or is_back

@@ -103,7 +103,7 @@ def judge_live(c: Connection, uid: str, live: bool, words: str, instead_of: str)
 def raise_flag(c: Connection, uid: str, flag: Flag) -> bool:
     """Set or strengthen a flag; never lowers one (invariant 4). True when something changed.
 
-    What a person disagreed with comes back only as something more urgent.
+    What a person disagreed with comes back only as something more urgent, or on other images (processes/decision.py).
     """
     row = c.execute(select(worklist_row).where(worklist_row.c.study_instance_uid == uid).with_for_update()).one()
     rank = list(Urgency)
@@ -144,7 +144,7 @@ def bring_back(c: Connection, uid: str, images_at: datetime, at: datetime) -> bo
     values = {"reading_state": ReadingState.WAITING.value, "left_at": None, "arrived_at": images_at}
     c.execute(update(worklist_row).where(worklist_row.c.study_instance_uid == uid).values(**values))
     why = "flagged on images that came after it had left the list"
-    audit.record(c, at, "node", "reading state", uid, row.reading_state, f"{ReadingState.WAITING.value}: {why}")
+    audit.record(c, at, "node", "back on the list", uid, row.reading_state, why)
     touch_list(c)
     return True
 
@@ -172,6 +172,14 @@ def end_flag(c: Connection, uid: str, by: str, at: datetime) -> bool:
     touch_list(c)
     audit.record(c, at, by, "flag ended", uid, f"{row.flag_words} ({row.flag_urgency})")
     return True
+
+
+def disagreed_at(c: Connection, uid: str) -> datetime | None:
+    """When a person ended the flag; None while it stands, or there was none."""
+    at: datetime | None = c.execute(
+        select(worklist_row.c.flag_ended_at).where(worklist_row.c.study_instance_uid == uid)
+    ).scalar()
+    return at
 
 
 def restore_flag(c: Connection, uid: str, by: str, at: datetime) -> bool:
