@@ -140,6 +140,23 @@ def test_of_many_scans_the_newest_are_read_and_the_others_are_named(tmp_path, mo
     assert said == ["3 further scans not read: too many"]
 
 
+def test_a_scan_without_a_time_that_is_no_head_gives_way_too(tmp_path, monkeypatch):
+    timeless = [
+        [replace(i, header=replace(i.header, acquisition_date="", acquisition_time="")) for i in one]
+        for one in numbered(tmp_path, 2)
+    ]
+    assert told_of(tmp_path, monkeypatch, {0}, timeless)[0] == [1]
+
+
+def test_a_series_that_gives_way_to_another_of_its_scan_is_not_told_of(tmp_path):
+    said: list[str] = []
+    odd, whole = held(tmp_path, BEST, 30, 5.0, {"PixelSpacing": [0.5, 0.4]}), held(tmp_path, GOOD, 60, 2.5)
+    with Decoder() as decoder:
+        way = scans.Scans(decoder, lambda name: tmp_path / f"{name}.dcm", scans.Told(unread=said.append))
+        assert [s.series_instance_uid for s in way.read([*at(odd, "100000"), *at(whole, "100000")])] == [GOOD]
+    assert said == []
+
+
 def test_no_head_at_all_is_declined_with_the_reason_of_the_best(tmp_path, monkeypatch):
     with pytest.raises(NotAHead):
         told_of(tmp_path, monkeypatch, {0, 1}, numbered(tmp_path, 2))

@@ -20,6 +20,7 @@ from triage_node.processes import reporting, withdrawal
 from triage_node.processes.analysis import Analysis
 from triage_node.processes.listing import reading_list
 from triage_node.processes.running import now
+from triage_node.processes.study_details import study_details
 from triage_node.store import audit, outbox, policy, results, studies, worklist
 from triage_node.worklist.leaving import departures
 
@@ -167,6 +168,9 @@ def test_a_later_scan_that_the_evaluation_does_not_cover_takes_no_flag_from_the_
         assert (results.latest(role.store, uid).revision, role.standing.apart) == (2, True)
         assert flagged_for_readers(role, Mode.ACTIVE) == [uid]
         assert worklist.row_of(role.store, uid).row.flag == before.flag
+        shown = study_details(role.store, role.blobs.built, uid, shows_names=False)
+        assert (shown.apart, shown.was_flagged) == ("", True)
+        assert shown.result_words == before.flag.words
         assert delivered(role) == []
         assert {o.kind for o in results.objects_of(role.store, uid)} >= set(sent)
         # the archive that takes what is only observed has both, one after the other

@@ -38,7 +38,7 @@ from triage_node.instances.archive import Archive
 from triage_node.processes import gate, identity, repeats, reporting, running_model, thresholds
 from triage_node.processes import rejections as iocm
 from triage_node.processes.console.display import Displays
-from triage_node.processes.decision import commit_decision, flag_of
+from triage_node.processes.decision import commit_decision, flag_of, shows_flag
 from triage_node.processes.hosts import lease
 from triage_node.processes.intake import rule_for, rules_of, too_young
 from triage_node.processes.judged import Judged
@@ -307,8 +307,11 @@ class Analysis:
                 )
                 self._follow_scanner(record, chosen, volume)
         self.running.beat()
-        self.displays.keep(uid, volume, detection, record.revision)
-        if decision.flagged or decision.unsure:
+        # beside a flag that readers see stands what it was raised by, and nothing of a scan that is only observed
+        is_shown = not (self.standing.apart and shows_flag(worklist.row_of(self.store, uid)))
+        if is_shown:
+            self.displays.keep(uid, volume, detection, record.revision)
+        if is_shown and (decision.flagged or decision.unsure):
             self.displays.explain_later(uid, record.revision, volume, detection)
         with self._at("prognosis"):
             predictions = self._predictions(record, volume, detection, held, chosen) if decision.flagged else ()

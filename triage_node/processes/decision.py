@@ -107,6 +107,11 @@ def commit_decision(
         )
 
 
+def shows_flag(listed: worklist.ListedStudy | None) -> bool:
+    """Whether the row has a flag that readers see where the node acts: no scan that it only observes changes that."""
+    return listed is not None and listed.row.flag is not None and not listed.row.apart
+
+
 def _raise(
     c: Connection,
     uid: str,
@@ -131,7 +136,7 @@ def _raise(
     listed = worklist.row_of(c, uid)
     stands = listed is not None and listed.row.flag is not None
     was_apart = listed is not None and listed.row.apart
-    if stands and apart and not was_apart:
+    if apart and shows_flag(listed):
         audit.record(c, at, "node", "gate", uid, new=f"{why}; the flag that stands is left as it is")
         return False
     worklist.set_unsure(c, uid, decision.unsure, at)

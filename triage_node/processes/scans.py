@@ -88,33 +88,34 @@ class Scans:
         first_words: StudyRejected | None = None
         while left and len(scans) < MOST_SCANS and len(scans) + len(refused) < MOST_TRIED:
             candidates = of_newest_acquisition(left) if scans else left
-            tried, found = self._best(candidates, by_series, None if scans else refused)
-            if tried is None:  # by their headers none of them is to be read
-                first_words = first_words or found
-                left = [s for s in left if s not in candidates]
-                continue
+            found, tried = self._best(candidates, by_series, None if scans else refused)
+            refused += tried
             if isinstance(found, Scan):
                 scans.append(found)
+                left = of_other_acquisitions(left, series[found.series_instance_uid])
             else:
-                header = by_series[tried][0].header
-                refused.append((tried, header.series_number if header else None, found.reason))
                 first_words = first_words or found
-            left = [s for s in of_other_acquisitions(left, series[tried]) if s.series_instance_uid != tried]
+                if isinstance(found, _FINAL) and _has_time(series[tried[-1][0]]):
+                    left = of_other_acquisitions(left, series[tried[-1][0]])
+                elif not isinstance(found, _FINAL):  # headers and pixels refuse each of them
+                    left = [s for s in left if s not in candidates]
+            gone = {uid for uid, _, _ in refused}
+            left = [s for s in left if s.series_instance_uid not in gone]
         if not scans:
             raise first_words or StudyRejected(select([]).reason)
-        self._tell_of_unread(left, refused)
+        read = [series[s.series_instance_uid] for s in scans]
+        missed = [r for r in refused if all(of_other_acquisitions([series[r[0]]], scan) for scan in read)]
+        self._tell_of_unread(left, missed)
         return scans
 
-    def _tell_of_unread(self, left: list[SeriesHeaders], refused: list[_Refused]) -> None:
+    def _tell_of_unread(self, left: list[SeriesHeaders], missed: list[_Refused]) -> None:
         """Scans that look as if they should be read and were not: whoever reads the study must not take them for read."""
         beyond = 0
         while left and (uid := select(left).series_instance_uid) is not None:
             beyond += 1
             best = next(s for s in left if s.series_instance_uid == uid)
             left = [s for s in of_other_acquisitions(left, best) if s is not best]
-        said = [
-            f"series {'without number' if number is None else number} not read: {why}" for _, number, why in refused
-        ]
+        said = [f"series {'without number' if number is None else number} not read: {why}" for _, number, why in missed]
         if beyond:
             said.append(f"{beyond} further {'scan' if beyond == 1 else 'scans'} not read: too many")
         if said:
@@ -124,34 +125,32 @@ class Scans:
         self,
         series: list[SeriesHeaders],
         by_series: dict[str, list[ReceivedInstance]],
-        refused: list[_Refused] | None,
-    ) -> tuple[str | None, Scan] | tuple[str | None, StudyRejected]:
-        """(series that was tried last, the scan or why there is none); no series where headers refuse each of them.
+        before: list[_Refused] | None,
+    ) -> tuple[Scan | StudyRejected, list[_Refused]]:
+        """The best series that makes a volume, or the first reason why none does, and what was tried in vain, in order.
 
-        A series whose slices do not fit together gives way to the next one. `refused`: scans that were tried before this one,
-        which is to be the first of its study; None: another one was read already, and stands whatever is wrong with this.
+        A series whose slices do not fit together gives way to the next one; one that is no head ends the search. `before`: what
+        was tried before for the scan that is to be the first of its study; None: another one was read already.
         """
-        unfit: list[_Refused] = []
-        first: tuple[str, StudyRejected] | None = None
+        tried: list[_Refused] = []
+        first: StudyRejected | None = None
         while True:
-            selection = select([s for s in series if s.series_instance_uid not in {u for u, _, _ in unfit}])
+            selection = select([s for s in series if s.series_instance_uid not in {u for u, _, _ in tried}])
             chosen_uid = selection.series_instance_uid
-            if refused is not None and (chosen_uid is not None or not (refused or unfit)):
-                before = (*unfit, *refused)
-                rejected = (*before, *selection.rejected)
-                self._told.selected(replace(selection, rejected=rejected))
+            if before is not None and (chosen_uid is not None or not (before or tried)):
+                self._told.selected(replace(selection, rejected=(*tried, *before, *selection.rejected)))
             if chosen_uid is None:
-                return first or (None, StudyRejected(selection.reason))
+                return first or StudyRejected(selection.reason), tried
             chosen = by_series[chosen_uid]
             try:
                 volume, digest = self._volume(chosen)
-                return chosen_uid, Scan(chosen_uid, chosen, volume, digest)
+                return Scan(chosen_uid, chosen, volume, digest), tried
             except VolumeError as error:
-                if isinstance(error, _FINAL):
-                    return chosen_uid, error
-                first = first or (chosen_uid, error)
                 header = chosen[0].header
-                unfit.append((chosen_uid, header.series_number if header else None, error.reason))
+                tried.append((chosen_uid, header.series_number if header else None, error.reason))
+                if isinstance(error, _FINAL):
+                    return error, tried
+                first = first or error
 
     def _volume(self, chosen: list[ReceivedInstance]) -> tuple[Volume, str]:
         """The volume of one series, and the digest of its pixels (DESIGN.md section 3, UIDs). Raises: VolumeError."""
@@ -167,6 +166,10 @@ class Scans:
         check_head(volume)
         self._told.checked(volume)
         return volume, digest_of(sorted(pixels.pixel_digests.items()))
+
+
+def _has_time(series: SeriesHeaders) -> bool:
+    return any(h.acquisition_date for h in series.headers)
 
 
 def _refuse_part_of_a_head(volume: Volume) -> None:

@@ -18,6 +18,7 @@ from triage_node.domain.prognosis import Prediction
 from triage_node.domain.study import IdentityCorrection, StudyState
 from triage_node.processes.clinical import statements
 from triage_node.processes.corrections import to_correct
+from triage_node.processes.decision import shows_flag
 from triage_node.processes.listing import study_label
 from triage_node.processes.told import told_peers
 from triage_node.report.sr_text import sr_as_text
@@ -40,6 +41,9 @@ def study_details(store: Store, objects_built: Shelf, uid: str, shows_names: boo
     listed = next((item for item in worklist.rows(store) if item.row.study_instance_uid == uid), None)
     kept = worklist.row_of(store, uid)  # also when it has left: only a flag would keep it in sight
     record = results.latest(store, uid)
+    if record is not None and record.detail.get("apart") and shows_flag(listed):
+        # what readers see was found in a scan that they may be told of; the later one stands in the audit trail
+        record = next((r for r in results.revisions(store, uid) if not r.detail.get("apart")), record)
     made = prognosis.latest(store, uid, record.revision) if record is not None else None
     label, rest = study_label(study.identity, study.description, shows_names)
     stated = statements(store, study)

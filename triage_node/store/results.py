@@ -79,6 +79,14 @@ def of_revision(store: Store, study_instance_uid: str, revision: int) -> ResultR
     return _latest(store, (result.c.study_instance_uid == study_instance_uid) & (result.c.revision == revision))
 
 
+def revisions(store: Store, study_instance_uid: str) -> list[ResultRecord]:
+    """All of one study, newest first."""
+    with store.read() as c:
+        query = select(result).where(result.c.study_instance_uid == study_instance_uid)
+        rows = c.execute(query.order_by(result.c.revision.desc())).all()
+    return [ResultRecord(**{name: getattr(row, name) for name in ResultRecord.__slots__}) for row in rows]
+
+
 def _latest(store: Store, which: ColumnElement[bool]) -> ResultRecord | None:
     with store.read() as c:
         query = select(result).where(which)
